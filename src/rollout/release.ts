@@ -1,0 +1,45 @@
+import type { HealthCheck } from "../spec/app-spec.ts";
+
+/** Where an app runs. */
+export type Place = { app: string; environment: string };
+
+/** Everything needed to start a service's tasks again, years later: part of the immutable release record (plain JSON). */
+export type ReleaseService = {
+  name: string;
+  /** Content id or digest reference. */
+  image: string;
+  command?: string[];
+  port?: number;
+  health?: HealthCheck;
+  /** Fargate CPU units: 1024 is one core. */
+  cpu: number;
+  memoryMiB: number;
+  count: number;
+  env: Record<string, string>;
+  /** Names of secrets; their values are handed over when tasks start. */
+  secrets: string[];
+  /** Host names from outside, the default `SERVICE.ENV.APP.localhost` included. Empty without a port. */
+  hosts: string[];
+  releaseCommand?: string[];
+  stopTimeoutMs: number;
+  hostPort?: number;
+  /** `NAME:/path`, one writer. */
+  volumes: string[];
+  acceptsDowntime: boolean;
+};
+
+export type Release = {
+  app: string;
+  number: number;
+  services: ReleaseService[];
+};
+
+/** `APP-ENV-SERVICE-rN-I`, I from 1. */
+export function taskName(place: Place, service: string, release: number, index: number): string {
+  return `${place.app}-${place.environment}-${service}-r${release}-${index}`;
+}
+
+/** A service gets traffic through the router exactly when it has a port. */
+export function servesTraffic(service: ReleaseService): boolean {
+  return service.port !== undefined;
+}

@@ -1,0 +1,110 @@
+import type { LogSink } from "../shared/log-line.ts";
+import type { Secret } from "../shared/secret.ts";
+import type { BackingSpec } from "../spec/app-spec.ts";
+import type { Place, Release, ReleaseService } from "./release.ts";
+
+/** What can be seen of the tasks of one service of one release. */
+export type ObservedService = {
+  release: number;
+  service: string;
+  /** `standby`: parked, ready to serve again. `draining`: out of traffic, still running. */
+  traffic: "serving" | "draining" | "standby" | "none";
+  tasks: { name: string; state: "running" | "paused" | "exited" }[];
+};
+
+/** Why a task is not healthy, in facts; kept with the deployment after the task is gone. */
+export type Evidence = {
+  task: string;
+  service: string;
+  /** One sentence: what is wrong and, where it can be told, why. */
+  summary: string;
+  state: "running" | "exited" | "restarting" | "missing";
+  exitCode?: number;
+  outOfMemory?: boolean;
+  /** What was asked and what came back, oldest first: `GET http://172.18.0.3:3000/ → 500`, `TCP 172.18.0.3:3000 → connection refused`. */
+  probes: string[];
+  /** Ports the container really listens on. */
+  listening: { port: number; address: string; loopbackOnly: boolean }[];
+  lastLines: string[];
+};
+
+export type HealthReport =
+  | { status: "healthy"; notes: string[] }
+  | { status: "unhealthy"; reason: string; evidence: Evidence[] };
+
+/** Told while waiting: `web 1/2 healthy`. */
+export type HealthProgress = (progress: { service: string; healthy: number; wanted: number; detail: string }) => void;
+
+/** A backing service with the address tasks reach it at. */
+export type Backing = { name: string; spec: BackingSpec; password: Secret };
+/** Variables for tasks: `DB_URL`, `DB_HOST`, `DB_PORT`, and `DB_USER`, `DB_PASSWORD`, `DB_NAME` where the engine has them. */
+export type BackingVariables = Record<string, Secret>;
+
+export type TaskVariables = { env: Record<string, string>; secrets: Record<string, Secret> };
+
+/**
+ * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
+ * Every call is idempotent and keyed by (place, release, service): repeating it finds the work done.
+ * All may throw DOCKER_UNREACHABLE or another upstream code; what the user's own app does wrong is a returned report.
+ */
+export interface RolloutTarget {
+  /** All tasks of the place, of every release, whatever their state; oldest release first. Reads only. */
+  observe(place: Place): Promise<ObservedService[]>;
+
+  /** Network, router and back ends for the release exist after this. Traffic does not change. */
+  prepare(place: Place, release: Release): Promise<void>;
+
+  /** Starts what is missing, keeps data across releases, and waits until each answers a real query. */
+  ensureBacking(place: Place, backing: Backing[], log: LogSink, signal?: AbortSignal): Promise<BackingVariables>;
+
+  /** Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that key returns its result again. */
+  runOnce(
+    place: Place,
+    release: Release,
+    run: { key: string; service: string; command: string[]; variables: TaskVariables; deadlineMs: number },
+    log: LogSink,
+    signal?: AbortSignal,
+  ): Promise<{ exitCode: number; outOfMemory: boolean; timedOut: boolean }>;
+
+  /** Creates and starts the `count` tasks of a service, beside whatever runs. Returns once started, not once healthy. They get no traffic. */
+  startService(place: Place, release: Release, service: ReleaseService, variables: TaskVariables): Promise<void>;
+
+  /** Waits until every task of these services is healthy, or one cannot become so, or the deadline passed. Never judges by "it is running" alone when there is a port. */
+  awaitHealthy(
+    place: Place,
+    release: Release,
+    services: ReleaseService[],
+    options: { deadlineMs: number; onProgress: HealthProgress; signal?: AbortSignal },
+  ): Promise<HealthReport>;
+
+  /** In one move for all services: tasks of `release` get all new requests, every other task gets none. Returns when new requests are answered by `release`. */
+  shiftTraffic(place: Place, release: Release): Promise<void>;
+
+  /** Waits until tasks of other releases than `serving` have no request in flight. `cut` counts connections still open at the deadline. */
+  awaitDrained(place: Place, serving: number, deadlineMs: number): Promise<{ cut: number }>;
+
+  /** Tasks of services that serve traffic are paused (they answer within milliseconds of `wake`); workers are stopped and removed. */
+  park(place: Place, release: Release): Promise<void>;
+
+  /** Unpauses the parked tasks of a release, and says which services have all of their tasks running. */
+  wake(place: Place, release: Release): Promise<{ ready: string[]; missing: string[] }>;
+
+  /** Stops and removes the tasks of a release (or only those of `services`), gracefully. Tasks that are gone are no error. */
+  stop(place: Place, release: number, services?: string[]): Promise<void>;
+
+  /** Makes the running things equal to what is declared: missing tasks started, unknown ones removed, router put right. Says what it mended. */
+  reconcile(place: Place, desired: DesiredState): Promise<string[]>;
+
+  /** Lines of a task's output as they come, oldest first, starting at `sinceMs` (ms since 1970). Ends when the signal aborts or the task is gone. */
+  followLogs(place: Place, task: string, sinceMs: number, log: LogSink, signal: AbortSignal): Promise<void>;
+
+  /** Removes everything of the place, the data of backing services included. */
+  destroy(place: Place): Promise<void>;
+}
+
+/** What should run in a place. `inProgress` releases belong to a running deployment and are left alone. */
+export type DesiredState = {
+  live?: { release: Release; variables: Record<string, TaskVariables> };
+  standby?: Release;
+  inProgress: number[];
+};
