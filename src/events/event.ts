@@ -1,0 +1,85 @@
+import type { Evidence } from "../rollout/target.ts";
+import type { Problem } from "../shared/errors.ts";
+
+/** What the platform itself says; the stages' own events (`ci.*`, `image.*`, `rollout.*`) are stored beside these with their `type` in `kind`. */
+export type PlatformEvent =
+  | { kind: "app.created"; data: { app: string } }
+  | { kind: "app.removed"; data: { app: string } }
+  | {
+      kind: "delivery.started";
+      data: {
+        changeId: string;
+        refKind: "branch" | "tag";
+        refName: string;
+        commit: string;
+        subject: string;
+        environments: string[];
+      };
+    }
+  | { kind: "delivery.note"; data: { text: string } }
+  | {
+      kind: "delivery.ended";
+      data: {
+        status: "live" | "stopped" | "superseded" | "nothing-to-deploy";
+        /** Where it stopped. */
+        at?: "spec" | "ci" | "images" | "rollout";
+        problem?: Problem;
+        deployments: { environment: string; deploymentId: string; status: DeploymentStatus; addresses: string[] }[];
+        durationMs: number;
+      };
+    }
+  | {
+      kind: "release.recorded";
+      data: {
+        release: number;
+        commit: string;
+        images: { service: string; name: string; digest: string; reused: boolean }[];
+      };
+    }
+  | {
+      kind: "deployment.queued";
+      data: { deploymentId: string; kind: DeploymentKind; release: number; waitsFor?: string };
+    }
+  | { kind: "deployment.started"; data: { deploymentId: string; kind: DeploymentKind; release: number; from?: number } }
+  | { kind: "deployment.ended"; data: DeploymentEnded }
+  | { kind: "environment.frozen"; data: { reason: string; release: number } }
+  | { kind: "environment.resumed"; data: Record<string, never> }
+  | { kind: "environment.mended"; data: { text: string } }
+  | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
+  | { kind: "token.created" | "token.revoked"; data: { name: string; role: string } };
+
+export type DeploymentKind = "deploy" | "rollback";
+export type DeploymentStatus = "queued" | "running" | "succeeded" | "failed" | "canceled" | "superseded";
+
+export type DeploymentEnded = {
+  deploymentId: string;
+  kind: DeploymentKind;
+  release: number;
+  status: Exclude<DeploymentStatus, "queued" | "running">;
+  addresses: string[];
+  /** From the start of the deployment until new requests were answered by the release. */
+  liveAfterMs?: number;
+  durationMs: number;
+  phase?: string;
+  problem?: Problem;
+  evidence: Evidence[];
+  /** True when traffic had moved and was moved back. */
+  rolledBack: boolean;
+};
+
+/** One row of the stream: what happened, in the transaction in which it happened. `kind` is `domain.what-happened`. */
+export type StoredEvent = {
+  /** Grows; a reader that reconnects gives its last one and misses nothing. */
+  id: number;
+  /** ISO 8601. */
+  at: string;
+  app: string | null;
+  environment: string | null;
+  /** `TYPE:ID`, such as `deployment:d_8k2m`, `pipeline:p_31`, `app:launches`. */
+  subject: string;
+  /** The push or command that caused it; all events of one delivery share it. */
+  deliveryId: string | null;
+  kind: string;
+  actor: string;
+  data: Record<string, unknown>;
+};
