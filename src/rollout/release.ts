@@ -43,3 +43,13 @@ export function taskName(place: Place, service: string, release: number, index: 
 export function servesTraffic(service: ReleaseService): boolean {
   return service.port !== undefined;
 }
+
+/** Two tasks of such a service cannot run side by side (a host port or a volume has one owner), so replacing it interrupts it. */
+export function needsDowntime(service: ReleaseService): boolean {
+  return service.hostPort !== undefined || service.volumes.length > 0;
+}
+
+/** The names of all tasks of a service, in order. */
+export function taskNames(place: Place, release: number, service: ReleaseService): string[] {
+  return Array.from({ length: service.count }, (_, index) => taskName(place, service.name, release, index + 1));
+}

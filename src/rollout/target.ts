@@ -42,6 +42,9 @@ export type BackingVariables = Record<string, Secret>;
 
 export type TaskVariables = { env: Record<string, string>; secrets: Record<string, Secret> };
 
+/** A release with all that its tasks are started with; `variables` is keyed by service. Holds secrets, so it is never stored. */
+export type RunnableRelease = { release: Release; variables: Record<string, TaskVariables> };
+
 /**
  * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
  * Every call is idempotent and keyed by (place, release, service): repeating it finds the work done.
@@ -57,7 +60,10 @@ export interface RolloutTarget {
   /** Starts what is missing, keeps data across releases, and waits until each answers a real query. */
   ensureBacking(place: Place, backing: Backing[], log: LogSink, signal?: AbortSignal): Promise<BackingVariables>;
 
-  /** Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that key returns its result again. */
+  /**
+   * Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that
+   * key returns its result again, one that still runs is attached to. Aborting stops it and rejects with the signal's reason.
+   */
   runOnce(
     place: Place,
     release: Release,
@@ -69,7 +75,7 @@ export interface RolloutTarget {
   /** Creates and starts the `count` tasks of a service, beside whatever runs. Returns once started, not once healthy. They get no traffic. */
   startService(place: Place, release: Release, service: ReleaseService, variables: TaskVariables): Promise<void>;
 
-  /** Waits until every task of these services is healthy, or one cannot become so, or the deadline passed. Never judges by "it is running" alone when there is a port. */
+  /** Waits until every task of these services is healthy, or one cannot become so, or the deadline passed. Aborting rejects with the signal's reason. Never judges by "it is running" alone when there is a port. */
   awaitHealthy(
     place: Place,
     release: Release,
@@ -77,13 +83,27 @@ export interface RolloutTarget {
     options: { deadlineMs: number; onProgress: HealthProgress; signal?: AbortSignal },
   ): Promise<HealthReport>;
 
-  /** In one move for all services: tasks of `release` get all new requests, every other task gets none. Returns when new requests are answered by `release`. */
+  /**
+   * Looks at the tasks of these services for `forMs`, after they were healthy once. Ends at once when one exits, restarts or fails its
+   * check, with the evidence. Aborting rejects with the signal's reason.
+   */
+  watchHealth(
+    place: Place,
+    release: Release,
+    services: ReleaseService[],
+    options: { forMs: number; signal?: AbortSignal },
+  ): Promise<HealthReport>;
+
+  /** In one move for all services: tasks of `release` get all new requests, every other task gets none, the parked ones stay parked. Returns when new requests are answered by `release`. */
   shiftTraffic(place: Place, release: Release): Promise<void>;
 
   /** Waits until tasks of other releases than `serving` have no request in flight. `cut` counts connections still open at the deadline. */
   awaitDrained(place: Place, serving: number, deadlineMs: number): Promise<{ cut: number }>;
 
-  /** Tasks of services that serve traffic are paused (they answer within milliseconds of `wake`); workers are stopped and removed. */
+  /**
+   * Tasks of services that serve traffic are paused (they answer within milliseconds of `wake`). Workers are stopped and removed, since a
+   * paused one could hold a lock or a job; so is what owns a host port or a volume, since the next release needs it.
+   */
   park(place: Place, release: Release): Promise<void>;
 
   /** Unpauses the parked tasks of a release, and says which services have all of their tasks running. */
@@ -104,7 +124,7 @@ export interface RolloutTarget {
 
 /** What should run in a place. `inProgress` releases belong to a running deployment and are left alone. */
 export type DesiredState = {
-  live?: { release: Release; variables: Record<string, TaskVariables> };
+  live?: RunnableRelease;
   standby?: Release;
   inProgress: number[];
 };

@@ -10,7 +10,7 @@ export const Name = z
   );
 
 const Duration = z
-  .string()
+  .string("write a duration with its unit, such as 500ms, 5s, 2m or 1h")
   .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 500ms, 5s, 2m or 1h")
   .transform((text) => parseDurationMs(text) ?? 0);
 
@@ -40,98 +40,140 @@ const RelativePath = z
   .min(1)
   .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "use a path inside the repository");
 
-/** CPU units → the memory sizes in MiB that Fargate allows with them (Amazon ECS developer guide, task size). */
-export const FARGATE_SIZES: Record<number, { minMiB: number; maxMiB: number; stepMiB: number }> = {
-  256: { minMiB: 512, maxMiB: 2_048, stepMiB: 512 },
-  512: { minMiB: 1_024, maxMiB: 4_096, stepMiB: 1_024 },
-  1024: { minMiB: 2_048, maxMiB: 8_192, stepMiB: 1_024 },
-  2048: { minMiB: 4_096, maxMiB: 16_384, stepMiB: 1_024 },
-  4096: { minMiB: 8_192, maxMiB: 30_720, stepMiB: 1_024 },
+/** CPU units → the memory sizes in MiB that Fargate allows with them, smallest first (Amazon ECS developer guide, task size). */
+export const FARGATE_MEMORY_MIB: Record<number, readonly number[]> = {
+  256: [512, 1_024, 2_048],
+  512: sizes(1_024, 4_096),
+  1024: sizes(2_048, 8_192),
+  2048: sizes(4_096, 16_384),
+  4096: sizes(8_192, 30_720),
 };
+
+function sizes(minMiB: number, maxMiB: number): number[] {
+  return Array.from({ length: (maxMiB - minMiB) / 1_024 + 1 }, (_, step) => minMiB + step * 1_024);
+}
+
 const Cpu = z.union([z.literal(256), z.literal(512), z.literal(1024), z.literal(2048), z.literal(4096)]);
 /** MiB. */
 const Memory = z.int().min(512).max(30_720);
 
 export const HealthCheck = z.strictObject({
-  path: z.string().startsWith("/").optional(),
-  tcp: z.literal(true).optional(),
-  command: Command.optional(),
-  interval: Duration.default(1_000),
-  timeout: Duration.default(2_000),
-  healthy: z.int().min(1).max(20).default(2),
-  unhealthy: z.int().min(1).max(20).default(3),
-  /** How long a new task may take to become healthy; for a task with no port and no command, how long it must stay up. */
-  grace: Duration.optional(),
+  path: z
+    .string()
+    .startsWith("/", "start the path with /")
+    .optional()
+    .describe("Path that is asked with GET; any answer below 400 is healthy."),
+  tcp: z.literal(true).optional().describe("Healthy as soon as the port takes connections."),
+  command: Command.optional().describe("Command run inside the task; exit code 0 is healthy."),
+  interval: Duration.default(1_000).describe("Time between two checks."),
+  timeout: Duration.default(2_000).describe("How long one check may take."),
+  healthy: z.int().min(1).max(20).default(2).describe("Checks that must pass in a row before a task gets traffic."),
+  unhealthy: z.int().min(1).max(20).default(3).describe("Checks that must fail in a row before a task loses traffic."),
+  grace: Duration.optional().describe(
+    "How long a new task may take to become healthy; for a task with no port and no command, how long it must stay up.",
+  ),
 });
 
 const Build = z.strictObject({
-  context: RelativePath.default("."),
-  dockerfile: RelativePath.optional(),
-  target: z.string().optional(),
-  args: Env.default({}),
+  context: RelativePath.default(".").describe("Folder of the repository that is sent to the build."),
+  dockerfile: RelativePath.optional().describe("Dockerfile, relative to the context. Default: Dockerfile."),
+  target: z.string().min(1).optional().describe("Stage of a multi-stage Dockerfile. Default: the last."),
+  args: Env.default({}).describe("Build arguments (ARG). They stay readable in the image: no secrets here."),
 });
 
 const Service = z.strictObject({
-  build: Build.optional(),
-  image: z.string().optional(),
-  command: Command.optional(),
-  port: z.int().min(1).max(65_535).optional(),
-  health: HealthCheck.optional(),
-  cpu: Cpu.default(256),
-  memory: Memory.optional(),
-  count: z.int().min(0).max(50).default(1),
-  env: Env.default({}),
-  secrets: z.array(VariableName).default([]),
-  domains: z.array(Hostname).default([]),
-  /** A one-off run of the new image before any traffic moves, such as a migration. */
-  release: Command.optional(),
-  stopTimeout: Duration.default(10_000),
-  /** A fixed port of the host. Only one task can own it, so it needs `downtime: accept`. */
-  hostPort: z.int().min(1).max(65_535).optional(),
-  /** Volumes with one writer, `NAME:/path`. They need `downtime: accept`. */
-  volumes: z.array(z.string().regex(/^[a-z][a-z0-9-]*:\/.+$/, "write NAME:/absolute/path")).default([]),
-  downtime: z.literal("accept").optional(),
+  build: Build.optional().describe("Build the image from this repository."),
+  image: z.string().min(1).optional().describe("Run a ready image instead of building one."),
+  command: Command.optional().describe("Replaces the image's command. Text runs with sh -c, a list as it stands."),
+  port: z
+    .int()
+    .min(1)
+    .max(65_535)
+    .optional()
+    .describe(
+      "Port the service listens on. With a port it gets traffic through the router; without one it is a worker.",
+    ),
+  health: HealthCheck.optional().describe("How a new task proves itself before it gets traffic."),
+  cpu: Cpu.default(256).describe("CPU units; 1024 is one core."),
+  memory: Memory.optional().describe("MiB; must be a size Fargate allows with the cpu. Default: the smallest one."),
+  count: z.int().min(0).max(50).default(1).describe("How many tasks run."),
+  env: Env.default({}).describe("Environment variables."),
+  secrets: z
+    .array(VariableName)
+    .default([])
+    .describe("Names of secrets (shipway secret set) handed over as environment variables."),
+  domains: z.array(Hostname).default([]).describe("Host names that lead to this service, beside the default one."),
+  release: Command.optional().describe(
+    "Run once with the new image before any traffic moves, such as a migration. Its failure stops the deployment.",
+  ),
+  stopTimeout: Duration.default(10_000).describe("Time between SIGTERM and SIGKILL when a task is stopped."),
+  hostPort: z
+    .int()
+    .min(1)
+    .max(65_535)
+    .optional()
+    .describe("Fixed port of the host. Only one task can own it, so it needs downtime: accept."),
+  volumes: z
+    .array(z.string().regex(/^[a-z][a-z0-9-]*:\/.+$/, "write NAME:/absolute/path"))
+    .default([])
+    .describe("Volumes with one writer, NAME:/path. They need downtime: accept."),
+  downtime: z
+    .literal("accept")
+    .optional()
+    .describe("Accept that each deploy stops the old task before it starts the new one."),
 });
 
 const Backing = z.strictObject({
-  engine: z.enum(["mysql", "mariadb", "redis", "postgres"]),
-  version: z.union([z.string(), z.number()]).transform(String).optional(),
+  engine: z.enum(["mysql", "mariadb", "redis", "postgres"]).describe("What to run."),
+  version: z
+    .union([z.string(), z.number()])
+    .transform(String)
+    .optional()
+    .describe('Version tag of the engine\'s image, such as "10.11". Default: a current one.'),
+});
+
+const ServiceOverride = z.strictObject({
+  count: z.int().min(0).max(50).optional().describe("Replaces count."),
+  cpu: Cpu.optional().describe("Replaces cpu."),
+  memory: Memory.optional().describe("Replaces memory."),
+  env: Env.optional().describe("Added to env; a variable of the same name is replaced."),
+  domains: z.array(Hostname).optional().describe("Replaces domains."),
 });
 
 const Environment = z.strictObject({
-  branch: z.string().optional(),
-  tag: z.string().optional(),
-  services: z
-    .record(
-      Name,
-      z.strictObject({
-        count: z.int().min(0).max(50).optional(),
-        cpu: Cpu.optional(),
-        memory: Memory.optional(),
-        env: Env.optional(),
-        domains: z.array(Hostname).optional(),
-      }),
-    )
-    .default({}),
-  env: Env.default({}),
+  branch: z.string().optional().describe("A push to a branch that matches this glob deploys here."),
+  tag: z.string().optional().describe("A tag that matches this glob deploys here."),
+  services: z.record(Name, ServiceOverride).default({}).describe("What differs here, service by service."),
+  env: Env.default({}).describe("Environment variables of every service here."),
 });
 
-const Verify = z.strictObject({ service: Name, command: Command, timeout: Duration.default(120_000) });
+const Verify = z.strictObject({
+  service: Name.describe("Service whose image runs the command and whose address is SHIPWAY_URL."),
+  command: Command.describe("What to run; exit code 0 passes."),
+  timeout: Duration.default(120_000).describe("How long it may take."),
+});
 
 /** `shipway.yml` as the user writes it. Cross-field rules (sizes, unknown services, one of build/image) are in `check-spec.ts`. */
 export const AppSpec = z.strictObject({
-  app: Name,
+  app: Name.describe("Name of the app."),
   services: z
     .record(Name, Service)
-    .refine((services) => Object.keys(services).length > 0, "declare at least one service"),
-  backing: z.record(Name, Backing).default({}),
-  environments: z.record(Name, Environment).default({ production: { branch: "main", services: {}, env: {} } }),
-  /** Run in the environment after traffic moved; a failure rolls back by itself. `SHIPWAY_URL` is the address of the service. */
-  verify: z.array(Verify).default([]),
-  /** How long the new release is watched after traffic moved. */
-  bake: Duration.default(3_000),
-  /** How long the previous release is kept warm. */
-  standby: Duration.default(1_800_000),
+    .refine((services) => Object.keys(services).length > 0, "declare at least one service")
+    .describe("The long-running parts of the app, by name."),
+  backing: z
+    .record(Name, Backing)
+    .default({})
+    .describe("Databases and caches that run beside the services of every environment."),
+  environments: z
+    .record(Name, Environment)
+    .default({ production: { branch: "main", services: {}, env: {} } })
+    .describe("Where the app runs, and which branches and tags deploy there."),
+  verify: z
+    .array(Verify)
+    .default([])
+    .describe("Commands run against the environment after traffic moved; a failure rolls back by itself."),
+  bake: Duration.default(3_000).describe("How long the new release is watched after traffic moved."),
+  standby: Duration.default(1_800_000).describe("How long the previous release is kept warm."),
 });
 
 export type AppSpec = z.infer<typeof AppSpec>;

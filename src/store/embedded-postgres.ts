@@ -35,6 +35,8 @@ export async function startEmbeddedPostgres(dir: string): Promise<EmbeddedPostgr
   const dataDir = join(root, "data");
   const binaries = await findBinaries();
   const owner = process.getuid?.() === 0 ? await findOrCreateOwner() : undefined;
+  // Parents are made passable but not listable: Postgres, under its own account, must walk through them.
+  await mkdir(dirname(root), { recursive: true, mode: 0o711 });
   await mkdir(root, { recursive: true, mode: 0o700 });
   if (owner) await chown(root, owner.uid, owner.gid);
   if (owner) await requireReachable(root);
