@@ -7,8 +7,8 @@ import { arch, platform } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import pg from "pg";
 import { z } from "zod";
-import { runProgram } from "../shared/run-program.ts";
 import { fail } from "../shared/errors.ts";
+import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 
 /** The account Postgres runs under when Shipway itself is root, since Postgres refuses to be root. */
@@ -48,15 +48,16 @@ export async function startEmbeddedPostgres(dir: string): Promise<EmbeddedPostgr
   const port = await findFreePort();
   await launch(binaries, root, dataDir, port, owner);
   const connectionString = connectionTo(port, password);
-  await until("Postgres answering", () => answers(connectionString), { withinMs: START_DEADLINE_MS, everyMs: 20 }).catch(
-    async (cause: unknown) => {
-      throw fail("POSTGRES_UNREACHABLE", {
-        message: `The embedded Postgres did not come up: ${await lastLogLines(root)}`,
-        hint: `Read ${join(root, "server.log")}, or point DATABASE_URL at another Postgres.`,
-        cause,
-      });
-    },
-  );
+  await until("Postgres answering", () => answers(connectionString), {
+    withinMs: START_DEADLINE_MS,
+    everyMs: 20,
+  }).catch(async (cause: unknown) => {
+    throw fail("POSTGRES_UNREACHABLE", {
+      message: `The embedded Postgres did not come up: ${await lastLogLines(root)}`,
+      hint: `Read ${join(root, "server.log")}, or point DATABASE_URL at another Postgres.`,
+      cause,
+    });
+  });
   return { connectionString, adopted: false, stop: () => stopServer(dataDir) };
 }
 
@@ -128,12 +129,28 @@ async function readOrCreatePassword(root: string, owner: Owner | undefined): Pro
   return password;
 }
 
-async function initialise(binaries: Binaries, root: string, dataDir: string, password: string, owner: Owner | undefined): Promise<void> {
+async function initialise(
+  binaries: Binaries,
+  root: string,
+  dataDir: string,
+  password: string,
+  owner: Owner | undefined,
+): Promise<void> {
   const beside = `${dataDir}.new`;
   await rm(beside, { recursive: true, force: true });
-  const flags = ["--auth=scram-sha-256", "--username=shipway", `--pwfile=${join(root, "password")}`, "--encoding=UTF8", "--locale=C"];
-  await runProgram([binaries.initdb, `--pgdata=${beside}`, ...flags, "--no-instructions", "--no-sync"], { ...owner, cwd: root });
-  if ((await readFile(join(root, "password"), "utf8")) !== password) throw new Error("the password changed during initdb");
+  const flags = [
+    "--auth=scram-sha-256",
+    "--username=shipway",
+    `--pwfile=${join(root, "password")}`,
+    "--encoding=UTF8",
+    "--locale=C",
+  ];
+  await runProgram([binaries.initdb, `--pgdata=${beside}`, ...flags, "--no-instructions", "--no-sync"], {
+    ...owner,
+    cwd: root,
+  });
+  if ((await readFile(join(root, "password"), "utf8")) !== password)
+    throw new Error("the password changed during initdb");
   await rename(beside, dataDir);
 }
 
@@ -146,7 +163,9 @@ async function findRunning(dataDir: string, password: string): Promise<{ connect
     return undefined;
   }
   const connectionString = connectionTo(server.port, password);
-  const isOurs = await until("Postgres answering", () => answers(connectionString), { withinMs: 5_000 }).catch(() => false);
+  const isOurs = await until("Postgres answering", () => answers(connectionString), { withinMs: 5_000 }).catch(
+    () => false,
+  );
   if (isOurs) return { connectionString };
   if (await isPostgres(server.pid)) await stopServer(dataDir);
   else await rm(join(dataDir, "postmaster.pid"), { force: true });
@@ -174,7 +193,13 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function launch(binaries: Binaries, root: string, dataDir: string, port: number, owner: Owner | undefined): Promise<void> {
+async function launch(
+  binaries: Binaries,
+  root: string,
+  dataDir: string,
+  port: number,
+  owner: Owner | undefined,
+): Promise<void> {
   const logFile = join(root, "server.log");
   const log = openSync(logFile, constants.O_CREAT | constants.O_WRONLY | constants.O_TRUNC, 0o600);
   const settings = {

@@ -1,0 +1,107 @@
+import { EventEmitter, once } from "node:events";
+import { sql } from "kysely";
+import type { Database, Store, Tx } from "../store/open-store.ts";
+import type { PlatformEvent, StoredEvent } from "./event.ts";
+
+const CHANNEL = "shipway_events";
+/** A page of a reader that catches up. */
+const PAGE = 500;
+/** Readers look again this often even without a NOTIFY, in case one was lost. */
+const RECHECK_MS = 5_000;
+
+export type EventFrame = {
+  app: string | null;
+  environment?: string | null;
+  subject: string;
+  deliveryId?: string | null;
+  actor: string;
+};
+/** A stage's own event, stored as `DOMAIN.TYPE`. */
+export type StageEvent = { kind: `ci.${string}` | `image.${string}` | `rollout.${string}`; data: object };
+
+/**
+ * Writes an event in the caller's transaction; readers see it when that commits.
+ * Ids follow the order of commits, so a reader that knows the last id misses nothing.
+ */
+export async function appendEvent(tx: Tx, frame: EventFrame, event: PlatformEvent | StageEvent): Promise<void> {
+  // Without this lock two transactions could commit in the other order than they took their ids, and a reader between them would skip one.
+  await sql`select pg_advisory_xact_lock(hashtext(${CHANNEL}))`.execute(tx);
+  await tx
+    .insertInto("events")
+    .values({
+      app: frame.app,
+      environment: frame.environment ?? null,
+      subject: frame.subject,
+      delivery_id: frame.deliveryId ?? null,
+      kind: event.kind,
+      actor: frame.actor,
+      data: JSON.stringify(event.data),
+    })
+    .execute();
+  await sql`select pg_notify(${CHANNEL}, '')`.execute(tx);
+}
+
+export type EventFilter = { after?: number; app?: string | undefined; deliveryId?: string | undefined; limit?: number };
+
+export async function readEvents(db: Database, filter: EventFilter): Promise<StoredEvent[]> {
+  let query = db
+    .selectFrom("events")
+    .selectAll()
+    .orderBy("id")
+    .limit(filter.limit ?? PAGE);
+  if (filter.after !== undefined) query = query.where("id", ">", String(filter.after));
+  if (filter.app !== undefined) query = query.where("app", "=", filter.app);
+  if (filter.deliveryId !== undefined) query = query.where("delivery_id", "=", filter.deliveryId);
+  return (await query.execute()).map((row) => ({
+    id: Number(row.id),
+    at: row.at.toISOString(),
+    app: row.app,
+    environment: row.environment,
+    subject: row.subject,
+    deliveryId: row.delivery_id,
+    kind: row.kind,
+    actor: row.actor,
+    data: row.data,
+  }));
+}
+
+/** The id of the newest event, 0 when there is none. */
+export async function lastEventId(db: Database): Promise<number> {
+  const row = await db
+    .selectFrom("events")
+    .select((eb) => eb.fn.max("id").as("id"))
+    .executeTakeFirst();
+  return Number(row?.id ?? 0);
+}
+
+/** The live end of the stream, one listener for all readers of this process. */
+export type EventStream = {
+  /** Every event after `filter.after` that matches, past and future, in order, until the signal aborts. */
+  follow(filter: EventFilter & { after: number }, signal: AbortSignal): AsyncGenerator<StoredEvent, void, void>;
+  close(): Promise<void>;
+};
+
+export async function openEventStream(store: Store): Promise<EventStream> {
+  const bell = new EventEmitter().setMaxListeners(0);
+  const listener = await store.listen(CHANNEL, () => bell.emit("ring"));
+
+  async function* follow(filter: EventFilter & { after: number }, signal: AbortSignal) {
+    let after = filter.after;
+    while (!signal.aborted) {
+      // Wait for the ring before reading: one that comes while we read must not be lost.
+      const wake = new AbortController();
+      const ring = once(bell, "ring", {
+        signal: AbortSignal.any([signal, wake.signal, AbortSignal.timeout(RECHECK_MS)]),
+      }).catch(() => undefined);
+      const events = await readEvents(store.db, { ...filter, after });
+      for (const event of events) {
+        after = event.id;
+        yield event;
+      }
+      if (events.length === 0) await ring;
+      wake.abort();
+    }
+  }
+
+  return { follow, close: () => listener.close() };
+}

@@ -1,0 +1,31 @@
+import type { Secret } from "../shared/secret.ts";
+
+/** Shorter values would blank out ordinary words; `shipway secret set` refuses them. */
+export const SHORTEST_MASKED = 4;
+
+/**
+ * The one filter between output and the log store: every secret's value, its lines, and its base64 and URL-encoded forms become `****`.
+ */
+export function newMask(secrets: Secret[]): (text: string) => string {
+  const forms = [...new Set(secrets.flatMap((secret) => formsOf(secret.reveal())))].sort((a, b) => b.length - a.length);
+  if (forms.length === 0) return (text) => text;
+  const pattern = new RegExp(forms.map(escapeForRegExp).join("|"), "g");
+  return (text) => text.replace(pattern, "****");
+}
+
+function formsOf(value: string): string[] {
+  const lines = value.includes("\n") ? value.split("\n").map((line) => line.trim()) : [];
+  const base64 = Buffer.from(value).toString("base64");
+  const forms = [
+    value,
+    ...lines,
+    encodeURIComponent(value),
+    base64.replace(/=+$/, ""),
+    JSON.stringify(value).slice(1, -1),
+  ];
+  return forms.filter((form) => form.length >= SHORTEST_MASKED);
+}
+
+function escapeForRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+}

@@ -1,0 +1,144 @@
+import { type Kysely, type Migration, sql } from "kysely";
+
+/** Applied in the order of their names; an applied migration is never edited, only followed by another. */
+export const MIGRATIONS: Record<string, Migration> = {
+  "001-first": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of FIRST) await sql.raw(statement).execute(db);
+    },
+  },
+};
+
+const FIRST = [
+  `create table apps (
+    name text primary key,
+    next_release int not null default 1,
+    next_pipeline int not null default 1,
+    created_at timestamptz not null default now()
+  )`,
+  `create table environments (
+    app text not null references apps on delete cascade,
+    name text not null,
+    live_release int,
+    standby_release int,
+    standby_until timestamptz,
+    frozen_reason text,
+    frozen_at timestamptz,
+    running_deployment text,
+    primary key (app, name)
+  )`,
+  `create table refs (
+    app text not null references apps on delete cascade,
+    ref text not null,
+    commit text not null,
+    primary key (app, ref)
+  )`,
+  `create table changes (
+    id text primary key,
+    app text not null references apps on delete cascade,
+    ref_kind text not null,
+    ref_name text not null,
+    commit text not null,
+    previous_commit text,
+    subject text not null,
+    author text not null,
+    actor text not null,
+    skip_ci boolean not null,
+    only_environment text,
+    ended_at timestamptz,
+    created_at timestamptz not null default now()
+  )`,
+  `create table pipelines (
+    id text primary key,
+    app text not null references apps on delete cascade,
+    number int not null,
+    change_id text not null references changes on delete cascade,
+    commit text not null,
+    ref_name text not null,
+    status text not null,
+    reason text,
+    steps jsonb not null,
+    created_at timestamptz not null default now(),
+    ended_at timestamptz,
+    unique (app, number)
+  )`,
+  `create table steps (
+    pipeline_id text not null references pipelines on delete cascade,
+    step_id text not null,
+    outcome jsonb not null,
+    primary key (pipeline_id, step_id)
+  )`,
+  `create table releases (
+    app text not null references apps on delete cascade,
+    number int not null,
+    change_id text not null,
+    commit text not null,
+    ref_name text not null,
+    subject text not null,
+    author text not null,
+    spec jsonb not null,
+    images jsonb not null,
+    created_at timestamptz not null default now(),
+    primary key (app, number),
+    unique (app, change_id)
+  )`,
+  `create table deployments (
+    id text primary key,
+    app text not null,
+    environment text not null,
+    release int not null,
+    kind text not null,
+    status text not null,
+    actor text not null,
+    delivery_id text not null,
+    from_release int,
+    cancel_requested boolean not null default false,
+    live_after_ms double precision,
+    phases jsonb not null,
+    phase text,
+    problem jsonb,
+    evidence jsonb not null,
+    rolled_back boolean not null default false,
+    addresses jsonb not null,
+    secret_versions jsonb not null,
+    created_at timestamptz not null default now(),
+    started_at timestamptz,
+    ended_at timestamptz,
+    foreign key (app, environment) references environments on delete cascade
+  )`,
+  "create index deployments_by_environment on deployments (app, environment, created_at desc)",
+  "create index deployments_by_delivery on deployments (delivery_id)",
+  `create table events (
+    id bigserial primary key,
+    at timestamptz not null default now(),
+    app text,
+    environment text,
+    subject text not null,
+    delivery_id text,
+    kind text not null,
+    actor text not null,
+    data jsonb not null
+  )`,
+  "create index events_by_delivery on events (delivery_id, id)",
+  "create index events_by_app on events (app, id)",
+  `create table tokens (
+    id text primary key,
+    name text not null,
+    role text not null,
+    app text,
+    hash bytea not null unique,
+    created_at timestamptz not null default now(),
+    revoked_at timestamptz
+  )`,
+  `create table secrets (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    name text not null,
+    version int not null,
+    sealed bytea not null,
+    internal boolean not null,
+    created_at timestamptz not null default now(),
+    removed_at timestamptz,
+    primary key (app, environment, name, version)
+  )`,
+];
