@@ -1,0 +1,125 @@
+import { randomBytes } from "node:crypto";
+import { appendEvent } from "../events/event-stream.ts";
+import { SHORTEST_MASKED } from "../events/mask-secrets.ts";
+import type { Place } from "../rollout/release.ts";
+import { fail } from "../shared/errors.ts";
+import { Secret } from "../shared/secret.ts";
+import type { Database } from "../store/open-store.ts";
+import type { Sealer } from "./sealing.ts";
+
+export type SecretSummary = { name: string; version: number; updatedAt: Date };
+
+/** Secrets of environments: versioned, sealed, never returned by the API. */
+export type Secrets = {
+  set(place: Place, name: string, value: string, actor: string): Promise<SecretSummary>;
+  list(place: Place): Promise<SecretSummary[]>;
+  remove(place: Place, name: string, actor: string): Promise<void>;
+  /**
+   * The values tasks get: the versions given, else the newest ones.
+   * @throws SECRET_MISSING naming all that are not set.
+   */
+  resolve(place: Place, names: string[], versions?: Record<string, number>): Promise<{ values: Record<string, Secret>; versions: Record<string, number> }>;
+  /** A password Shipway made itself and keeps, such as a backing service's. Repeating it gives the same. */
+  internal(place: Place, name: string): Promise<Secret>;
+  /** Every value of the place, for masking. */
+  all(place: Place): Promise<Secret[]>;
+};
+
+export function newSecrets(db: Database, sealer: Sealer): Secrets {
+  const contextOf = (place: Place, name: string, version: number) => `${place.app}/${place.environment}/${name}/${version}`;
+
+  const rowsOf = (place: Place) =>
+    db.selectFrom("secrets").selectAll().where("app", "=", place.app).where("environment", "=", place.environment).where("removed_at", "is", null);
+
+  const open = (place: Place, row: { name: string; version: number; sealed: Buffer }) =>
+    new Secret(row.name, sealer.open(row.sealed, contextOf(place, row.name, row.version)));
+
+  async function insert(place: Place, name: string, value: string, internal: boolean, actor: string): Promise<SecretSummary> {
+    return db.transaction().execute(async (tx) => {
+      // The lock makes version numbers gapless under concurrent writers.
+      await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
+      const last = await tx
+        .selectFrom("secrets")
+        .select((eb) => eb.fn.max("version").as("version"))
+        .where("app", "=", place.app)
+        .where("environment", "=", place.environment)
+        .where("name", "=", name)
+        .executeTakeFirst();
+      const version = (last?.version ?? 0) + 1;
+      const sealed = sealer.seal(value, contextOf(place, name, version));
+      await tx.insertInto("secrets").values({ ...place, name, version, sealed, internal, removed_at: null }).execute();
+      if (!internal) await appendEvent(tx, { ...place, subject: `secret:${name}`, actor }, { kind: "secret.set", data: { name, version } });
+      return { name, version, updatedAt: new Date() };
+    });
+  }
+
+  return {
+    async set(place, name, value, actor) {
+      if (value.length >= SHORTEST_MASKED) return insert(place, name, value, false, actor);
+      throw fail("REQUEST_INVALID", {
+        message: `The value of ${name} is shorter than ${SHORTEST_MASKED} characters: it could not be masked in logs without blanking ordinary words.`,
+        hint: "Use a longer value, or put it in `env:` of shipway.yml if it is no secret.",
+      });
+    },
+
+    async list(place) {
+      const rows = await rowsOf(place).where("internal", "=", false).orderBy("name").orderBy("version", "desc").execute();
+      const newest = rows.filter((row, index) => rows.findIndex((other) => other.name === row.name) === index);
+      return newest.map((row) => ({ name: row.name, version: row.version, updatedAt: row.created_at }));
+    },
+
+    async remove(place, name, actor) {
+      await db.transaction().execute(async (tx) => {
+        const removed = await tx
+          .updateTable("secrets")
+          .set({ removed_at: new Date() })
+          .where("app", "=", place.app)
+          .where("environment", "=", place.environment)
+          .where("name", "=", name)
+          .where("internal", "=", false)
+          .where("removed_at", "is", null)
+          .returning("version")
+          .execute();
+        if (removed.length === 0) {
+          throw fail("NOT_FOUND", { message: `${place.app} has no secret ${name} in ${place.environment}.`, hint: "List them with `shipway secret list`." });
+        }
+        const version = Math.max(...removed.map((row) => row.version));
+        await appendEvent(tx, { ...place, subject: `secret:${name}`, actor }, { kind: "secret.removed", data: { name, version } });
+      });
+    },
+
+    async resolve(place, names, versions = {}) {
+      const rows = names.length === 0 ? [] : await rowsOf(place).where("name", "in", names).orderBy("version", "desc").execute();
+      const chosen = names.map((name) => [name, rows.find((row) => row.name === name && (versions[name] === undefined || row.version === versions[name])) ?? rows.find((row) => row.name === name)] as const);
+      const missing = chosen.filter(([, row]) => row === undefined).map(([name]) => name);
+      if (missing.length > 0) {
+        throw fail("SECRET_MISSING", {
+          message: `${place.app} declares secrets that ${place.environment} does not have: ${missing.join(", ")}.`,
+          hint: missing.map((name) => `shipway secret set ${name} --app ${place.app} --env ${place.environment}`).join("\n"),
+        });
+      }
+      const values: Record<string, Secret> = {};
+      const used: Record<string, number> = {};
+      for (const [name, row] of chosen) {
+        if (!row) continue;
+        values[name] = open(place, row);
+        used[name] = row.version;
+      }
+      return { values, versions: used };
+    },
+
+    async internal(place, name) {
+      const row = await rowsOf(place).where("name", "=", name).where("internal", "=", true).executeTakeFirst();
+      if (row) return open(place, row);
+      const value = randomBytes(18).toString("base64url");
+      await insert(place, name, value, true, "shipway");
+      // Two writers may have inserted: the lowest version is the one both use.
+      const first = await rowsOf(place).where("name", "=", name).orderBy("version").executeTakeFirstOrThrow();
+      return open(place, first);
+    },
+
+    async all(place) {
+      return (await rowsOf(place).execute()).map((row) => open(place, row));
+    },
+  };
+}

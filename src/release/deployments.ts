@@ -1,0 +1,268 @@
+import type { Selectable } from "kysely";
+import type { DeploymentKind, DeploymentStatus } from "../events/event.ts";
+import { appendEvent } from "../events/event-stream.ts";
+import type { Place } from "../rollout/release.ts";
+import type { Evidence } from "../rollout/target.ts";
+import { fail, type Problem } from "../shared/errors.ts";
+import { newId } from "../shared/new-id.ts";
+import type { Database, Tx } from "../store/open-store.ts";
+import type { DeploymentsTable } from "../store/schema.ts";
+import { endDeliveryIfDone } from "./deliveries.ts";
+
+export type Deployment = Selectable<DeploymentsTable>;
+
+export type DeploymentRequest = Place & {
+  release: number;
+  kind: DeploymentKind;
+  actor: string;
+  deliveryId: string;
+};
+
+/**
+ * Queues a deployment and starts it when its environment is idle, in one transaction. One runs per environment; the newest
+ * waiting deploy wins and those it overtakes are superseded; a rollback never waits behind deploys and asks the running one to stop.
+ * Repeating a request (same delivery, environment and release) returns the deployment that is there.
+ * The returned `start` must be handed to the workflow engine after the commit; recovery does so too.
+ */
+export async function requestDeployment(tx: Tx, request: DeploymentRequest): Promise<{ id: string; start: string | undefined }> {
+  const environment = await lockEnvironment(tx, request);
+  const existing = await findRequested(tx, request);
+  if (existing) return { id: existing, start: undefined };
+  const id = newId("d");
+  await tx
+    .insertInto("deployments")
+    .values({
+      id,
+      app: request.app,
+      environment: request.environment,
+      release: request.release,
+      kind: request.kind,
+      status: "queued",
+      actor: request.actor,
+      delivery_id: request.deliveryId,
+      from_release: null,
+      live_after_ms: null,
+      phases: "[]",
+      phase: null,
+      problem: "null",
+      evidence: "[]",
+      addresses: "[]",
+      secret_versions: "{}",
+      started_at: null,
+      ended_at: null,
+    })
+    .execute();
+  const waitsFor = environment.running_deployment ?? undefined;
+  await appendEvent(tx, frameOf({ ...request, id }), {
+    kind: "deployment.queued",
+    data: { deploymentId: id, kind: request.kind, release: request.release, ...(waitsFor && { waitsFor }) },
+  });
+  // A push never overtakes a rollback that somebody asked for.
+  await supersedeWaiting(tx, request, id, request.kind === "rollback" ? ["deploy", "rollback"] : ["deploy"]);
+  if (waitsFor && request.kind === "rollback") await askToCancel(tx, waitsFor);
+  return { id, start: await startNext(tx, request) };
+}
+
+async function lockEnvironment(tx: Tx, { app, environment }: Place) {
+  await tx
+    .insertInto("environments")
+    .values({ app, name: environment, live_release: null, standby_release: null, standby_until: null, frozen_reason: null, frozen_at: null, running_deployment: null })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  return tx.selectFrom("environments").selectAll().where("app", "=", app).where("name", "=", environment).forUpdate().executeTakeFirstOrThrow();
+}
+
+async function findRequested(tx: Tx, request: DeploymentRequest): Promise<string | undefined> {
+  const row = await tx
+    .selectFrom("deployments")
+    .select("id")
+    .where("delivery_id", "=", request.deliveryId)
+    .where("environment", "=", request.environment)
+    .where("release", "=", request.release)
+    .executeTakeFirst();
+  return row?.id;
+}
+
+async function supersedeWaiting(tx: Tx, place: Place, by: string, kinds: DeploymentKind[]): Promise<void> {
+  const overtaken = await tx
+    .updateTable("deployments")
+    .set({ status: "superseded", ended_at: new Date() })
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .where("status", "=", "queued")
+    .where("kind", "in", kinds)
+    .where("id", "!=", by)
+    .returningAll()
+    .execute();
+  for (const deployment of overtaken) await announceEnd(tx, deployment);
+}
+
+const askToCancel = (tx: Tx, id: string) => tx.updateTable("deployments").set({ cancel_requested: true }).where("id", "=", id).execute();
+
+/** Gives an idle environment its next deployment. The caller holds the environment's row. */
+async function startNext(tx: Tx, { app, environment }: Place): Promise<string | undefined> {
+  const row = await tx.selectFrom("environments").select(["running_deployment", "live_release"]).where("app", "=", app).where("name", "=", environment).executeTakeFirstOrThrow();
+  if (row.running_deployment !== null) return undefined;
+  const next = await tx
+    .selectFrom("deployments")
+    .selectAll()
+    .where("app", "=", app)
+    .where("environment", "=", environment)
+    .where("status", "=", "queued")
+    .orderBy("kind", "desc") // "rollback" before "deploy"
+    .orderBy("created_at", "desc")
+    .executeTakeFirst();
+  if (!next) return undefined;
+  await tx.updateTable("deployments").set({ status: "running", started_at: new Date(), from_release: row.live_release }).where("id", "=", next.id).execute();
+  await tx.updateTable("environments").set({ running_deployment: next.id }).where("app", "=", app).where("name", "=", environment).execute();
+  await appendEvent(tx, frameOf(next), {
+    kind: "deployment.started",
+    data: { deploymentId: next.id, kind: next.kind, release: next.release, ...(row.live_release !== null && { from: row.live_release }) },
+  });
+  return next.id;
+}
+
+/** Traffic moved: the release is what the environment runs from now on, even if Shipway dies before the deployment ends. */
+export async function markLive(db: Database, deployment: Deployment, liveAfterMs: number, addresses: string[]): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await tx.updateTable("deployments").set({ live_after_ms: liveAfterMs, addresses: JSON.stringify(addresses) }).where("id", "=", deployment.id).execute();
+    await tx
+      .updateTable("environments")
+      .set({ live_release: deployment.release })
+      .where("app", "=", deployment.app)
+      .where("name", "=", deployment.environment)
+      .execute();
+  });
+}
+
+export type DeploymentResult = {
+  status: "succeeded" | "failed" | "canceled";
+  /** What the environment runs now. */
+  live: number | null;
+  standby: number | null;
+  standbyMs: number;
+  phases: { name: string; durationMs: number }[];
+  phase?: string;
+  problem?: Problem;
+  evidence: Evidence[];
+  rolledBack: boolean;
+};
+
+/** Writes the outcome and gives the environment to the next one, in one transaction. Repeating it is a no-op. Returns the deployment to start. */
+export async function endDeployment(db: Database, id: string, result: DeploymentResult): Promise<string | undefined> {
+  return db.transaction().execute(async (tx) => {
+    const deployment = await tx.selectFrom("deployments").selectAll().where("id", "=", id).executeTakeFirstOrThrow();
+    await lockEnvironment(tx, deployment);
+    if (deployment.status !== "running") return startNext(tx, deployment);
+    const ended = await tx
+      .updateTable("deployments")
+      .set({
+        status: result.status,
+        ended_at: new Date(),
+        phases: JSON.stringify(result.phases),
+        phase: result.phase ?? null,
+        problem: JSON.stringify(result.problem ?? null),
+        evidence: JSON.stringify(result.evidence),
+        rolled_back: result.rolledBack,
+      })
+      .where("id", "=", id)
+      .returningAll()
+      .executeTakeFirstOrThrow();
+    await tx
+      .updateTable("environments")
+      .set({
+        running_deployment: null,
+        live_release: result.live,
+        standby_release: result.standby,
+        standby_until: result.standby === null ? null : new Date(Date.now() + result.standbyMs),
+      })
+      .where("app", "=", ended.app)
+      .where("name", "=", ended.environment)
+      .execute();
+    if (ended.kind === "rollback" && ended.status === "succeeded") await freeze(tx, ended);
+    await announceEnd(tx, ended);
+    return startNext(tx, ended);
+  });
+}
+
+/** After a rollback the next push must not bring the bad release back by itself. */
+async function freeze(tx: Tx, deployment: Deployment): Promise<void> {
+  const reason = `rolled back to r${deployment.release} by ${deployment.actor}`;
+  await tx
+    .updateTable("environments")
+    .set({ frozen_reason: reason, frozen_at: new Date() })
+    .where("app", "=", deployment.app)
+    .where("name", "=", deployment.environment)
+    .execute();
+  await appendEvent(tx, frameOf(deployment), { kind: "environment.frozen", data: { reason, release: deployment.release } });
+  await supersedeWaiting(tx, deployment, deployment.id, ["deploy"]);
+}
+
+async function announceEnd(tx: Tx, deployment: Deployment): Promise<void> {
+  const { status } = deployment;
+  if (status === "queued" || status === "running") throw new Error(`deployment ${deployment.id} has not ended`);
+  await appendEvent(tx, frameOf(deployment), {
+    kind: "deployment.ended",
+    data: {
+      deploymentId: deployment.id,
+      kind: deployment.kind,
+      release: deployment.release,
+      status,
+      addresses: status === "succeeded" ? deployment.addresses : [],
+      ...(deployment.live_after_ms !== null && { liveAfterMs: deployment.live_after_ms }),
+      durationMs: Date.now() - (deployment.started_at ?? deployment.created_at).getTime(),
+      ...(deployment.phase && { phase: deployment.phase }),
+      ...(deployment.problem && { problem: deployment.problem }),
+      evidence: deployment.evidence,
+      rolledBack: deployment.rolled_back,
+    },
+  });
+  await endDeliveryIfDone(tx, deployment);
+}
+
+/** The frame of a deployment's events. */
+export function frameOf(deployment: { id: string; app: string; environment: string; actor: string } & ({ delivery_id: string } | { deliveryId: string })) {
+  return {
+    app: deployment.app,
+    environment: deployment.environment,
+    subject: `deployment:${deployment.id}`,
+    deliveryId: "delivery_id" in deployment ? deployment.delivery_id : deployment.deliveryId,
+    actor: deployment.actor,
+  };
+}
+
+/** @throws DEPLOYMENT_NOT_FOUND */
+export async function getDeployment(db: Database, id: string): Promise<Deployment> {
+  const row = await db.selectFrom("deployments").selectAll().where("id", "=", id).executeTakeFirst();
+  if (row) return row;
+  throw fail("DEPLOYMENT_NOT_FOUND", { message: `There is no deployment ${id}.`, hint: "List them with `shipway deployments`." });
+}
+
+export async function listDeployments(db: Database, app: string, filter: { environment?: string | undefined; limit: number }): Promise<Deployment[]> {
+  let query = db.selectFrom("deployments").selectAll().where("app", "=", app).orderBy("created_at", "desc").limit(filter.limit);
+  if (filter.environment !== undefined) query = query.where("environment", "=", filter.environment);
+  return query.execute();
+}
+
+/** Asks a deployment to stop: a waiting one ends at once, a running one stops at its next safe point. An ended one is left alone. */
+export async function cancelDeployment(db: Database, id: string): Promise<DeploymentStatus> {
+  return db.transaction().execute(async (tx) => {
+    const deployment = await getDeployment(tx, id);
+    if (deployment.status === "running") await askToCancel(tx, id);
+    if (deployment.status !== "queued") return deployment.status;
+    const ended = await tx.updateTable("deployments").set({ status: "canceled", ended_at: new Date() }).where("id", "=", id).returningAll().executeTakeFirstOrThrow();
+    await announceEnd(tx, ended);
+    return "canceled";
+  });
+}
+
+/** Deployments that the workflow engine must know of: a crash between commit and start would otherwise leave them waiting for ever. */
+export async function runningDeployments(db: Database): Promise<string[]> {
+  const rows = await db.selectFrom("deployments").select("id").where("status", "=", "running").execute();
+  return rows.map((row) => row.id);
+}
+
+export async function isCancelRequested(db: Database, id: string): Promise<boolean> {
+  const row = await db.selectFrom("deployments").select("cancel_requested").where("id", "=", id).executeTakeFirst();
+  return row?.cancel_requested ?? false;
+}
