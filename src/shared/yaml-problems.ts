@@ -1,5 +1,6 @@
 import {
   type Document,
+  type ErrorCode,
   isAlias,
   isMap,
   isNode,
@@ -25,6 +26,14 @@ const MAX_BYTES = 1024 * 1024;
 const MAX_ALIASES = 1_000;
 const MAX_SHOWN_WIDTH = 140;
 
+/** The parser's errors that people meet most, in words that say what to do. */
+const PARSER_WORDS: Partial<Record<ErrorCode, string>> = {
+  BLOCK_AS_IMPLICIT_KEY: 'a value that contains ": " must be in quotes, or begin on a line of its own',
+  DUPLICATE_KEY: "this key is written twice: keys must be unique",
+  MULTIPLE_DOCS: "a second YAML document begins here: the file must hold one",
+  TAB_AS_INDENT: "tabs are not allowed as indentation: use spaces",
+};
+
 /**
  * Reads YAML with merge keys and keeps the positions. Problems of the YAML itself (syntax, size, aliases that lead nowhere or to themselves) come
  * back as `problems`, not as an exception; `source.doc` must only be used when there are none.
@@ -44,9 +53,9 @@ export function readYaml(
   });
   const source = { doc, text, lines };
   if (tooLarge) return { source, problems: [{ line: 1, column: 1, message: "the file is larger than 1 MiB" }] };
-  const problems = doc.errors.map(({ message, pos }) => ({
+  const problems = doc.errors.map(({ code, message, pos }) => ({
     ...positionAt(lines, pos[0], pos[1]),
-    message: lowerFirst(message),
+    message: PARSER_WORDS[code] ?? lowerFirst(message),
   }));
   return { source, problems: problems.length > 0 ? problems : aliasProblems(source) };
 }

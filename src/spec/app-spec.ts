@@ -9,10 +9,18 @@ export const Name = z
     "use 1 to 30 lower-case letters, digits and dashes, starting with a letter",
   );
 
-const Duration = z
-  .string("write a duration with its unit, such as 500ms, 5s, 2m or 1h")
-  .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 500ms, 5s, 2m or 1h")
-  .transform((text) => parseDurationMs(text) ?? 0);
+const DURATION_FORM = "write a duration with its unit, such as 500ms, 5s, 2m or 1h";
+/** A timer of Node.js cannot wait longer than 24.8 days; one that is asked to fires at once (Node.js, `setTimeout`). */
+const MAX_DURATION_MS = 20 * 86_400_000;
+
+function duration(minMs = 0) {
+  return z
+    .string(DURATION_FORM)
+    .regex(/^\d+(\.\d+)?(ms|s|m|h|d)$/, DURATION_FORM)
+    .transform((text) => parseDurationMs(text) ?? 0)
+    .refine((ms) => ms >= minMs, `use at least ${minMs}ms`)
+    .refine((ms) => ms <= MAX_DURATION_MS, "use at most 20d");
+}
 
 const VariableName = z
   .string()
@@ -38,7 +46,8 @@ const Hostname = z
 const RelativePath = z
   .string()
   .min(1)
-  .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "use a path inside the repository");
+  .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "use a path inside the repository")
+  .refine((path) => !/[\u0000-\u001f]/.test(path), "use a path without control characters");
 
 /** CPU units → the memory sizes in MiB that Fargate allows with them, smallest first (Amazon ECS developer guide, task size). */
 export const FARGATE_MEMORY_MIB: Record<number, readonly number[]> = {
@@ -60,30 +69,47 @@ const Memory = z.int().min(512).max(30_720);
 export const HealthCheck = z.strictObject({
   path: z
     .string()
-    .startsWith("/", "start the path with /")
+    // It ends up in the router's configuration, where blanks, quotes and # have a meaning.
+    .regex(/^\/[A-Za-z0-9\-._~!$&()*+,;=:@%/?]*$/, "write a path such as /health, without blanks or quotes")
     .optional()
     .describe("Path that is asked with GET; any answer below 400 is healthy."),
   tcp: z.literal(true).optional().describe("Healthy as soon as the port takes connections."),
   command: Command.optional().describe("Command run inside the task; exit code 0 is healthy."),
-  interval: Duration.default(1_000).describe("Time between two checks."),
-  timeout: Duration.default(2_000).describe("How long one check may take."),
+  interval: duration(100).prefault("1s").describe("Time between two checks."),
+  timeout: duration(1).prefault("2s").describe("How long one check may take."),
   healthy: z.int().min(1).max(20).default(2).describe("Checks that must pass in a row before a task gets traffic."),
   unhealthy: z.int().min(1).max(20).default(3).describe("Checks that must fail in a row before a task loses traffic."),
-  grace: Duration.optional().describe(
-    "How long a new task may take to become healthy; for a task with no port and no command, how long it must stay up.",
-  ),
+  grace: duration()
+    .optional()
+    .describe(
+      "How long a new task may take to become healthy; for a task with no port and no command, how long it must stay up.",
+    ),
 });
 
-const Build = z.strictObject({
-  context: RelativePath.default(".").describe("Folder of the repository that is sent to the build."),
-  dockerfile: RelativePath.optional().describe("Dockerfile, relative to the context. Default: Dockerfile."),
-  target: z.string().min(1).optional().describe("Stage of a multi-stage Dockerfile. Default: the last."),
-  args: Env.default({}).describe("Build arguments (ARG). They stay readable in the image: no secrets here."),
-});
+const Build = z.strictObject(
+  {
+    context: RelativePath.default(".").describe("Folder of the repository that is sent to the build."),
+    dockerfile: RelativePath.optional().describe("Dockerfile, relative to the context. Default: Dockerfile."),
+    target: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9_.-]*$/, "write the name of a stage, as after AS in the Dockerfile")
+      .optional()
+      .describe("Stage of a multi-stage Dockerfile. Default: the last."),
+    args: Env.default({}).describe("Build arguments (ARG). They stay readable in the image: no secrets here."),
+  },
+  {
+    error: ({ code }) =>
+      code === "invalid_type" ? "write build: { context: FOLDER }, or build: {} for the whole repository" : undefined,
+  },
+);
 
 const Service = z.strictObject({
   build: Build.optional().describe("Build the image from this repository."),
-  image: z.string().min(1).optional().describe("Run a ready image instead of building one."),
+  image: z
+    .string()
+    .regex(/^[a-z0-9][A-Za-z0-9._/:@-]*$/, "write an image reference such as redis:7 or ghcr.io/team/app:1.2")
+    .optional()
+    .describe("Run a ready image instead of building one."),
   command: Command.optional().describe("Replaces the image's command. Text runs with sh -c, a list as it stands."),
   port: z
     .int()
@@ -106,7 +132,7 @@ const Service = z.strictObject({
   release: Command.optional().describe(
     "Run once with the new image before any traffic moves, such as a migration. Its failure stops the deployment.",
   ),
-  stopTimeout: Duration.default(10_000).describe("Time between SIGTERM and SIGKILL when a task is stopped."),
+  stopTimeout: duration().prefault("10s").describe("Time between SIGTERM and SIGKILL when a task is stopped."),
   hostPort: z
     .int()
     .min(1)
@@ -114,7 +140,7 @@ const Service = z.strictObject({
     .optional()
     .describe("Fixed port of the host. Only one task can own it, so it needs downtime: accept."),
   volumes: z
-    .array(z.string().regex(/^[a-z][a-z0-9-]*:\/.+$/, "write NAME:/absolute/path"))
+    .array(z.string().regex(/^[a-z][a-z0-9-]*:\/[^:\s]+$/, "write NAME:/absolute/path"))
     .default([])
     .describe("Volumes with one writer, NAME:/path. They need downtime: accept."),
   downtime: z
@@ -128,6 +154,7 @@ const Backing = z.strictObject({
   version: z
     .union([z.string(), z.number()])
     .transform(String)
+    .refine((tag) => /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(tag), 'write a version tag such as "10.11"')
     .optional()
     .describe('Version tag of the engine\'s image, such as "10.11". Default: a current one.'),
 });
@@ -150,7 +177,7 @@ const Environment = z.strictObject({
 const Verify = z.strictObject({
   service: Name.describe("Service whose image runs the command and whose address is SHIPWAY_URL."),
   command: Command.describe("What to run; exit code 0 passes."),
-  timeout: Duration.default(120_000).describe("How long it may take."),
+  timeout: duration(1).prefault("2m").describe("How long it may take."),
 });
 
 /** `shipway.yml` as the user writes it. Cross-field rules (sizes, unknown services, one of build/image) are in `check-spec.ts`. */
@@ -172,8 +199,8 @@ export const AppSpec = z.strictObject({
     .array(Verify)
     .default([])
     .describe("Commands run against the environment after traffic moved; a failure rolls back by itself."),
-  bake: Duration.default(3_000).describe("How long the new release is watched after traffic moved."),
-  standby: Duration.default(1_800_000).describe("How long the previous release is kept warm."),
+  bake: duration().prefault("3s").describe("How long the new release is watched after traffic moved."),
+  standby: duration().prefault("30m").describe("How long the previous release is kept warm."),
 });
 
 export type AppSpec = z.infer<typeof AppSpec>;

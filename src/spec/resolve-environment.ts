@@ -1,0 +1,66 @@
+import { fail } from "../shared/errors.ts";
+import { matchesRefGlob } from "../shared/ref-glob.ts";
+import type { Change } from "../source/change.ts";
+import { type AppSpec, type EnvironmentSpec, FARGATE_MEMORY_MIB, type ServiceSpec } from "./app-spec.ts";
+
+/**
+ * What `environment` runs: its overrides over the services, its variables under the services' own, memory filled in.
+ * Order of variables, the last wins: service, environment, the environment's entry for the service.
+ * @throws ENVIRONMENT_NOT_FOUND
+ */
+export function resolveEnvironment(spec: AppSpec, environment: string): EnvironmentSpec {
+  const rules = Object.hasOwn(spec.environments, environment) ? spec.environments[environment] : undefined;
+  if (!rules) {
+    throw fail("ENVIRONMENT_NOT_FOUND", {
+      message: `App ${spec.app} has no environment ${environment}: it has ${Object.keys(spec.environments).join(", ") || "none"}.`,
+      hint: "Declare it under `environments` in shipway.yml, or name one of those.",
+    });
+  }
+  const services = Object.entries(spec.services).map(([name, service]) => {
+    const { count, cpu, memory, env, domains } = (Object.hasOwn(rules.services, name) && rules.services[name]) || {};
+    const size = sizeOf(service, cpu, memory);
+    return [
+      name,
+      {
+        ...service,
+        ...size,
+        count: count ?? service.count,
+        domains: domains ?? service.domains,
+        env: { ...service.env, ...rules.env, ...env },
+      },
+    ] as const;
+  });
+  return {
+    environment,
+    services: Object.fromEntries(services),
+    backing: spec.backing,
+    verify: spec.verify,
+    bakeMs: spec.bake,
+    standbyMs: spec.standby,
+  };
+}
+
+/** The environments a pushed ref deploys to, in the order they are declared. */
+export function environmentsFor(spec: AppSpec, { refKind, refName }: Pick<Change, "refKind" | "refName">): string[] {
+  return Object.entries(spec.environments)
+    .filter(([, rules]) => {
+      const pattern = refKind === "branch" ? rules.branch : rules.tag;
+      return pattern !== undefined && matchesRefGlob(pattern, refName);
+    })
+    .map(([name]) => name);
+}
+
+function sizeOf(
+  service: ServiceSpec,
+  cpuHere: ServiceSpec["cpu"] | undefined,
+  memoryHere: number | undefined,
+): { cpu: ServiceSpec["cpu"]; memory: number } {
+  const cpu = cpuHere ?? service.cpu;
+  return { cpu, memory: memoryHere ?? service.memory ?? smallestMemoryMiB(cpu) };
+}
+
+function smallestMemoryMiB(cpu: number): number {
+  const smallest = FARGATE_MEMORY_MIB[cpu]?.[0];
+  if (smallest === undefined) throw new Error(`no memory size is known for ${cpu} CPU units`);
+  return smallest;
+}
