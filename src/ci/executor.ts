@@ -1,14 +1,20 @@
 import type { LogSink } from "../shared/log-line.ts";
 import type { Secret } from "../shared/secret.ts";
 
-/** A container beside a step. `port` known: its readiness is awaited before the script starts. */
+/** Login for the registry of an image; the values may be `$VARIABLES` of the run. */
+export type ImageLogin = { username: string; password: string };
+
+/** A container beside a step. It answers (by its kind's own query, or on its declared ports) before the script starts. */
 export type ServicePlan = {
   name: string;
   image: string;
+  login?: ImageLogin;
+  /** Values may name `$VARIABLES` of the run. */
   variables: Record<string, string>;
   memoryMiB: number;
 };
 
+/** `path` may start with `~`, `$HOME` or `$BITBUCKET_CLONE_DIR`; otherwise it is absolute or relative to the checkout. */
 export type CachePlan = { name: string; path: string; keyFiles: string[] };
 
 /** One step, fully resolved: nothing of the YAML has to be looked up again. Plain JSON. */
@@ -16,7 +22,12 @@ export type StepPlan = {
   /** Unique in its pipeline run: `1`, `2.1` (first of a parallel group). */
   id: string;
   name: string;
+  /** Index of its stage: artifacts of lower stages are handed to it, those of its siblings are not. */
+  stage: number;
   image: string;
+  login?: ImageLogin;
+  /** Numeric user; the default is root, as in Bitbucket. */
+  runAsUser?: number;
   script: string[];
   afterScript: string[];
   services: ServicePlan[];
@@ -25,9 +36,15 @@ export type StepPlan = {
   artifacts: string[];
   /** Globs; empty takes none, undefined takes all artifacts of earlier steps. */
   downloadArtifacts?: string[];
+  /** Set for this step only, under the run's own variables: BITBUCKET_PARALLEL_STEP and the like. */
+  variables: Record<string, string>;
   maxTimeMs: number;
   memoryMiB: number;
   clone: { enabled: boolean; depth?: number };
+  /** The step may fail and the pipeline goes on (`on-fail: ignore`). */
+  ignoreFailure: boolean;
+  /** Why it is not run, one sentence; it ends as `skipped`. */
+  skip?: string;
   /** Where in the file the step starts (1-based), for messages. */
   line: number;
 };
@@ -51,7 +68,7 @@ export type StepOutcome = {
   failedCommand?: string;
   startedAt: number;
   endedAt: number;
-  /** Time of each script line, in order. */
+  /** Time of each script line that was started, in order. */
   commands: { command: string; durationMs: number; exitCode: number }[];
   lastLines: string[];
 };
@@ -70,20 +87,31 @@ export type PipelineContext = {
   secrets: Record<string, Secret>;
 };
 
+/** What can be seen of a step while it runs, beside its lines. `index` counts the entries of `script` from 0. */
+export type StepProgress =
+  | { kind: "serviceReady"; service: string; durationMs: number }
+  | { kind: "commandStarted"; index: number; command: string; at: number }
+  | { kind: "commandEnded"; index: number; command: string; at: number; durationMs: number; exitCode: number };
+
+export type StepOptions = {
+  /** How many lines (of every stream) of this step `log` took before a crash; 0 for a first run. */
+  alreadyLogged: number;
+  signal?: AbortSignal;
+  /** What belongs to lines logged before a crash is not told again. Must not throw. */
+  onProgress?: (progress: StepProgress) => void;
+};
+
 /** Runs one step. Drivers: docker, ecs, memory; all pass `drivers/contract.ts`. */
 export interface StepExecutor {
   /**
    * Runs the step to its end and returns the outcome; a failing script is an outcome. Output arrives live at `log`, timed per command.
    * Keyed by (runId, step.id): when its container still runs after a crash it attaches again from `alreadyLogged` lines on; when it ended it takes its exit code.
-   * Aborting `signal` stops the containers, then resolves with `canceled`. Nothing of the step is left when it resolves.
+   * Aborting `signal` stops the containers, then resolves with `canceled`. No container of the step is left when it resolves; its outcome and
+   * artifacts are kept until `cleanUp`, so that repeating an ended step returns the same outcome and runs nothing.
+   * When it throws, containers may be left: call it again to go on, or `cleanUp`.
    * @throws DOCKER_UNREACHABLE, DOCKER_FAILED, IMAGE_UNAVAILABLE, DISK_FULL
    */
-  runStep(
-    context: PipelineContext,
-    step: StepPlan,
-    log: LogSink,
-    options: { alreadyLogged: number; signal?: AbortSignal },
-  ): Promise<StepOutcome>;
+  runStep(context: PipelineContext, step: StepPlan, log: LogSink, options: StepOptions): Promise<StepOutcome>;
   /** Removes whatever a run left behind (containers, networks, artifacts). Repeating it is a no-op. */
   cleanUp(runId: string): Promise<void>;
 }

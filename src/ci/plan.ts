@@ -1,0 +1,322 @@
+import { didYouMean, type YamlProblem } from "../shared/yaml-problems.ts";
+import type { CachePlan, PipelinePlan, ServicePlan, StepPlan } from "./executor.ts";
+import { matchesPathGlob, mostSpecific } from "./glob.ts";
+import { invalidPipelines } from "./parse-pipelines.ts";
+import type {
+  ChangesetCondition,
+  PipelineDefinition,
+  PipelineItem,
+  PipelinesFile,
+  StepDefinition,
+  Written,
+} from "./pipelines-file.ts";
+
+/** What selects a pipeline. */
+export type PlannedRef = {
+  refKind: "branch" | "tag";
+  refName: string;
+  /** Message of the head commit; `[skip ci]` or `[ci skip]` in it skips. */
+  message?: string;
+  /** Files of the last commit, for `condition.changesets`; unknown means that every condition holds. */
+  changedPaths?: readonly string[];
+  /** A pipeline of the `custom` section, asked for by name. */
+  custom?: string;
+};
+
+export type Planned = { status: "plan"; plan: PipelinePlan } | { status: "none"; reason: string };
+
+// Bitbucket's own figures (reference: image, options, services, step limits).
+const DEFAULT_IMAGE = "atlassian/default-image:latest";
+const DEFAULT_MAX_MINUTES = 120;
+const MIB_PER_SIZE = 4_096;
+const SERVICE_MIB = 1_024;
+const SMALLEST_BUILD_MIB = 1_024;
+const MOST_SERVICES = 5;
+const MOST_STEPS = 100;
+
+const PREDEFINED_CACHES: Record<string, string> = {
+  composer: "~/.composer/cache",
+  dotnetcore: "~/.nuget/packages",
+  gradle: "~/.gradle/caches",
+  ivy2: "~/.ivy2/cache",
+  maven: "~/.m2/repository",
+  node: "node_modules",
+  npm: "~/.npm",
+  pip: "~/.cache/pip",
+  sbt: "~/.sbt",
+};
+
+/**
+ * What a push of `ref` runs. Exactly one pipeline is chosen: a tag's own, or a branch's own, or `default` for a branch that no entry matches.
+ * @throws PIPELINES_INVALID for what the chosen pipeline needs and does not have (an undefined service, too little memory) or Shipway cannot do yet.
+ */
+export function planPipeline(file: PipelinesFile, ref: PlannedRef): Planned {
+  if (ref.custom === undefined && /\[(skip ci|ci skip)\]/i.test(ref.message ?? "")) {
+    return { status: "none", reason: "the commit message asks to skip CI" };
+  }
+  const pipeline = selectPipeline(file, ref);
+  if (!pipeline) return { status: "none", reason: nothingFor(file, ref) };
+  const planner = newPlanner(file, ref, pipeline);
+  const stages = planner.planStages();
+  const problems = [...pipeline.problems, ...planner.problems];
+  if (problems.length > 0) throw invalidPipelines(file.text, file.file, problems);
+  const notes = [...file.notes, ...planner.notes].sort((a, b) => a.line - b.line);
+  const texts = [...new Set(notes.map(({ line, message }) => `line ${line}: ${message}`))];
+  return { status: "plan", plan: { selector: pipeline.selector, stages, notes: texts } };
+}
+
+function selectPipeline(file: PipelinesFile, ref: PlannedRef): PipelineDefinition | undefined {
+  const { branches, tags, custom } = file.pipelines;
+  if (ref.custom !== undefined) return custom.find(({ pattern }) => pattern === ref.custom);
+  if (ref.refKind === "tag") return mostSpecific(tags, ref.refName);
+  return mostSpecific(branches, ref.refName) ?? file.pipelines.default;
+}
+
+function nothingFor(file: PipelinesFile, ref: PlannedRef): string {
+  if (ref.custom !== undefined) return `${file.file} has no custom pipeline ${ref.custom}`;
+  const fallback = ref.refKind === "tag" ? "" : " and no default";
+  return `${file.file} has no pipeline for ${ref.refKind} ${ref.refName}${fallback}`;
+}
+
+/** What a stage of the file hands to its steps. */
+type Surroundings = {
+  manual: boolean;
+  deployment?: string;
+  condition?: ChangesetCondition;
+  ignoreFailure: boolean;
+  label?: string;
+};
+
+function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefinition) {
+  const problems: YamlProblem[] = [];
+  const notes: YamlProblem[] = [];
+  const stages: PipelinePlan["stages"] = [];
+  let heldBy: string | undefined;
+
+  function planStages(): PipelinePlan["stages"] {
+    pipeline.items.forEach((item, index) => {
+      planItem(item, String(index + 1), { manual: false, ignoreFailure: false });
+    });
+    const count = stages.flatMap(({ steps }) => steps).length;
+    if (count > MOST_STEPS) {
+      problems.push({
+        ...pipeline.at,
+        message: `pipeline "${pipeline.pattern}" has ${count} steps; ${MOST_STEPS} are allowed`,
+      });
+    }
+    return stages;
+  }
+
+  function planItem(item: PipelineItem, id: string, around: Surroundings): void {
+    switch (item.kind) {
+      case "step":
+        planGroup([item.step], id, false, around);
+        return;
+      case "parallel":
+        planGroup(item.steps, id, item.failFast, around);
+        return;
+      case "stage": {
+        const inner: Surroundings = {
+          manual: item.manual,
+          ignoreFailure: item.ignoreFailure,
+          ...(item.deployment === undefined ? {} : { deployment: item.deployment }),
+          ...(item.condition === undefined ? {} : { condition: item.condition }),
+          ...(item.name === undefined ? {} : { label: item.name }),
+        };
+        if (item.manual && stages.length > 0) hold(item.at.line, `stage "${item.name ?? id}" is manual`, item.at);
+        item.items.forEach((found, index) => {
+          planItem(found, `${id}.${index + 1}`, inner);
+        });
+      }
+    }
+  }
+
+  /** One step, or several side by side. */
+  function planGroup(steps: StepDefinition[], id: string, failFast: boolean, around: Surroundings): void {
+    const heldBefore = heldBy;
+    const group = steps.map((step, index) => {
+      const stepId = steps.length > 1 ? `${id}.${index + 1}` : id;
+      const parallel: Record<string, string> =
+        steps.length > 1
+          ? { BITBUCKET_PARALLEL_STEP: String(index), BITBUCKET_PARALLEL_STEP_COUNT: String(steps.length) }
+          : {};
+      return planStep(step, stepId, heldBefore, parallel, around);
+    });
+    if (group.length > 0)
+      stages.push({ steps: group, failFast: failFast || steps.some((step) => step.failFast === true) });
+  }
+
+  /** From a manual step on nothing is run by itself; in a parallel group only the manual one is held, and what comes after the group. */
+  function hold(line: number, what: string, at: YamlProblem | StepDefinition["at"]): void {
+    const message = `${what}: it and what follows it are not run, because steps cannot be started by hand yet`;
+    notes.push({ ...at, message: `${message}.` });
+    heldBy ??= `${what} (line ${line})`;
+  }
+
+  function planStep(
+    step: StepDefinition,
+    id: string,
+    heldBefore: string | undefined,
+    parallel: Record<string, string>,
+    around: Surroundings,
+  ): StepPlan {
+    const name = step.name ?? (around.label === undefined ? `Step ${id}` : `${around.label} ${id}`);
+    const isFirst = stages.length === 0;
+    if (step.manual && isFirst) {
+      notes.push({ ...step.at, message: "the first step cannot be manual: it is run." });
+    }
+    if (step.manual && !isFirst && heldBefore === undefined) hold(step.at.line, `step "${name}" is manual`, step.at);
+    const held = heldBefore ?? (step.manual && !isFirst ? heldBy : undefined);
+    const skip = held === undefined ? unchanged(step.condition ?? around.condition, ref) : `not run: ${held}`;
+    const deployment = step.deployment ?? around.deployment;
+    const resolved = skip === undefined ? resolve(step) : nothingResolved(step);
+    return {
+      id,
+      name,
+      stage: stages.length,
+      ...resolved,
+      ...artifactsOf(step),
+      variables: {
+        ...pipeline.variables,
+        ...parallel,
+        ...(deployment === undefined ? {} : { BITBUCKET_DEPLOYMENT_ENVIRONMENT: deployment }),
+      },
+      maxTimeMs: (step.maxTimeMinutes ?? file.options.maxTimeMinutes ?? DEFAULT_MAX_MINUTES) * 60_000,
+      clone: cloneOf({ ...file.clone, ...step.clone }),
+      ignoreFailure: step.ignoreFailure || around.ignoreFailure,
+      ...(skip === undefined ? {} : { skip }),
+      line: step.at.line,
+    };
+  }
+
+  type Resolved = Pick<
+    StepPlan,
+    "image" | "login" | "runAsUser" | "script" | "afterScript" | "services" | "caches" | "memoryMiB"
+  >;
+
+  function imageOf(step: StepDefinition): Pick<StepPlan, "image" | "login" | "runAsUser"> {
+    const { name, ...rest } = step.image ?? file.image ?? { name: DEFAULT_IMAGE };
+    return { image: name, ...rest };
+  }
+
+  /** A step that is not run may use anything that is not supported yet. */
+  function nothingResolved(step: StepDefinition): Resolved {
+    return { ...imageOf(step), script: [], afterScript: [], services: [], caches: [], memoryMiB: MIB_PER_SIZE };
+  }
+
+  function resolve(step: StepDefinition): Resolved {
+    notes.push(...step.notes);
+    problems.push(...step.unsupported);
+    const services = step.services.flatMap((service) => resolveService(service) ?? []);
+    if (services.length > MOST_SERVICES) {
+      problems.push({
+        ...step.at,
+        message: `a step can have ${MOST_SERVICES} services, this one has ${services.length}`,
+      });
+    }
+    const total = (step.size ?? file.options.size ?? 1) * MIB_PER_SIZE;
+    const memoryMiB = total - services.reduce((sum, service) => sum + service.memoryMiB, 0);
+    if (memoryMiB < SMALLEST_BUILD_MIB) {
+      const message = `the services leave ${memoryMiB} MB of this step's ${total} MB, and its script needs ${SMALLEST_BUILD_MIB}: give it a larger \`size\` or the services less \`memory\``;
+      problems.push({ ...step.at, message });
+    }
+    return {
+      ...imageOf(step),
+      script: commandsOf(step.script),
+      afterScript: commandsOf(step.afterScript),
+      services,
+      caches: step.caches.flatMap((cache) => resolveCache(cache) ?? []),
+      memoryMiB,
+    };
+  }
+
+  function commandsOf(entries: StepDefinition["script"]): string[] {
+    return entries.flatMap((entry) => {
+      if (entry.kind === "command") return [entry.text];
+      problems.push({
+        ...entry.at,
+        message: `pipes are not supported yet: replace ${entry.name} by the commands it runs`,
+      });
+      return [];
+    });
+  }
+
+  function resolveService({ value, at }: Written<string>): ServicePlan | undefined {
+    const found = file.services[value];
+    if (value === "docker" || found?.isDocker) {
+      const message =
+        "the docker service is not supported yet: Shipway builds the images of shipway.yml itself, outside the pipeline";
+      problems.push({ ...at, message });
+      return undefined;
+    }
+    if (!found?.image) {
+      problems.push({
+        ...at,
+        message: undefinedName("service", value, Object.keys(file.services), "definitions.services"),
+      });
+      return undefined;
+    }
+    const { name, login } = found.image;
+    return {
+      name: value,
+      image: name,
+      ...(login ? { login } : {}),
+      variables: found.variables,
+      memoryMiB: found.memoryMiB ?? SERVICE_MIB,
+    };
+  }
+
+  function resolveCache({ value, at }: Written<string>): CachePlan | undefined {
+    const own = file.caches[value];
+    if (own) return own;
+    const path = PREDEFINED_CACHES[value];
+    if (path !== undefined) return { name: value, path, keyFiles: [] };
+    if (value === "docker") {
+      notes.push({ ...at, message: "the docker cache has no effect: steps have no Docker daemon." });
+      return undefined;
+    }
+    const known = [...Object.keys(PREDEFINED_CACHES), ...Object.keys(file.caches)];
+    problems.push({ ...at, message: undefinedName("cache", value, known, "definitions.caches") });
+    return undefined;
+  }
+
+  function artifactsOf(step: StepDefinition): Pick<StepPlan, "artifacts" | "downloadArtifacts"> {
+    const artifacts = step.artifacts.flatMap(({ paths }) => paths);
+    if (step.download === undefined || step.download === true) return { artifacts };
+    const names = step.download === false ? [] : step.download;
+    const all = allSteps(pipeline.items).flatMap(({ artifacts: found }) => found);
+    const wanted = all.filter(({ name }) => name !== undefined && names.includes(name));
+    return { artifacts, downloadArtifacts: [...new Set(wanted.flatMap(({ paths }) => paths))] };
+  }
+
+  return { planStages, problems, notes };
+}
+
+function undefinedName(kind: string, name: string, known: readonly string[], where: string): string {
+  const meant = didYouMean(name, known);
+  return `${kind} "${name}" is not defined in \`${where}\`${meant === undefined ? "" : ` – did you mean "${meant}"?`}`;
+}
+
+function allSteps(items: readonly PipelineItem[]): StepDefinition[] {
+  return items.flatMap((item) => {
+    if (item.kind === "step") return [item.step];
+    return item.kind === "parallel" ? item.steps : allSteps(item.items);
+  });
+}
+
+/** Bitbucket clones 50 commits by default; here the whole history is at hand at no cost, so `depth` counts only where it is written. */
+function cloneOf({ enabled, depth }: PipelinesFile["clone"]): StepPlan["clone"] {
+  return { enabled: enabled ?? true, ...(typeof depth === "number" ? { depth } : {}) };
+}
+
+/** Why the step's `condition.changesets` does not hold, or undefined. */
+function unchanged(condition: ChangesetCondition | undefined, { changedPaths }: PlannedRef): string | undefined {
+  if (!condition || !changedPaths) return undefined;
+  const matchesAny = (path: string, globs: string[]) => globs.some((glob) => matchesPathGlob(glob, path));
+  if ("includePaths" in condition) {
+    if (changedPaths.some((path) => matchesAny(path, condition.includePaths))) return undefined;
+    return `not run: the last commit changed nothing in ${condition.includePaths.join(", ")}`;
+  }
+  if (!changedPaths.every((path) => matchesAny(path, condition.excludePaths))) return undefined;
+  return `not run: the last commit changed only ${condition.excludePaths.join(", ")}`;
+}

@@ -1,0 +1,88 @@
+import type { StepPlan } from "./executor.ts";
+
+/** What the container runs, as files of one directory. The main process is `/bin/sh DIR/main.sh`. */
+export type StepScript = { "main.sh": string; "script.sh": string; "after.sh"?: string };
+
+/**
+ * A moment in a step, read from the container's standard error, where nothing else is written: everything that the user's commands print, on either
+ * stream, goes to standard output. `index` counts `script` from 0.
+ */
+export type StepMarker =
+  | { kind: "command"; index: number }
+  | { kind: "scriptEnd"; exitCode: number }
+  | { kind: "afterEnd"; exitCode: number };
+
+// ASCII "group separator": it starts no line of any program, and Bitbucket itself uses it for this.
+const MARK = "\u001d";
+
+/**
+ * The generated shell script of a step: one shell for all entries, so that `cd`, variables and even an `if` spread over entries carry on; `set -e`; each
+ * entry is printed before it runs. bash where the image has it, otherwise sh. The after-script is a second shell in the same container, which is told BITBUCKET_EXIT_CODE.
+ * The exit code of the container is the script's.
+ */
+export function renderStepScript(
+  step: Pick<StepPlan, "script" | "afterScript">,
+  nonce: string,
+  dir: string,
+): StepScript {
+  const after = step.afterScript.length > 0;
+  return {
+    "main.sh": mainScript(nonce, dir, after),
+    "script.sh": shellScript(step.script, (index) => marker(nonce, `command ${index}`)),
+    ...(after ? { "after.sh": shellScript(step.afterScript, () => undefined) } : {}),
+  };
+}
+
+/** The marker in a line of standard error, or undefined for a line that this step's script did not write. */
+export function parseStepMarker(line: string, nonce: string): StepMarker | undefined {
+  const prefix = `${MARK}${nonce} `;
+  if (!line.startsWith(prefix)) return undefined;
+  const [kind, number] = line.slice(prefix.length).split(" ");
+  const value = Number(number);
+  if (!Number.isSafeInteger(value)) return undefined;
+  if (kind === "command") return { kind, index: value };
+  return kind === "scriptEnd" || kind === "afterEnd" ? { kind, exitCode: value } : undefined;
+}
+
+function mainScript(nonce: string, dir: string, after: boolean): string {
+  const run = (file: string) => `"$shell" ${quote(`${dir}/${file}`)} 2>&1`;
+  const lines = [
+    "if [ -x /bin/bash ]; then shell=/bin/bash; else shell=/bin/sh; fi",
+    run("script.sh"),
+    "code=$?",
+    `printf '\\035%s scriptEnd %s\\n' ${quote(nonce)} "$code" >&2`,
+    ...(after
+      ? [`BITBUCKET_EXIT_CODE=$code ${run("after.sh")}`, `printf '\\035%s afterEnd %s\\n' ${quote(nonce)} "$?" >&2`]
+      : []),
+    "exit $code",
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+function shellScript(entries: readonly string[], mark: (index: number) => string | undefined): string {
+  const parts = entries.flatMap((entry, index) => {
+    const command = entry.replace(/\n+$/, "");
+    return [mark(index), echo(command), command].filter((part) => part !== undefined);
+  });
+  // Users of images such as atlassian/default-image expect nvm and friends, which .bashrc sets up, but only for a prompt.
+  const bashrc =
+    'if [ -n "$BASH_VERSION" ] && [ -f ~/.bashrc ]; then PS1="$ "; . ~/.bashrc; unset PS1; fi >/dev/null 2>&1 || :';
+  return `${[bashrc, "set -e", ...parts].join("\n")}\n`;
+}
+
+/**
+ * Written to the main process' standard error by its path, not through a descriptor that the user's commands would inherit and might use for themselves.
+ * The braces keep a user's `set -x` from showing it; where /proc is hidden the times are lost and nothing else.
+ */
+function marker(nonce: string, text: string): string {
+  return `{ printf '\\035%s %s\\n' ${quote(nonce)} ${quote(text)} >/proc/1/fd/2 || :; } 2>/dev/null`;
+}
+
+function echo(command: string): string {
+  return `{ printf '%s\\n' ${quote(`+ ${command}`)}; } 2>/dev/null`;
+}
+
+/** One word for the shell, whatever is in it. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
