@@ -53,3 +53,15 @@ export function needsDowntime(service: ReleaseService): boolean {
 export function taskNames(place: Place, release: number, service: ReleaseService): string[] {
   return Array.from({ length: service.count }, (_, index) => taskName(place, service.name, release, index + 1));
 }
+
+/** For services that declare no `grace`. A JVM or Rails application on a quarter of a core boots in about a minute. */
+export const HEALTH_DEADLINE_MS = 120_000;
+
+/** How long the tasks of a service may take to become healthy. */
+export function healthDeadlineMs(service: ReleaseService): number {
+  const grace = service.health?.grace;
+  if (grace === undefined) return HEALTH_DEADLINE_MS;
+  // Without a probe, `grace` is how long the task must stay up: waiting starts after it.
+  const isProbed = servesTraffic(service) || service.health?.command !== undefined;
+  return isProbed ? grace : grace + HEALTH_DEADLINE_MS;
+}

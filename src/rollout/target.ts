@@ -75,7 +75,11 @@ export interface RolloutTarget {
   /** Creates and starts the `count` tasks of a service, beside whatever runs. Returns once started, not once healthy. They get no traffic. */
   startService(place: Place, release: Release, service: ReleaseService, variables: TaskVariables): Promise<void>;
 
-  /** Waits until every task of these services is healthy, or one cannot become so, or the deadline passed. Aborting rejects with the signal's reason. Never judges by "it is running" alone when there is a port. */
+  /**
+   * Waits until every task of these services is healthy, or one cannot become so, or a deadline passed: each service has its own
+   * (`healthDeadlineMs`), `deadlineMs` caps them all. Aborting rejects with the signal's reason. Never judges by "it is running" alone when
+   * there is a port.
+   */
   awaitHealthy(
     place: Place,
     release: Release,

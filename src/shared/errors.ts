@@ -28,6 +28,8 @@ export const ERRORS = {
   DOCKER_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   DOCKER_FAILED: { kind: "upstream", http: 502, exit: 75 },
   IMAGE_UNAVAILABLE: { kind: "upstream", http: 502, exit: 75 },
+  ROLLOUT_STALLED: { kind: "upstream", http: 504, exit: 75 },
+  BACKING_UNHEALTHY: { kind: "upstream", http: 502, exit: 75 },
   ROUTER_FAILED: { kind: "upstream", http: 502, exit: 75 },
   POSTGRES_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   GIT_FAILED: { kind: "upstream", http: 502, exit: 75 },

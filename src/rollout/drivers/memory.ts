@@ -1,0 +1,312 @@
+import type { LogSink } from "../../shared/log-line.ts";
+import { Secret } from "../../shared/secret.ts";
+import { sleep } from "../../shared/until.ts";
+import {
+  healthDeadlineMs,
+  needsDowntime,
+  type Place,
+  type Release,
+  type ReleaseService,
+  servesTraffic,
+  taskNames,
+} from "../release.ts";
+import type {
+  Backing,
+  BackingVariables,
+  DesiredState,
+  Evidence,
+  HealthReport,
+  ObservedService,
+  RolloutTarget,
+  TaskVariables,
+} from "../target.ts";
+
+/**
+ * How a task behaves is told by its image's tag: `broken` never becomes healthy, `exits` ends with code 1 when it starts,
+ * `crashes` is healthy until it gets traffic and ends then. Anything else is healthy at once.
+ */
+type MemoryTask = {
+  name: string;
+  release: number;
+  service: string;
+  serves: boolean;
+  image: string;
+  state: "running" | "paused" | "exited";
+  traffic: ObservedService["traffic"];
+  variables: TaskVariables;
+  restarts: number;
+};
+
+type OnceResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
+
+export type MemoryTarget = RolloutTarget & {
+  /** Every effect in order, repeated calls that found their work done left out: `start shop-prod-web-r1-1`, `shift r1`. */
+  effects: string[];
+  /** Which release answers a request to the service now. */
+  answering(place: Place, service: string): number | undefined;
+  /** What somebody else did: removes a task behind Shipway's back. */
+  lose(task: string): void;
+  /** The variables a task was started with. */
+  variablesOf(task: string): TaskVariables | undefined;
+};
+
+/** Rollouts in memory, obeying the whole contract. `onCall` is called before each method with its name and may throw, as an engine that is gone does. */
+export function memoryTarget(options: { onCall?: (method: string) => void | Promise<void> } = {}): MemoryTarget {
+  const tasks = new Map<string, MemoryTask & { place: string }>();
+  const finished = new Map<string, OnceResult>();
+  const prepared = new Set<string>();
+  const backings = new Map<string, Backing>();
+  const effects: string[] = [];
+  const call = async (method: string) => await options.onCall?.(method);
+  const inPlace = (place: Place) => [...tasks.values()].filter((task) => task.place === placeKey(place));
+  const ofRelease = (place: Place, number: number) => inPlace(place).filter((task) => task.release === number);
+
+  const remove = (task: MemoryTask) => {
+    tasks.delete(task.name);
+    effects.push(`stop ${task.name}`);
+  };
+  const shift = (place: Place, number: number) => {
+    const moved = ofRelease(place, number).filter((task) => task.serves && task.traffic !== "serving");
+    if (moved.length > 0) effects.push(`shift r${number}`);
+    for (const task of inPlace(place).filter((one) => one.serves && one.traffic !== "standby")) {
+      task.traffic = task.release === number ? "serving" : "draining";
+    }
+    for (const task of moved) {
+      task.traffic = "serving";
+      if (tagOf(task.image) === "crashes") task.restarts++;
+    }
+  };
+  const start = (place: Place, release: Release, service: ReleaseService, variables: TaskVariables) => {
+    for (const name of taskNames(place, release.number, service)) {
+      if (tasks.get(name)?.state === "running") continue;
+      const exits = tagOf(service.image) === "exits";
+      tasks.set(name, {
+        name,
+        place: placeKey(place),
+        release: release.number,
+        service: service.name,
+        serves: servesTraffic(service),
+        image: service.image,
+        state: exits ? "exited" : "running",
+        traffic: servesTraffic(service) ? "draining" : "none",
+        variables,
+        restarts: 0,
+      });
+      effects.push(`start ${name}`);
+    }
+  };
+  const sick = (place: Place, release: Release, services: ReleaseService[]): Evidence[] =>
+    services.flatMap((service) =>
+      taskNames(place, release.number, service).flatMap((name) => {
+        const evidence = evidenceOf(name, service, tasks.get(name));
+        return evidence === undefined ? [] : [evidence];
+      }),
+    );
+
+  return {
+    effects,
+    answering: (place, service) =>
+      inPlace(place).find((task) => task.service === service && task.traffic === "serving" && task.state === "running")
+        ?.release,
+    lose: (task) => void tasks.delete(task),
+    variablesOf: (task) => tasks.get(task)?.variables,
+
+    async observe(place) {
+      await call("observe");
+      return observed(inPlace(place));
+    },
+    async prepare(place) {
+      await call("prepare");
+      if (!prepared.has(placeKey(place))) effects.push(`prepare ${placeKey(place)}`);
+      prepared.add(placeKey(place));
+    },
+    async ensureBacking(place, wanted) {
+      await call("ensureBacking");
+      const variables: BackingVariables = {};
+      for (const backing of wanted) {
+        const key = `${placeKey(place)}/${backing.name}`;
+        if (!backings.has(key)) effects.push(`start backing ${backing.name}`);
+        backings.set(key, backing);
+        const name = `${backing.name.toUpperCase().replaceAll("-", "_")}_URL`;
+        variables[name] = new Secret(name, `memory://${backing.name}`);
+      }
+      return variables;
+    },
+    async runOnce(place, release, run, log, signal) {
+      await call("runOnce");
+      const key = `${placeKey(place)}/r${release.number}/${run.key}`;
+      const before = finished.get(key);
+      if (before !== undefined) return before;
+      const result = await playCommand(run.command, run.deadlineMs, log, signal);
+      finished.set(key, result);
+      effects.push(`run ${run.key}`);
+      return result;
+    },
+    async startService(place, release, service, variables) {
+      await call("startService");
+      start(place, release, service, variables);
+    },
+    async awaitHealthy(place, release, services, { deadlineMs, onProgress, signal }) {
+      await call("awaitHealthy");
+      const startedAt = Date.now();
+      const isLate = (name: string) => {
+        const own = services.filter((service) => service.name === name).map(healthDeadlineMs);
+        return Date.now() - startedAt >= Math.min(deadlineMs, ...own);
+      };
+      for (;;) {
+        signal?.throwIfAborted();
+        const evidence = sick(place, release, services);
+        for (const service of services) {
+          const unhealthy = evidence.filter((one) => one.service === service.name).length;
+          const healthy = service.count - unhealthy;
+          onProgress({ service: service.name, healthy, wanted: service.count, detail: evidence[0]?.summary ?? "ok" });
+        }
+        if (evidence.length === 0) return { status: "healthy", notes: [] };
+        const isFinal = evidence.some((one) => one.state !== "running" || isLate(one.service));
+        if (isFinal) return unhealthy(evidence);
+        await sleep(5, signal);
+      }
+    },
+    async watchHealth(place, release, services, { forMs, signal }) {
+      await call("watchHealth");
+      const endsAt = Date.now() + forMs;
+      for (;;) {
+        signal?.throwIfAborted();
+        const evidence = sick(place, release, services);
+        if (evidence.length > 0) return unhealthy(evidence);
+        if (Date.now() >= endsAt) return { status: "healthy", notes: [] };
+        await sleep(Math.min(5, forMs), signal);
+      }
+    },
+    async shiftTraffic(place, release) {
+      await call("shiftTraffic");
+      shift(place, release.number);
+    },
+    async awaitDrained() {
+      await call("awaitDrained");
+      return { cut: 0 };
+    },
+    async park(place, release) {
+      await call("park");
+      for (const task of ofRelease(place, release.number)) {
+        const service = release.services.find((one) => one.name === task.service);
+        if (!task.serves || service === undefined || needsDowntime(service)) remove(task);
+        else if (task.state === "running") {
+          task.state = "paused";
+          task.traffic = "standby";
+          effects.push(`park ${task.name}`);
+        }
+      }
+    },
+    async wake(place, release) {
+      await call("wake");
+      const ready: string[] = [];
+      const missing: string[] = [];
+      for (const service of release.services.filter(servesTraffic)) {
+        const names = taskNames(place, release.number, service);
+        for (const name of names) {
+          const task = tasks.get(name);
+          if (task?.state !== "paused") continue;
+          task.state = "running";
+          effects.push(`wake ${name}`);
+        }
+        const isThere = names.every((name) => tasks.get(name)?.state === "running");
+        (isThere ? ready : missing).push(service.name);
+      }
+      return { ready, missing };
+    },
+    async stop(place, number, services) {
+      await call("stop");
+      for (const task of ofRelease(place, number)) {
+        if (services === undefined || services.includes(task.service)) remove(task);
+      }
+    },
+    async reconcile(place, desired) {
+      await call("reconcile");
+      const before = effects.length;
+      reconcileTasks(place, desired);
+      return effects.slice(before);
+    },
+    async followLogs(_place, name, sinceMs, log, signal) {
+      await call("followLogs");
+      const task = tasks.get(name);
+      if (task === undefined) return;
+      const line = { at: Date.now(), stream: "out" as const, text: `${task.service} of r${task.release} says hello` };
+      if (line.at >= sinceMs) log([line]);
+      while (!signal.aborted && tasks.has(name)) await sleep(5, signal).catch(() => undefined);
+    },
+    async destroy(place) {
+      await call("destroy");
+      for (const task of inPlace(place)) remove(task);
+      for (const key of [...backings.keys()]) if (key.startsWith(`${placeKey(place)}/`)) backings.delete(key);
+      prepared.delete(placeKey(place));
+    },
+  };
+
+  function reconcileTasks(place: Place, { live, standby, inProgress }: DesiredState): void {
+    const known = new Set([live?.release.number, standby?.number, ...inProgress]);
+    for (const task of inPlace(place).filter((one) => !known.has(one.release))) remove(task);
+    if (live === undefined) return;
+    for (const service of live.release.services) {
+      start(place, live.release, service, live.variables[service.name] ?? { env: {}, secrets: {} });
+    }
+    if (inProgress.length === 0) shift(place, live.release.number);
+  }
+}
+
+function placeKey(place: Place): string {
+  return `${place.app}-${place.environment}`;
+}
+
+function tagOf(image: string): string | undefined {
+  return image.split(":").at(-1);
+}
+
+function observed(tasks: MemoryTask[]): ObservedService[] {
+  const groups = new Map<string, ObservedService>();
+  for (const task of tasks.sort((a, b) => a.release - b.release)) {
+    const key = `${task.release}/${task.service}`;
+    const group = groups.get(key) ?? { release: task.release, service: task.service, traffic: task.traffic, tasks: [] };
+    group.tasks.push({ name: task.name, state: task.state });
+    groups.set(key, group);
+  }
+  return [...groups.values()];
+}
+
+function evidenceOf(name: string, service: ReleaseService, task: MemoryTask | undefined): Evidence | undefined {
+  const facts = { task: name, service: service.name, probes: [], listening: [], lastLines: [] };
+  if (task === undefined) return { ...facts, state: "missing", summary: `${name} is gone.` };
+  if (task.state === "exited") return { ...facts, state: "exited", exitCode: 1, summary: `${name} exited with 1.` };
+  if (task.restarts > 0) {
+    return { ...facts, state: "restarting", exitCode: 1, summary: `${name} exited with 1 after it got traffic.` };
+  }
+  if (tagOf(task.image) !== "broken") return undefined;
+  const probe = `GET http://${name}/ → 500`;
+  return { ...facts, state: "running", probes: [probe], summary: `${name} answers 500.` };
+}
+
+function unhealthy(evidence: Evidence[]): HealthReport {
+  return { status: "unhealthy", reason: evidence.map((one) => one.summary).join(" "), evidence };
+}
+
+/** Plays the few shell lines that tests use: `echo TEXT`, `sleep SECONDS`, `exit CODE`, joined by `;`. */
+async function playCommand(
+  command: string[],
+  deadlineMs: number,
+  log: LogSink,
+  signal: AbortSignal | undefined,
+): Promise<OnceResult> {
+  const endsAt = Date.now() + deadlineMs;
+  for (const part of (command.at(-1) ?? "").split(";")) {
+    signal?.throwIfAborted();
+    const [verb, ...rest] = part.trim().split(" ");
+    if (verb === "echo") log([{ at: Date.now(), stream: "out", text: rest.join(" ") }]);
+    if (verb === "exit") return { exitCode: Number(rest[0]), outOfMemory: false, timedOut: false };
+    if (verb !== "sleep") continue;
+    const wantedMs = Number(rest[0]) * 1_000;
+    const leftMs = endsAt - Date.now();
+    await sleep(Math.min(wantedMs, leftMs), signal);
+    if (wantedMs > leftMs) return { exitCode: 137, outOfMemory: false, timedOut: true };
+  }
+  return { exitCode: 0, outOfMemory: false, timedOut: false };
+}

@@ -1,0 +1,49 @@
+import { formatDurationMs } from "../shared/duration.ts";
+import type { RolloutEvent } from "./outcome.ts";
+import type { PhaseName } from "./plan.ts";
+import type { HealthProgress } from "./target.ts";
+
+/** Tells events in order without making the rollout wait: on the way to a rollback every millisecond counts. */
+export type Teller = {
+  tell(event: RolloutEvent): void;
+  /** Resolves when everything told so far has arrived. */
+  flush(): Promise<void>;
+  /** Turns health progress into events, each state once, and says so when nothing changes for a while. Call `end`. */
+  progress(phase: PhaseName): { report: HealthProgress; end(): void };
+};
+
+/** Long enough that a normal start never triggers it, short enough that nobody wonders whether it hangs. */
+const QUIET_MS = 10_000;
+
+export function newTeller(onEvent: (event: RolloutEvent) => Promise<void> | void): Teller {
+  let last: Promise<void> = Promise.resolve();
+  const tell = (event: RolloutEvent) => {
+    last = last.then(() => onEvent(event)).catch(() => undefined);
+  };
+  return {
+    tell,
+    flush: () => last,
+    progress: (phase) => newProgress(phase, tell),
+  };
+}
+
+function newProgress(phase: PhaseName, tell: (event: RolloutEvent) => void): { report: HealthProgress; end(): void } {
+  const states = new Map<string, string>();
+  let quietForMs = 0;
+  const timer = setInterval(() => {
+    quietForMs += QUIET_MS;
+    const waiting = `no change for ${formatDurationMs(quietForMs)}: ${[...states.values()].join(", ")}`;
+    tell({ kind: "waiting", phase, forMs: quietForMs, detail: waiting });
+  }, QUIET_MS);
+  return {
+    report(progress) {
+      const state = `${progress.service} ${progress.healthy}/${progress.wanted} healthy (${progress.detail})`;
+      if (states.get(progress.service) === state) return;
+      states.set(progress.service, state);
+      quietForMs = 0;
+      timer.refresh();
+      tell({ kind: "health", ...progress });
+    },
+    end: () => clearInterval(timer),
+  };
+}
