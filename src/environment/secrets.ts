@@ -18,7 +18,11 @@ export type Secrets = {
    * The values tasks get: the versions given, else the newest ones.
    * @throws SECRET_MISSING naming all that are not set.
    */
-  resolve(place: Place, names: string[], versions?: Record<string, number>): Promise<{ values: Record<string, Secret>; versions: Record<string, number> }>;
+  resolve(
+    place: Place,
+    names: string[],
+    versions?: Record<string, number>,
+  ): Promise<{ values: Record<string, Secret>; versions: Record<string, number> }>;
   /** A password Shipway made itself and keeps, such as a backing service's. Repeating it gives the same. */
   internal(place: Place, name: string): Promise<Secret>;
   /** Every value of the place, for masking. */
@@ -26,15 +30,27 @@ export type Secrets = {
 };
 
 export function newSecrets(db: Database, sealer: Sealer): Secrets {
-  const contextOf = (place: Place, name: string, version: number) => `${place.app}/${place.environment}/${name}/${version}`;
+  const contextOf = (place: Place, name: string, version: number) =>
+    `${place.app}/${place.environment}/${name}/${version}`;
 
   const rowsOf = (place: Place) =>
-    db.selectFrom("secrets").selectAll().where("app", "=", place.app).where("environment", "=", place.environment).where("removed_at", "is", null);
+    db
+      .selectFrom("secrets")
+      .selectAll()
+      .where("app", "=", place.app)
+      .where("environment", "=", place.environment)
+      .where("removed_at", "is", null);
 
   const open = (place: Place, row: { name: string; version: number; sealed: Buffer }) =>
     new Secret(row.name, sealer.open(row.sealed, contextOf(place, row.name, row.version)));
 
-  async function insert(place: Place, name: string, value: string, internal: boolean, actor: string): Promise<SecretSummary> {
+  async function insert(
+    place: Place,
+    name: string,
+    value: string,
+    internal: boolean,
+    actor: string,
+  ): Promise<SecretSummary> {
     return db.transaction().execute(async (tx) => {
       // The lock makes version numbers gapless under concurrent writers.
       await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
@@ -47,8 +63,16 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
         .executeTakeFirst();
       const version = (last?.version ?? 0) + 1;
       const sealed = sealer.seal(value, contextOf(place, name, version));
-      await tx.insertInto("secrets").values({ ...place, name, version, sealed, internal, removed_at: null }).execute();
-      if (!internal) await appendEvent(tx, { ...place, subject: `secret:${name}`, actor }, { kind: "secret.set", data: { name, version } });
+      await tx
+        .insertInto("secrets")
+        .values({ ...place, name, version, sealed, internal, removed_at: null })
+        .execute();
+      if (!internal)
+        await appendEvent(
+          tx,
+          { ...place, subject: `secret:${name}`, actor },
+          { kind: "secret.set", data: { name, version } },
+        );
       return { name, version, updatedAt: new Date() };
     });
   }
@@ -63,7 +87,11 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
     },
 
     async list(place) {
-      const rows = await rowsOf(place).where("internal", "=", false).orderBy("name").orderBy("version", "desc").execute();
+      const rows = await rowsOf(place)
+        .where("internal", "=", false)
+        .orderBy("name")
+        .orderBy("version", "desc")
+        .execute();
       const newest = rows.filter((row, index) => rows.findIndex((other) => other.name === row.name) === index);
       return newest.map((row) => ({ name: row.name, version: row.version, updatedAt: row.created_at }));
     },
@@ -81,21 +109,38 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
           .returning("version")
           .execute();
         if (removed.length === 0) {
-          throw fail("NOT_FOUND", { message: `${place.app} has no secret ${name} in ${place.environment}.`, hint: "List them with `shipway secret list`." });
+          throw fail("NOT_FOUND", {
+            message: `${place.app} has no secret ${name} in ${place.environment}.`,
+            hint: "List them with `shipway secret list`.",
+          });
         }
         const version = Math.max(...removed.map((row) => row.version));
-        await appendEvent(tx, { ...place, subject: `secret:${name}`, actor }, { kind: "secret.removed", data: { name, version } });
+        await appendEvent(
+          tx,
+          { ...place, subject: `secret:${name}`, actor },
+          { kind: "secret.removed", data: { name, version } },
+        );
       });
     },
 
     async resolve(place, names, versions = {}) {
-      const rows = names.length === 0 ? [] : await rowsOf(place).where("name", "in", names).orderBy("version", "desc").execute();
-      const chosen = names.map((name) => [name, rows.find((row) => row.name === name && (versions[name] === undefined || row.version === versions[name])) ?? rows.find((row) => row.name === name)] as const);
+      const rows =
+        names.length === 0 ? [] : await rowsOf(place).where("name", "in", names).orderBy("version", "desc").execute();
+      const chosen = names.map(
+        (name) =>
+          [
+            name,
+            rows.find((row) => row.name === name && (versions[name] === undefined || row.version === versions[name])) ??
+              rows.find((row) => row.name === name),
+          ] as const,
+      );
       const missing = chosen.filter(([, row]) => row === undefined).map(([name]) => name);
       if (missing.length > 0) {
         throw fail("SECRET_MISSING", {
           message: `${place.app} declares secrets that ${place.environment} does not have: ${missing.join(", ")}.`,
-          hint: missing.map((name) => `shipway secret set ${name} --app ${place.app} --env ${place.environment}`).join("\n"),
+          hint: missing
+            .map((name) => `shipway secret set ${name} --app ${place.app} --env ${place.environment}`)
+            .join("\n"),
         });
       }
       const values: Record<string, Secret> = {};

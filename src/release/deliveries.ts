@@ -1,15 +1,24 @@
 import { appendEvent } from "../events/event-stream.ts";
-import type { Change } from "../source/change.ts";
 import { fail, type Problem } from "../shared/errors.ts";
+import type { Change } from "../source/change.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 
 /** A change with what its delivery needs to know beyond the commit. */
-export type DeliveredChange = Change & { author: string; skipCi: boolean; onlyEnvironment: string | undefined; createdAt: number };
+export type DeliveredChange = Change & {
+  author: string;
+  skipCi: boolean;
+  onlyEnvironment: string | undefined;
+  createdAt: number;
+};
 
 /** @throws COMMIT_NOT_FOUND */
 export async function getChange(db: Database, id: string): Promise<DeliveredChange> {
   const row = await db.selectFrom("changes").selectAll().where("id", "=", id).executeTakeFirst();
-  if (!row) throw fail("COMMIT_NOT_FOUND", { message: `There is no change ${id}.`, hint: "List pipelines with `shipway pipelines`." });
+  if (!row)
+    throw fail("COMMIT_NOT_FOUND", {
+      message: `There is no change ${id}.`,
+      hint: "List pipelines with `shipway pipelines`.",
+    });
   return {
     id: row.id,
     app: row.app,
@@ -44,7 +53,9 @@ export async function endDelivery(db: Database, change: DeliveredChange, stop: S
       {
         kind: "delivery.ended",
         data: {
-          ...("at" in stop ? { status: "stopped", at: stop.at, problem: stop.problem } : { status: "nothing-to-deploy" }),
+          ...("at" in stop
+            ? { status: "stopped", at: stop.at, problem: stop.problem }
+            : { status: "nothing-to-deploy" }),
           deployments: [],
           durationMs: Date.now() - change.createdAt,
         },
@@ -54,19 +65,36 @@ export async function endDelivery(db: Database, change: DeliveredChange, stop: S
 }
 
 async function closeChange(tx: Tx, id: string): Promise<boolean> {
-  const closed = await tx.updateTable("changes").set({ ended_at: new Date() }).where("id", "=", id).where("ended_at", "is", null).executeTakeFirst();
+  const closed = await tx
+    .updateTable("changes")
+    .set({ ended_at: new Date() })
+    .where("id", "=", id)
+    .where("ended_at", "is", null)
+    .executeTakeFirst();
   return closed.numUpdatedRows > 0n;
 }
 
 /** Ends the delivery when its last deployment has ended. */
-export async function endDeliveryIfDone(tx: Tx, last: { app: string; delivery_id: string; actor: string }): Promise<void> {
-  const deployments = await tx.selectFrom("deployments").selectAll().where("delivery_id", "=", last.delivery_id).orderBy("created_at").execute();
+export async function endDeliveryIfDone(
+  tx: Tx,
+  last: { app: string; delivery_id: string; actor: string },
+): Promise<void> {
+  const deployments = await tx
+    .selectFrom("deployments")
+    .selectAll()
+    .where("delivery_id", "=", last.delivery_id)
+    .orderBy("created_at")
+    .execute();
   if (deployments.some(({ status }) => status === "queued" || status === "running")) return;
   await closeChange(tx, last.delivery_id);
   const failed = deployments.find(({ status }) => status === "failed" || status === "canceled");
   const superseded = deployments.every(({ status }) => status === "superseded");
   const startedAt = Math.min(...deployments.map(({ created_at }) => created_at.getTime()));
-  const change = await tx.selectFrom("changes").select("created_at").where("id", "=", last.delivery_id).executeTakeFirst();
+  const change = await tx
+    .selectFrom("changes")
+    .select("created_at")
+    .where("id", "=", last.delivery_id)
+    .executeTakeFirst();
   await appendEvent(
     tx,
     { app: last.app, subject: `change:${last.delivery_id}`, deliveryId: last.delivery_id, actor: last.actor },
@@ -76,7 +104,12 @@ export async function endDeliveryIfDone(tx: Tx, last: { app: string; delivery_id
         status: failed ? "stopped" : superseded ? "superseded" : "live",
         ...(failed && { at: "rollout" }),
         ...(failed?.problem && { problem: failed.problem }),
-        deployments: deployments.map((row) => ({ environment: row.environment, deploymentId: row.id, status: row.status, addresses: row.addresses })),
+        deployments: deployments.map((row) => ({
+          environment: row.environment,
+          deploymentId: row.id,
+          status: row.status,
+          addresses: row.addresses,
+        })),
         durationMs: Date.now() - (change?.created_at.getTime() ?? startedAt),
       },
     },

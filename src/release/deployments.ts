@@ -24,7 +24,10 @@ export type DeploymentRequest = Place & {
  * Repeating a request (same delivery, environment and release) returns the deployment that is there.
  * The returned `start` must be handed to the workflow engine after the commit; recovery does so too.
  */
-export async function requestDeployment(tx: Tx, request: DeploymentRequest): Promise<{ id: string; start: string | undefined }> {
+export async function requestDeployment(
+  tx: Tx,
+  request: DeploymentRequest,
+): Promise<{ id: string; start: string | undefined }> {
   const environment = await lockEnvironment(tx, request);
   const existing = await findRequested(tx, request);
   if (existing) return { id: existing, start: undefined };
@@ -66,10 +69,25 @@ export async function requestDeployment(tx: Tx, request: DeploymentRequest): Pro
 async function lockEnvironment(tx: Tx, { app, environment }: Place) {
   await tx
     .insertInto("environments")
-    .values({ app, name: environment, live_release: null, standby_release: null, standby_until: null, frozen_reason: null, frozen_at: null, running_deployment: null })
+    .values({
+      app,
+      name: environment,
+      live_release: null,
+      standby_release: null,
+      standby_until: null,
+      frozen_reason: null,
+      frozen_at: null,
+      running_deployment: null,
+    })
     .onConflict((conflict) => conflict.doNothing())
     .execute();
-  return tx.selectFrom("environments").selectAll().where("app", "=", app).where("name", "=", environment).forUpdate().executeTakeFirstOrThrow();
+  return tx
+    .selectFrom("environments")
+    .selectAll()
+    .where("app", "=", app)
+    .where("name", "=", environment)
+    .forUpdate()
+    .executeTakeFirstOrThrow();
 }
 
 async function findRequested(tx: Tx, request: DeploymentRequest): Promise<string | undefined> {
@@ -97,11 +115,17 @@ async function supersedeWaiting(tx: Tx, place: Place, by: string, kinds: Deploym
   for (const deployment of overtaken) await announceEnd(tx, deployment);
 }
 
-const askToCancel = (tx: Tx, id: string) => tx.updateTable("deployments").set({ cancel_requested: true }).where("id", "=", id).execute();
+const askToCancel = (tx: Tx, id: string) =>
+  tx.updateTable("deployments").set({ cancel_requested: true }).where("id", "=", id).execute();
 
 /** Gives an idle environment its next deployment. The caller holds the environment's row. */
 async function startNext(tx: Tx, { app, environment }: Place): Promise<string | undefined> {
-  const row = await tx.selectFrom("environments").select(["running_deployment", "live_release"]).where("app", "=", app).where("name", "=", environment).executeTakeFirstOrThrow();
+  const row = await tx
+    .selectFrom("environments")
+    .select(["running_deployment", "live_release"])
+    .where("app", "=", app)
+    .where("name", "=", environment)
+    .executeTakeFirstOrThrow();
   if (row.running_deployment !== null) return undefined;
   const next = await tx
     .selectFrom("deployments")
@@ -113,19 +137,42 @@ async function startNext(tx: Tx, { app, environment }: Place): Promise<string | 
     .orderBy("created_at", "desc")
     .executeTakeFirst();
   if (!next) return undefined;
-  await tx.updateTable("deployments").set({ status: "running", started_at: new Date(), from_release: row.live_release }).where("id", "=", next.id).execute();
-  await tx.updateTable("environments").set({ running_deployment: next.id }).where("app", "=", app).where("name", "=", environment).execute();
+  await tx
+    .updateTable("deployments")
+    .set({ status: "running", started_at: new Date(), from_release: row.live_release })
+    .where("id", "=", next.id)
+    .execute();
+  await tx
+    .updateTable("environments")
+    .set({ running_deployment: next.id })
+    .where("app", "=", app)
+    .where("name", "=", environment)
+    .execute();
   await appendEvent(tx, frameOf(next), {
     kind: "deployment.started",
-    data: { deploymentId: next.id, kind: next.kind, release: next.release, ...(row.live_release !== null && { from: row.live_release }) },
+    data: {
+      deploymentId: next.id,
+      kind: next.kind,
+      release: next.release,
+      ...(row.live_release !== null && { from: row.live_release }),
+    },
   });
   return next.id;
 }
 
 /** Traffic moved: the release is what the environment runs from now on, even if Shipway dies before the deployment ends. */
-export async function markLive(db: Database, deployment: Deployment, liveAfterMs: number, addresses: string[]): Promise<void> {
+export async function markLive(
+  db: Database,
+  deployment: Deployment,
+  liveAfterMs: number,
+  addresses: string[],
+): Promise<void> {
   await db.transaction().execute(async (tx) => {
-    await tx.updateTable("deployments").set({ live_after_ms: liveAfterMs, addresses: JSON.stringify(addresses) }).where("id", "=", deployment.id).execute();
+    await tx
+      .updateTable("deployments")
+      .set({ live_after_ms: liveAfterMs, addresses: JSON.stringify(addresses) })
+      .where("id", "=", deployment.id)
+      .execute();
     await tx
       .updateTable("environments")
       .set({ live_release: deployment.release })
@@ -194,7 +241,10 @@ async function freeze(tx: Tx, deployment: Deployment): Promise<void> {
     .where("app", "=", deployment.app)
     .where("name", "=", deployment.environment)
     .execute();
-  await appendEvent(tx, frameOf(deployment), { kind: "environment.frozen", data: { reason, release: deployment.release } });
+  await appendEvent(tx, frameOf(deployment), {
+    kind: "environment.frozen",
+    data: { reason, release: deployment.release },
+  });
   await supersedeWaiting(tx, deployment, deployment.id, ["deploy"]);
 }
 
@@ -221,7 +271,12 @@ async function announceEnd(tx: Tx, deployment: Deployment): Promise<void> {
 }
 
 /** The frame of a deployment's events. */
-export function frameOf(deployment: { id: string; app: string; environment: string; actor: string } & ({ delivery_id: string } | { deliveryId: string })) {
+export function frameOf(
+  deployment: { id: string; app: string; environment: string; actor: string } & (
+    | { delivery_id: string }
+    | { deliveryId: string }
+  ),
+) {
   return {
     app: deployment.app,
     environment: deployment.environment,
@@ -235,11 +290,23 @@ export function frameOf(deployment: { id: string; app: string; environment: stri
 export async function getDeployment(db: Database, id: string): Promise<Deployment> {
   const row = await db.selectFrom("deployments").selectAll().where("id", "=", id).executeTakeFirst();
   if (row) return row;
-  throw fail("DEPLOYMENT_NOT_FOUND", { message: `There is no deployment ${id}.`, hint: "List them with `shipway deployments`." });
+  throw fail("DEPLOYMENT_NOT_FOUND", {
+    message: `There is no deployment ${id}.`,
+    hint: "List them with `shipway deployments`.",
+  });
 }
 
-export async function listDeployments(db: Database, app: string, filter: { environment?: string | undefined; limit: number }): Promise<Deployment[]> {
-  let query = db.selectFrom("deployments").selectAll().where("app", "=", app).orderBy("created_at", "desc").limit(filter.limit);
+export async function listDeployments(
+  db: Database,
+  app: string,
+  filter: { environment?: string | undefined; limit: number },
+): Promise<Deployment[]> {
+  let query = db
+    .selectFrom("deployments")
+    .selectAll()
+    .where("app", "=", app)
+    .orderBy("created_at", "desc")
+    .limit(filter.limit);
   if (filter.environment !== undefined) query = query.where("environment", "=", filter.environment);
   return query.execute();
 }
@@ -250,7 +317,12 @@ export async function cancelDeployment(db: Database, id: string): Promise<Deploy
     const deployment = await getDeployment(tx, id);
     if (deployment.status === "running") await askToCancel(tx, id);
     if (deployment.status !== "queued") return deployment.status;
-    const ended = await tx.updateTable("deployments").set({ status: "canceled", ended_at: new Date() }).where("id", "=", id).returningAll().executeTakeFirstOrThrow();
+    const ended = await tx
+      .updateTable("deployments")
+      .set({ status: "canceled", ended_at: new Date() })
+      .where("id", "=", id)
+      .returningAll()
+      .executeTakeFirstOrThrow();
     await announceEnd(tx, ended);
     return "canceled";
   });

@@ -1,8 +1,8 @@
 import type { Selectable } from "kysely";
 import { appendEvent } from "../events/event-stream.ts";
+import { fail } from "../shared/errors.ts";
 import type { Change } from "../source/change.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
-import { fail } from "../shared/errors.ts";
 import type { Database } from "../store/open-store.ts";
 import type { RecordedImage, ReleasesTable } from "../store/schema.ts";
 import type { ReleaseRecord } from "./resolve-release.ts";
@@ -18,11 +18,25 @@ export async function recordRelease(
   images: RecordedImage[],
 ): Promise<number> {
   return db.transaction().execute(async (tx) => {
-    const app = await tx.selectFrom("apps").select("next_release").where("name", "=", change.app).forUpdate().executeTakeFirstOrThrow();
-    const found = await tx.selectFrom("releases").select("number").where("app", "=", change.app).where("change_id", "=", change.id).executeTakeFirst();
+    const app = await tx
+      .selectFrom("apps")
+      .select("next_release")
+      .where("name", "=", change.app)
+      .forUpdate()
+      .executeTakeFirstOrThrow();
+    const found = await tx
+      .selectFrom("releases")
+      .select("number")
+      .where("app", "=", change.app)
+      .where("change_id", "=", change.id)
+      .executeTakeFirst();
     if (found) return found.number;
     const number = app.next_release;
-    await tx.updateTable("apps").set({ next_release: number + 1 }).where("name", "=", change.app).execute();
+    await tx
+      .updateTable("apps")
+      .set({ next_release: number + 1 })
+      .where("name", "=", change.app)
+      .execute();
     await tx
       .insertInto("releases")
       .values({
@@ -38,14 +52,22 @@ export async function recordRelease(
       })
       .execute();
     const frame = { app: change.app, subject: `release:${number}`, deliveryId: change.id, actor: change.actor };
-    await appendEvent(tx, frame, { kind: "release.recorded", data: { release: number, commit: change.commit, images } });
+    await appendEvent(tx, frame, {
+      kind: "release.recorded",
+      data: { release: number, commit: change.commit, images },
+    });
     return number;
   });
 }
 
 /** @throws RELEASE_NOT_FOUND */
 export async function getRelease(db: Database, app: string, number: number): Promise<ReleaseRecord> {
-  const row = await db.selectFrom("releases").selectAll().where("app", "=", app).where("number", "=", number).executeTakeFirst();
+  const row = await db
+    .selectFrom("releases")
+    .selectAll()
+    .where("app", "=", app)
+    .where("number", "=", number)
+    .executeTakeFirst();
   if (row) return toRecord(row);
   throw fail("RELEASE_NOT_FOUND", {
     message: `App ${app} has no release r${number}.`,
@@ -54,16 +76,31 @@ export async function getRelease(db: Database, app: string, number: number): Pro
 }
 
 export async function listReleases(db: Database, app: string, limit: number): Promise<ReleaseRecord[]> {
-  const rows = await db.selectFrom("releases").selectAll().where("app", "=", app).orderBy("number", "desc").limit(limit).execute();
+  const rows = await db
+    .selectFrom("releases")
+    .selectAll()
+    .where("app", "=", app)
+    .orderBy("number", "desc")
+    .limit(limit)
+    .execute();
   return rows.map(toRecord);
 }
 
 /** Names of images that must stay: those of the newest releases and of every release that runs or stands by somewhere. */
 export async function imagesToKeep(db: Database, app: string): Promise<string[]> {
   const environments = await db.selectFrom("environments").selectAll().where("app", "=", app).execute();
-  const pinned = environments.flatMap((row) => [row.live_release, row.standby_release]).filter((number) => number !== null);
-  const rows = await db.selectFrom("releases").select(["number", "images"]).where("app", "=", app).orderBy("number", "desc").execute();
-  return rows.filter((row, index) => index < KEPT_RELEASES || pinned.includes(row.number)).flatMap((row) => row.images.map((image) => image.name));
+  const pinned = environments
+    .flatMap((row) => [row.live_release, row.standby_release])
+    .filter((number) => number !== null);
+  const rows = await db
+    .selectFrom("releases")
+    .select(["number", "images"])
+    .where("app", "=", app)
+    .orderBy("number", "desc")
+    .execute();
+  return rows
+    .filter((row, index) => index < KEPT_RELEASES || pinned.includes(row.number))
+    .flatMap((row) => row.images.map((image) => image.name));
 }
 
 function toRecord(row: Selectable<ReleasesTable>): ReleaseRecord {

@@ -17,7 +17,10 @@ export type ReleaseRecord = {
 };
 
 /** What a release is in one environment: a pure function of its record, so a rollback starts exactly what ran before. */
-export function resolveRelease(record: ReleaseRecord, environment: string): { release: Release; environmentSpec: EnvironmentSpec } {
+export function resolveRelease(
+  record: ReleaseRecord,
+  environment: string,
+): { release: Release; environmentSpec: EnvironmentSpec } {
   const environmentSpec = resolveEnvironment(record.spec, environment);
   const place = { app: record.app, environment };
   const services = Object.entries(environmentSpec.services).map(([name, spec]): ReleaseService => {
@@ -32,7 +35,14 @@ export function resolveRelease(record: ReleaseRecord, environment: string): { re
       cpu: spec.cpu,
       memoryMiB: spec.memory,
       count: spec.count,
-      env: { ...spec.env, SHIPWAY_APP: record.app, SHIPWAY_ENVIRONMENT: environment, SHIPWAY_SERVICE: name, SHIPWAY_RELEASE: `r${record.number}`, SHIPWAY_COMMIT: record.commit },
+      env: {
+        ...spec.env,
+        SHIPWAY_APP: record.app,
+        SHIPWAY_ENVIRONMENT: environment,
+        SHIPWAY_SERVICE: name,
+        SHIPWAY_RELEASE: `r${record.number}`,
+        SHIPWAY_COMMIT: record.commit,
+      },
       secrets: spec.secrets,
       hosts: spec.port === undefined ? [] : [defaultHost(place, name), ...spec.domains],
       ...(spec.release && { releaseCommand: spec.release }),

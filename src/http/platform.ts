@@ -1,0 +1,27 @@
+import type { Secrets } from "../environment/secrets.ts";
+import type { EventStream } from "../events/event-stream.ts";
+import type { LogStore } from "../events/log-store.ts";
+import type { RolloutTarget } from "../rollout/target.ts";
+import type { Repositories } from "../source/repositories.ts";
+import type { Store } from "../store/open-store.ts";
+
+/** What the HTTP edge calls: the domains, wired by main.ts. */
+export type Platform = {
+  version: string;
+  store: Store;
+  events: EventStream;
+  logs: LogStore;
+  secrets: Secrets;
+  target: RolloutTarget;
+  repositories: Repositories;
+  /** Hands recorded work to the durable engine. */
+  engine: { startDelivery(changeId: string): Promise<void>; startDeployment(deploymentId: string): Promise<void> };
+  /** Version of the container engine; undefined when it does not answer. */
+  dockerVersion(): Promise<string | undefined>;
+  /** Where the API answers, such as `http://127.0.0.1:7420`. */
+  apiUrl: string;
+  /** Where the apps answer. */
+  httpPort: number;
+  dataDir: string;
+  startedAt: number;
+};

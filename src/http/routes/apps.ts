@@ -1,0 +1,59 @@
+import { z } from "zod";
+import { createApp, getApp, listApps, removeApp } from "../../source/apps.ts";
+import type { Platform } from "../platform.ts";
+import { AppBody, CreateAppRequest } from "../schemas.ts";
+import { identityOf, type TypedServer } from "../server.ts";
+import { viewApp } from "../views.ts";
+
+export function appRoutes(server: TypedServer, platform: Platform): void {
+  const { store, repositories, apiUrl } = platform;
+
+  server.get(
+    "/api/apps",
+    { config: { role: "viewer" }, schema: { summary: "All apps", response: { 200: z.array(AppBody) } } },
+    async (request) => {
+      const { app: scope } = identityOf(request);
+      return (await listApps(store.db))
+        .filter(({ name }) => scope === null || scope === name)
+        .map((app) => viewApp(app, apiUrl));
+    },
+  );
+
+  server.post(
+    "/api/apps",
+    {
+      config: { role: "developer" },
+      schema: { summary: "Create an app and its repository", body: CreateAppRequest, response: { 201: AppBody } },
+    },
+    async (request, reply) => {
+      const app = await createApp(store.db, repositories, request.body.name, identityOf(request).name);
+      return reply.status(201).send(viewApp(app, apiUrl));
+    },
+  );
+
+  const params = z.object({ app: z.string() });
+
+  server.get(
+    "/api/apps/:app",
+    { config: { role: "viewer" }, schema: { summary: "One app", params, response: { 200: AppBody } } },
+    async (request) => viewApp(await getApp(store.db, request.params.app), apiUrl),
+  );
+
+  server.delete(
+    "/api/apps/:app",
+    {
+      config: { role: "admin" },
+      schema: {
+        summary: "Stop and remove everything of an app, its data included",
+        params,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      const app = await getApp(store.db, request.params.app);
+      for (const environment of app.environments) await platform.target.destroy({ app: app.name, environment });
+      await removeApp(store.db, repositories, app.name, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
+  );
+}

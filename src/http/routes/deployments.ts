@@ -1,0 +1,167 @@
+import { z } from "zod";
+import { listEnvironments } from "../../environment/environments.ts";
+import { cancelDeployment, getDeployment, listDeployments, requestDeployment } from "../../release/deployments.ts";
+import { findSteps, getPipeline, listPipelines } from "../../release/pipelines.ts";
+import { getRelease, listReleases } from "../../release/releases.ts";
+import { fail } from "../../shared/errors.ts";
+import { newId } from "../../shared/new-id.ts";
+import { getApp } from "../../source/apps.ts";
+import { recordManualChange } from "../../source/record-push.ts";
+import type { Platform } from "../platform.ts";
+import {
+  DeploymentBody,
+  DeploymentStatusBody,
+  DeployRequest,
+  PipelineBody,
+  ReleaseBody,
+  StartedBody,
+} from "../schemas.ts";
+import { identityOf, requireApp, type TypedServer } from "../server.ts";
+import { viewDeployment, viewPipeline, viewRelease } from "../views.ts";
+
+const limit = z.coerce.number().int().min(1).max(200).default(20);
+
+export function deploymentRoutes(server: TypedServer, platform: Platform): void {
+  const { store, engine, repositories } = platform;
+  const appParams = z.object({ app: z.string() });
+  const idParams = z.object({ id: z.string() });
+
+  server.post(
+    "/api/apps/:app/deployments",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Deploy a ref, or promote a release",
+        params: appParams,
+        body: DeployRequest,
+        response: { 202: StartedBody },
+      },
+    },
+    async (request, reply) => {
+      const { app } = request.params;
+      const { environment, ref, release } = request.body;
+      const actor = identityOf(request).name;
+      await getApp(store.db, app);
+      if ((ref === undefined) === (release === undefined)) {
+        throw fail("REQUEST_INVALID", {
+          message: "Give either `ref` or `release`.",
+          hint: "shipway deploy --env production --ref main",
+        });
+      }
+      if (release !== undefined) {
+        await getRelease(store.db, app, release);
+        const deliveryId = newId("r");
+        const requested = await store.db
+          .transaction()
+          .execute((tx) => requestDeployment(tx, { app, environment, release, kind: "deploy", actor, deliveryId }));
+        if (requested.start) await engine.startDeployment(requested.start);
+        return reply.status(202).send({ deliveryId, deploymentId: requested.id });
+      }
+      const refName = ref ?? "";
+      const commit = await repositories.resolveCommit(app, refName);
+      const change = await recordManualChange(store.db, repositories, { app, commit, refName, environment, actor });
+      await engine.startDelivery(change.id);
+      return reply.status(202).send({ deliveryId: change.id, deploymentId: null });
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/deployments",
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "Deployments, newest first",
+        params: appParams,
+        querystring: z.object({ environment: z.string().optional(), limit }),
+        response: { 200: z.array(DeploymentBody) },
+      },
+    },
+    async (request) => {
+      await getApp(store.db, request.params.app);
+      return (await listDeployments(store.db, request.params.app, request.query)).map(viewDeployment);
+    },
+  );
+
+  server.get(
+    "/api/deployments/:id",
+    {
+      config: { role: "viewer" },
+      schema: { summary: "One deployment with its evidence", params: idParams, response: { 200: DeploymentBody } },
+    },
+    async (request) => {
+      const deployment = await getDeployment(store.db, request.params.id);
+      requireApp(request, "viewer", deployment.app);
+      return viewDeployment(deployment);
+    },
+  );
+
+  server.post(
+    "/api/deployments/:id/cancel",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Stop a deployment; the old release keeps serving",
+        params: idParams,
+        response: { 202: z.object({ status: DeploymentStatusBody }) },
+      },
+    },
+    async (request, reply) => {
+      const deployment = await getDeployment(store.db, request.params.id);
+      requireApp(request, "developer", deployment.app);
+      return reply.status(202).send({ status: await cancelDeployment(store.db, deployment.id) });
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/releases",
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "Releases, newest first",
+        params: appParams,
+        querystring: z.object({ limit }),
+        response: { 200: z.array(ReleaseBody) },
+      },
+    },
+    async (request) => {
+      const { app } = request.params;
+      await getApp(store.db, app);
+      const environments = await listEnvironments(store.db, app);
+      return (await listReleases(store.db, app, request.query.limit)).map((record) =>
+        viewRelease(record, environments),
+      );
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/pipelines",
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "Pipeline runs, newest first",
+        params: appParams,
+        querystring: z.object({ limit }),
+        response: { 200: z.array(PipelineBody) },
+      },
+    },
+    async (request) => {
+      const { app } = request.params;
+      await getApp(store.db, app);
+      const rows = await listPipelines(store.db, app, request.query.limit);
+      return Promise.all(rows.map(async (row) => viewPipeline(row, await findSteps(store.db, row.id))));
+    },
+  );
+
+  server.get(
+    "/api/pipelines/:id",
+    {
+      config: { role: "viewer" },
+      schema: { summary: "One pipeline run", params: idParams, response: { 200: PipelineBody } },
+    },
+    async (request) => {
+      const row = await getPipeline(store.db, request.params.id);
+      requireApp(request, "viewer", row.app);
+      return viewPipeline(row, await findSteps(store.db, row.id));
+    },
+  );
+}

@@ -1,0 +1,122 @@
+import { z } from "zod";
+import { getEnvironment, listEnvironments, resumeEnvironment } from "../../environment/environments.ts";
+import { getRelease } from "../../release/releases.ts";
+import { requestRollback } from "../../release/rollback.ts";
+import { getApp } from "../../source/apps.ts";
+import type { Platform } from "../platform.ts";
+import { EnvironmentBody, RollbackRequest, SecretBody, SetSecretRequest, StartedBody } from "../schemas.ts";
+import { identityOf, type TypedServer } from "../server.ts";
+import { viewEnvironment, viewSecret } from "../views.ts";
+
+export function environmentRoutes(server: TypedServer, platform: Platform): void {
+  const { store, secrets, target, engine } = platform;
+  const params = z.object({ app: z.string(), environment: z.string() });
+  const secretParams = params.extend({
+    name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "use letters, digits and underscores"),
+  });
+
+  const view = async (row: Awaited<ReturnType<typeof getEnvironment>>) => {
+    const live = row.live_release === null ? undefined : await getRelease(store.db, row.app, row.live_release);
+    // What the store knows is shown even while Docker is away.
+    const observed = await target.observe({ app: row.app, environment: row.name }).catch(() => []);
+    return viewEnvironment(row, live, observed, platform.httpPort);
+  };
+
+  server.get(
+    "/api/apps/:app/environments",
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "Environments of an app",
+        params: z.object({ app: z.string() }),
+        response: { 200: z.array(EnvironmentBody) },
+      },
+    },
+    async (request) => {
+      await getApp(store.db, request.params.app);
+      return Promise.all((await listEnvironments(store.db, request.params.app)).map(view));
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/environments/:environment",
+    {
+      config: { role: "viewer" },
+      schema: { summary: "What runs in an environment", params, response: { 200: EnvironmentBody } },
+    },
+    async (request) => view(await getEnvironment(store.db, request.params)),
+  );
+
+  server.post(
+    "/api/apps/:app/environments/:environment/rollback",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Go back to an earlier release",
+        params,
+        body: RollbackRequest,
+        response: { 202: StartedBody },
+      },
+    },
+    async (request, reply) => {
+      const started = await requestRollback(store.db, request.params, request.body.to, identityOf(request).name);
+      if (started.start) await engine.startDeployment(started.start);
+      return reply.status(202).send({ deliveryId: started.deliveryId, deploymentId: started.deploymentId });
+    },
+  );
+
+  server.post(
+    "/api/apps/:app/environments/:environment/resume",
+    {
+      config: { role: "developer" },
+      schema: { summary: "Let pushes deploy again after a rollback", params, response: { 204: z.null() } },
+    },
+    async (request, reply) => {
+      await resumeEnvironment(store.db, request.params, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/environments/:environment/secrets",
+    {
+      config: { role: "developer" },
+      schema: { summary: "Names of secrets; values are never shown", params, response: { 200: z.array(SecretBody) } },
+    },
+    async (request) => {
+      await getApp(store.db, request.params.app);
+      return (await secrets.list(request.params)).map(viewSecret);
+    },
+  );
+
+  server.put(
+    "/api/apps/:app/environments/:environment/secrets/:name",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Set a secret; tasks get it with the next deployment",
+        params: secretParams,
+        body: SetSecretRequest,
+        response: { 200: SecretBody },
+      },
+    },
+    async (request) => {
+      await getApp(store.db, request.params.app);
+      const { name, ...place } = request.params;
+      return viewSecret(await secrets.set(place, name, request.body.value, identityOf(request).name));
+    },
+  );
+
+  server.delete(
+    "/api/apps/:app/environments/:environment/secrets/:name",
+    {
+      config: { role: "developer" },
+      schema: { summary: "Remove a secret", params: secretParams, response: { 204: z.null() } },
+    },
+    async (request, reply) => {
+      const { name, ...place } = request.params;
+      await secrets.remove(place, name, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
+  );
+}

@@ -1,0 +1,48 @@
+import { collectDefaultMetrics, Registry } from "prom-client";
+import { z } from "zod";
+import { listApps } from "../../source/apps.ts";
+import type { Platform } from "../platform.ts";
+import { StatusBody } from "../schemas.ts";
+import { identityOf, type TypedServer } from "../server.ts";
+import { viewApp } from "../views.ts";
+
+export function systemRoutes(server: TypedServer, platform: Platform): void {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry, prefix: "shipway_" });
+
+  server.get(
+    "/api/ready",
+    {
+      config: { role: "anyone" },
+      schema: { response: { 200: z.object({ ready: z.literal(true), version: z.string() }) } },
+    },
+    async () => ({
+      ready: true as const,
+      version: platform.version,
+    }),
+  );
+
+  server.get("/api/openapi.json", { config: { role: "anyone" }, schema: { hide: true } }, async () => server.swagger());
+
+  server.get("/metrics", { config: { role: "viewer" }, schema: { hide: true } }, async (_request, reply) =>
+    reply.type(registry.contentType).send(await registry.metrics()),
+  );
+
+  server.get(
+    "/api/status",
+    { config: { role: "viewer" }, schema: { summary: "The control plane itself", response: { 200: StatusBody } } },
+    async (request) => {
+      const [version, apps] = await Promise.all([platform.dockerVersion(), listApps(platform.store.db)]);
+      const { app: scope } = identityOf(request);
+      return {
+        version: platform.version,
+        apiUrl: platform.apiUrl,
+        httpPort: platform.httpPort,
+        dataDir: platform.dataDir,
+        uptimeMs: Date.now() - platform.startedAt,
+        docker: { reachable: version !== undefined, version: version ?? null },
+        apps: apps.filter(({ name }) => scope === null || scope === name).map((app) => viewApp(app, platform.apiUrl)),
+      };
+    },
+  );
+}

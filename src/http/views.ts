@@ -1,0 +1,146 @@
+import type { Selectable } from "kysely";
+import type { TokenRecord } from "../access/tokens.ts";
+import type { StepOutcome } from "../ci/executor.ts";
+import type { SecretSummary as StoredSecret } from "../environment/secrets.ts";
+import type { NumberedLine } from "../events/log-store.ts";
+import type { Deployment as DeploymentRow } from "../release/deployments.ts";
+import { stepLogId } from "../release/log-ids.ts";
+import { addressesOf, type ReleaseRecord, resolveRelease } from "../release/resolve-release.ts";
+import type { ObservedService } from "../rollout/target.ts";
+import type { AppRecord } from "../source/apps.ts";
+import type { EnvironmentsTable, PipelinesTable } from "../store/schema.ts";
+import type {
+  ApiLogLine,
+  App,
+  Deployment,
+  Environment,
+  Pipeline,
+  ReleaseSummary,
+  SecretSummary,
+  Token,
+} from "./schemas.ts";
+
+/** Rows of the store as the API shows them. All pure. */
+export function viewApp(app: AppRecord, apiUrl: string): App {
+  return {
+    name: app.name,
+    gitUrl: `${apiUrl}/git/${app.name}.git`,
+    createdAt: app.createdAt.toISOString(),
+    environments: app.environments,
+  };
+}
+
+export function viewDeployment(row: DeploymentRow): Deployment {
+  return {
+    id: row.id,
+    app: row.app,
+    environment: row.environment,
+    release: row.release,
+    kind: row.kind,
+    status: row.status,
+    actor: row.actor,
+    deliveryId: row.delivery_id,
+    createdAt: row.created_at.toISOString(),
+    startedAt: row.started_at?.toISOString() ?? null,
+    endedAt: row.ended_at?.toISOString() ?? null,
+    liveAfterMs: row.live_after_ms,
+    phases: row.phases,
+    phase: row.phase,
+    problem: row.problem,
+    evidence: row.evidence,
+    rolledBack: row.rolled_back,
+    addresses: row.addresses,
+  };
+}
+
+export function viewRelease(record: ReleaseRecord, environments: Selectable<EnvironmentsTable>[]): ReleaseSummary {
+  return {
+    app: record.app,
+    number: record.number,
+    commit: record.commit,
+    refName: record.refName,
+    subject: record.subject,
+    author: record.author,
+    createdAt: record.createdAt.toISOString(),
+    images: record.images.map(({ service, name, digest }) => ({ service, name, digest })),
+    liveIn: environments.filter((row) => row.live_release === record.number).map((row) => row.name),
+    standbyIn: environments.filter((row) => row.standby_release === record.number).map((row) => row.name),
+  };
+}
+
+export function viewEnvironment(
+  row: Selectable<EnvironmentsTable>,
+  live: ReleaseRecord | undefined,
+  observed: ObservedService[],
+  httpPort: number,
+): Environment {
+  const rule = live?.spec.environments[row.name];
+  const resolved = live && resolveRelease(live, row.name).release;
+  return {
+    app: row.app,
+    name: row.name,
+    rule: describeRule(rule),
+    liveRelease: row.live_release,
+    standbyRelease: row.standby_release,
+    frozen:
+      row.frozen_reason === null
+        ? null
+        : { reason: row.frozen_reason, since: (row.frozen_at ?? new Date(0)).toISOString() },
+    addresses: resolved ? addressesOf(resolved, httpPort) : [],
+    services: (resolved?.services ?? []).map((service) => ({
+      name: service.name,
+      running: observed
+        .filter((seen) => seen.service === service.name && seen.release === row.live_release)
+        .flatMap((seen) => seen.tasks)
+        .filter((task) => task.state === "running").length,
+      wanted: service.count,
+      image: live?.images.find((image) => image.service === service.name)?.name ?? service.image,
+      addresses: addressesOf({ app: row.app, number: 0, services: [service] }, httpPort),
+    })),
+    runningDeployment: row.running_deployment,
+  };
+}
+
+function describeRule(rule: { branch?: string | undefined; tag?: string | undefined } | undefined): string {
+  const parts = [rule?.branch && `branch ${rule.branch}`, rule?.tag && `tag ${rule.tag}`].filter(Boolean);
+  return parts.length === 0 ? "by hand" : parts.join(" or ");
+}
+
+export function viewPipeline(row: Selectable<PipelinesTable>, outcomes: StepOutcome[]): Pipeline {
+  return {
+    id: row.id,
+    app: row.app,
+    number: row.number,
+    commit: row.commit,
+    refName: row.ref_name,
+    status: row.status,
+    reason: row.reason,
+    createdAt: row.created_at.toISOString(),
+    endedAt: row.ended_at?.toISOString() ?? null,
+    durationMs: row.ended_at === null ? null : row.ended_at.getTime() - row.created_at.getTime(),
+    steps: row.steps.map(({ id, name }) => {
+      const outcome = outcomes.find((candidate) => candidate.id === id);
+      return {
+        id,
+        name,
+        status: outcome?.status ?? (row.status === "running" ? ("running" as const) : ("skipped" as const)),
+        ...(outcome?.exitCode !== undefined && { exitCode: outcome.exitCode }),
+        ...(outcome?.reason !== undefined && { reason: outcome.reason }),
+        ...(outcome && { durationMs: outcome.endedAt - outcome.startedAt }),
+        logId: stepLogId(row.id, id),
+      };
+    }),
+  };
+}
+
+export function viewLogLine({ line, at, stream, text }: NumberedLine): ApiLogLine {
+  return { line, at: new Date(at).toISOString(), stream, text };
+}
+
+export function viewToken(record: TokenRecord): Token {
+  return { ...record, createdAt: record.createdAt.toISOString() };
+}
+
+export function viewSecret({ name, version, updatedAt }: StoredSecret): SecretSummary {
+  return { name, version, updatedAt: updatedAt.toISOString() };
+}

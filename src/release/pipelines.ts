@@ -1,0 +1,99 @@
+import type { Selectable } from "kysely";
+import type { StepOutcome } from "../ci/executor.ts";
+import { fail } from "../shared/errors.ts";
+import { newId } from "../shared/new-id.ts";
+import type { Database } from "../store/open-store.ts";
+import type { PipelinesTable } from "../store/schema.ts";
+import type { DeliveredChange } from "./deliveries.ts";
+
+export type PipelineRow = Selectable<PipelinesTable>;
+
+/** Opens the pipeline run of a change, once: a repeated call returns the run that is there. */
+export async function openPipeline(
+  db: Database,
+  change: DeliveredChange,
+  steps: { id: string; name: string }[],
+): Promise<PipelineRow> {
+  return db.transaction().execute(async (tx) => {
+    const app = await tx
+      .selectFrom("apps")
+      .select("next_pipeline")
+      .where("name", "=", change.app)
+      .forUpdate()
+      .executeTakeFirstOrThrow();
+    const found = await tx.selectFrom("pipelines").selectAll().where("change_id", "=", change.id).executeTakeFirst();
+    if (found) return found;
+    await tx
+      .updateTable("apps")
+      .set({ next_pipeline: app.next_pipeline + 1 })
+      .where("name", "=", change.app)
+      .execute();
+    return tx
+      .insertInto("pipelines")
+      .values({
+        id: newId("p"),
+        app: change.app,
+        number: app.next_pipeline,
+        change_id: change.id,
+        commit: change.commit,
+        ref_name: change.refName,
+        status: "running",
+        reason: null,
+        steps: JSON.stringify(steps),
+        ended_at: null,
+      })
+      .returningAll()
+      .executeTakeFirstOrThrow();
+  });
+}
+
+export async function closePipeline(
+  db: Database,
+  id: string,
+  status: PipelineRow["status"],
+  reason: string | undefined,
+): Promise<void> {
+  await db
+    .updateTable("pipelines")
+    .set({ status, reason: reason ?? null, ended_at: new Date() })
+    .where("id", "=", id)
+    .execute();
+}
+
+/** Keeps a step's outcome, so that a restart does not run it again. */
+export async function saveStep(db: Database, pipelineId: string, outcome: StepOutcome): Promise<void> {
+  await db
+    .insertInto("steps")
+    .values({ pipeline_id: pipelineId, step_id: outcome.id, outcome: JSON.stringify(outcome) })
+    .onConflict((conflict) => conflict.columns(["pipeline_id", "step_id"]).doNothing())
+    .execute();
+}
+
+export async function findSteps(db: Database, pipelineId: string): Promise<StepOutcome[]> {
+  const rows = await db
+    .selectFrom("steps")
+    .select("outcome")
+    .where("pipeline_id", "=", pipelineId)
+    .orderBy("step_id")
+    .execute();
+  return rows.map((row) => row.outcome);
+}
+
+/** By id, or by `APP#NUMBER`. @throws PIPELINE_NOT_FOUND */
+export async function getPipeline(db: Database, id: string): Promise<PipelineRow> {
+  const byNumber = /^([a-z][a-z0-9-]*)#(\d{1,9})$/.exec(id);
+  const query = db.selectFrom("pipelines").selectAll();
+  const row = await (byNumber
+    ? query.where("app", "=", byNumber[1] ?? "").where("number", "=", Number(byNumber[2]))
+    : query.where("id", "=", id)
+  ).executeTakeFirst();
+  if (row) return row;
+  throw fail("PIPELINE_NOT_FOUND", {
+    message: `There is no pipeline run ${id}.`,
+    hint: "List them with `shipway pipelines`.",
+  });
+}
+
+export async function listPipelines(db: Database, app: string, limit: number): Promise<PipelineRow[]> {
+  return db.selectFrom("pipelines").selectAll().where("app", "=", app).orderBy("number", "desc").limit(limit).execute();
+}

@@ -1,0 +1,78 @@
+import { appendEvent } from "../events/event-stream.ts";
+import { fail } from "../shared/errors.ts";
+import { Name } from "../spec/app-spec.ts";
+import type { Database } from "../store/open-store.ts";
+import type { Repositories } from "./repositories.ts";
+
+export type AppRecord = { name: string; createdAt: Date; environments: string[] };
+
+/**
+ * Creates an app and its hosted repository.
+ * @throws REQUEST_INVALID for a name that cannot be part of a host name, APP_EXISTS
+ */
+export async function createApp(
+  db: Database,
+  repositories: Repositories,
+  name: string,
+  actor: string,
+): Promise<AppRecord> {
+  const parsed = Name.safeParse(name);
+  if (!parsed.success) {
+    throw fail("REQUEST_INVALID", {
+      message: `"${name}" cannot name an app: ${parsed.error.issues[0]?.message ?? "it is not valid"}.`,
+      hint: "Choose another name, such as `shipway app create shop`.",
+    });
+  }
+  // The repository comes first: an app whose repository is missing would refuse its first push.
+  const stored = await findApp(db, name);
+  if (!stored && !(await repositories.exists(name))) await repositories.create(name);
+  const created = await db.transaction().execute(async (tx) => {
+    const row = await tx
+      .insertInto("apps")
+      .values({ name })
+      .onConflict((conflict) => conflict.doNothing())
+      .returning("created_at")
+      .executeTakeFirst();
+    if (row)
+      await appendEvent(tx, { app: name, subject: `app:${name}`, actor }, { kind: "app.created", data: { app: name } });
+    return row;
+  });
+  if (created) return { name, createdAt: created.created_at, environments: [] };
+  throw fail("APP_EXISTS", {
+    message: `There is an app ${name} already.`,
+    hint: `Push to it, or choose another name. \`shipway app list\` shows all.`,
+  });
+}
+
+/** @throws APP_NOT_FOUND */
+export async function getApp(db: Database, name: string): Promise<AppRecord> {
+  const app = await findApp(db, name);
+  if (app) return app;
+  throw fail("APP_NOT_FOUND", {
+    message: `There is no app ${name} here.`,
+    hint: `Create it with \`shipway app create ${name}\`, or see \`shipway app list\`.`,
+  });
+}
+
+export async function listApps(db: Database): Promise<AppRecord[]> {
+  const apps = await db.selectFrom("apps").selectAll().orderBy("name").execute();
+  const environments = await db.selectFrom("environments").select(["app", "name"]).orderBy("name").execute();
+  return apps.map((row) => ({
+    name: row.name,
+    createdAt: row.created_at,
+    environments: environments.filter(({ app }) => app === row.name).map(({ name }) => name),
+  }));
+}
+
+async function findApp(db: Database, name: string): Promise<AppRecord | undefined> {
+  return (await listApps(db)).find((app) => app.name === name);
+}
+
+/** Forgets an app and its repository. Its tasks must have been removed before. */
+export async function removeApp(db: Database, repositories: Repositories, name: string, actor: string): Promise<void> {
+  await db.transaction().execute(async (tx) => {
+    await tx.deleteFrom("apps").where("name", "=", name).execute();
+    await appendEvent(tx, { app: name, subject: `app:${name}`, actor }, { kind: "app.removed", data: { app: name } });
+  });
+  await repositories.remove(name);
+}

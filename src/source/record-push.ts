@@ -1,0 +1,125 @@
+import { newId } from "../shared/new-id.ts";
+import type { Database } from "../store/open-store.ts";
+import type { Change, PushedRef, ReceivedPush } from "./change.ts";
+import { refsToChanges } from "./read-change.ts";
+import type { Repositories } from "./repositories.ts";
+
+/** Bitbucket's own words for it, anywhere in the commit message. */
+const SKIP_CI = /\[(skip ci|ci skip)\]/i;
+
+export type PushRecord = { changes: Change[]; remarks: string[] };
+
+/**
+ * Records what a push brought: the refs as seen, and a change for each branch and tag, in one transaction.
+ * A ref that is recorded at this commit already leads to nothing, so a push found again at start-up is not delivered twice.
+ */
+export async function recordPush(db: Database, repositories: Repositories, push: ReceivedPush): Promise<PushRecord> {
+  const { changes, remarks } = refsToChanges(push);
+  const described = await Promise.all(
+    changes.map(async (change) => ({ ...change, ...(await repositories.describe(change.app, change.commit)) })),
+  );
+  const recorded = await db.transaction().execute(async (tx) => {
+    const seen = await tx.selectFrom("refs").selectAll().where("app", "=", push.app).forUpdate().execute();
+    for (const pushed of push.refs) await recordRef(tx, push.app, pushed);
+    const fresh = described.filter(
+      (change) => seen.find(({ ref }) => ref === fullRef(change))?.commit !== change.commit,
+    );
+    const rows = fresh.map((change) => ({
+      id: newId("c"),
+      app: change.app,
+      ref_kind: change.refKind,
+      ref_name: change.refName,
+      commit: change.commit,
+      previous_commit: change.previousCommit ?? null,
+      subject: change.subject,
+      author: change.author.name,
+      actor: change.actor,
+      skip_ci: push.options.includes("skip-ci") || SKIP_CI.test(`${change.subject}\n${change.body}`),
+      only_environment: null,
+      ended_at: null,
+    }));
+    if (rows.length > 0) await tx.insertInto("changes").values(rows).execute();
+    return rows;
+  });
+  return {
+    remarks,
+    changes: recorded.map(({ id, app, ref_kind, ref_name, commit, subject, actor }) => ({
+      id,
+      app,
+      refKind: ref_kind,
+      refName: ref_name,
+      commit,
+      subject,
+      actor,
+    })),
+  };
+}
+
+async function recordRef(
+  tx: Pick<Database, "insertInto" | "deleteFrom">,
+  app: string,
+  { ref, newCommit }: PushedRef,
+): Promise<void> {
+  if (newCommit === undefined) {
+    await tx.deleteFrom("refs").where("app", "=", app).where("ref", "=", ref).execute();
+    return;
+  }
+  await tx
+    .insertInto("refs")
+    .values({ app, ref, commit: newCommit })
+    .onConflict((conflict) => conflict.columns(["app", "ref"]).doUpdateSet({ commit: newCommit }))
+    .execute();
+}
+
+const fullRef = ({ refKind, refName }: Pick<Change, "refKind" | "refName">) =>
+  `refs/${refKind === "branch" ? "heads" : "tags"}/${refName}`;
+
+/** Pushes that git stored but Shipway did not record, because it was killed between the two. */
+export async function findUnrecordedPushes(db: Database, repositories: Repositories): Promise<ReceivedPush[]> {
+  const apps = await db.selectFrom("apps").select("name").execute();
+  const pushes = await Promise.all(
+    apps.map(async ({ name }) => {
+      if (!(await repositories.exists(name))) return [];
+      const rows = await db.selectFrom("refs").selectAll().where("app", "=", name).execute();
+      const refs = await repositories.unrecordedRefs(name, new Map(rows.map(({ ref, commit }) => [ref, commit])));
+      return refs.length === 0 ? [] : [{ app: name, actor: "shipway", refs, options: [] }];
+    }),
+  );
+  return pushes.flat();
+}
+
+/** A deployment of a commit asked for by hand, recorded as a change that goes to one environment only. */
+export async function recordManualChange(
+  db: Database,
+  repositories: Repositories,
+  wanted: { app: string; commit: string; refName: string; environment: string; actor: string },
+): Promise<Change> {
+  const { subject, author } = await repositories.describe(wanted.app, wanted.commit);
+  const change = {
+    id: newId("c"),
+    app: wanted.app,
+    refKind: "branch" as const,
+    refName: wanted.refName,
+    commit: wanted.commit,
+    subject,
+    actor: wanted.actor,
+  };
+  await db
+    .insertInto("changes")
+    .values({
+      id: change.id,
+      app: change.app,
+      ref_kind: change.refKind,
+      ref_name: change.refName,
+      commit: change.commit,
+      previous_commit: null,
+      subject,
+      author: author.name,
+      actor: change.actor,
+      skip_ci: false,
+      only_environment: wanted.environment,
+      ended_at: null,
+    })
+    .execute();
+  return change;
+}
