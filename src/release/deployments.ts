@@ -186,7 +186,8 @@ export type DeploymentResult = {
   status: "succeeded" | "failed" | "canceled";
   /** What the environment runs now. */
   live: number | null;
-  standby: number | null;
+  /** What is parked now; undefined leaves what was parked before. */
+  standby: number | null | undefined;
   standbyMs: number;
   phases: { name: string; durationMs: number }[];
   phase?: string;
@@ -220,8 +221,10 @@ export async function endDeployment(db: Database, id: string, result: Deployment
       .set({
         running_deployment: null,
         live_release: result.live,
-        standby_release: result.standby,
-        standby_until: result.standby === null ? null : new Date(Date.now() + result.standbyMs),
+        ...(result.standby !== undefined && {
+          standby_release: result.standby,
+          standby_until: result.standby === null ? null : new Date(Date.now() + result.standbyMs),
+        }),
       })
       .where("app", "=", ended.app)
       .where("name", "=", ended.environment)

@@ -1,0 +1,233 @@
+import type { StepExecutor } from "../ci/executor.ts";
+import { parsePipelines } from "../ci/parse-pipelines.ts";
+import { planPipeline } from "../ci/plan.ts";
+import { runPipeline } from "../ci/run-pipeline.ts";
+import { getEnvironment } from "../environment/environments.ts";
+import type { Secrets } from "../environment/secrets.ts";
+import { appendEvent, type StageEvent } from "../events/event-stream.ts";
+import type { LogStore } from "../events/log-store.ts";
+import type { Stages, Staged } from "../flow.ts";
+import { buildImages } from "../image/build-images.ts";
+import type { ImageBuilder } from "../image/builder.ts";
+import { planImages } from "../image/plan-images.ts";
+import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
+import { requestDeployment } from "../release/deployments.ts";
+import { buildLogId, stepLogId } from "../release/log-ids.ts";
+import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
+import { recordRelease } from "../release/releases.ts";
+import { errorCode, fail, hasCode, toProblem } from "../shared/errors.ts";
+import type { Repositories } from "../source/repositories.ts";
+import type { AppSpec } from "../spec/app-spec.ts";
+import { parseAppSpec } from "../spec/parse-spec.ts";
+import { environmentsFor } from "../spec/resolve-environment.ts";
+import type { Store } from "../store/open-store.ts";
+import type { RecordedImage } from "../store/schema.ts";
+import type { DurableStep, Logger } from "./durable.ts";
+
+export type DeliveryDeps = {
+  store: Store;
+  repositories: Repositories;
+  secrets: Secrets;
+  logs: LogStore;
+  executor: StepExecutor;
+  builder: ImageBuilder;
+  startDeployment(id: string): Promise<void>;
+  log: Logger;
+};
+
+type DeliveryStages = Pick<Stages, "openDelivery" | "readSpec" | "runCi" | "buildImages" | "recordRelease" | "requestDeployments" | "endDelivery">;
+
+const SPEC_FILE = "shipway.yml";
+const PIPELINES_FILE = "bitbucket-pipelines.yml";
+
+/** The stages of `deliver`, each a durable step over the domains. */
+export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): DeliveryStages {
+  const { store } = deps;
+  return {
+    openDelivery: (changeId) => step("open-delivery", () => getChange(store.db, changeId)),
+    readSpec: (change) => step("read-spec", () => staged(deps.log, () => readSpec(deps, change))),
+    runCi: (change) => step("ci", () => staged(deps.log, () => runCi(deps, change))),
+    buildImages: (change, spec) => step("images", () => staged(deps.log, () => build(deps, change, spec))),
+    recordRelease: (change, spec, images) => step("record-release", () => recordRelease(store.db, change, spec, images)),
+    requestDeployments: (change, release, environments) => step("request-deployments", () => requestDeployments(deps, change, release, environments)),
+    endDelivery: (change, stop) => step("end-delivery", () => endDelivery(store.db, change, stop)),
+  };
+}
+
+/** What a user can mend, or what something upstream refused, ends the stage with its problem; a bug does too, and is logged. */
+async function staged<T>(log: Logger, work: () => Promise<Staged<T>>): Promise<Staged<T>> {
+  try {
+    return await work();
+  } catch (error) {
+    if (errorCode(error) !== undefined) return { ok: false, problem: toProblem(error) };
+    log.error({ err: error }, "a stage broke");
+    const message = `Something broke in Shipway: ${error instanceof Error ? error.message : String(error)}`;
+    return { ok: false, problem: { code: "BUG", message, hint: "Shipway's own log has the details. Push again, or report it." } };
+  }
+}
+
+const frameOf = (change: DeliveredChange, subject = `change:${change.id}`) => ({ app: change.app, subject, deliveryId: change.id, actor: change.actor });
+
+function emitter(deps: DeliveryDeps, change: DeliveredChange, subject?: string) {
+  return (event: Parameters<typeof appendEvent>[2]) =>
+    deps.store.db.transaction().execute((tx) => appendEvent(tx, frameOf(change, subject), event));
+}
+
+async function readSpec(deps: DeliveryDeps, change: DeliveredChange): Promise<Staged<{ spec: AppSpec; environments: string[] }>> {
+  const emit = emitter(deps, change);
+  const { refKind, refName, commit, subject } = change;
+  const announce = (environments: string[]) =>
+    emit({ kind: "delivery.started", data: { changeId: change.id, refKind, refName, commit, subject, environments } });
+  try {
+    const spec = await parseSpecAt(deps, change);
+    const wanted = change.onlyEnvironment === undefined ? environmentsFor(spec, change) : [requireDeclared(spec, change.onlyEnvironment)];
+    await announce(wanted);
+    const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
+    for (const { environment, reason } of frozen) {
+      await emit({
+        kind: "delivery.note",
+        data: { text: `${environment} is frozen (${reason}): this push is not deployed there. Go on with \`shipway resume --app ${change.app} --env ${environment}\`.` },
+      });
+    }
+    return { ok: true, value: { spec, environments: wanted.filter((name) => !frozen.some(({ environment }) => environment === name)) } };
+  } catch (error) {
+    await announce([]);
+    throw error;
+  }
+}
+
+async function parseSpecAt(deps: DeliveryDeps, change: DeliveredChange): Promise<AppSpec> {
+  const text = await deps.repositories.readFile(change.app, change.commit, SPEC_FILE);
+  if (text === undefined) {
+    throw fail("SPEC_MISSING", {
+      message: `There is no ${SPEC_FILE} at ${change.commit.slice(0, 7)}: Shipway does not know what to run.`,
+      hint: `Add one, for instance:\n  app: ${change.app}\n  services:\n    web: { build: {}, port: 3000 }\nand check it with \`shipway check\`.`,
+    });
+  }
+  const spec = parseAppSpec(text, SPEC_FILE);
+  if (spec.app === change.app) return spec;
+  throw fail("SPEC_INVALID", {
+    message: `${SPEC_FILE} says app: ${spec.app}, but this repository belongs to ${change.app}.`,
+    hint: `Write \`app: ${change.app}\`, or push to the repository of ${spec.app}.`,
+  });
+}
+
+function requireDeclared(spec: AppSpec, environment: string): string {
+  if (environment in spec.environments) return environment;
+  throw fail("ENVIRONMENT_NOT_FOUND", {
+    message: `${SPEC_FILE} declares no environment ${environment}; it has ${Object.keys(spec.environments).join(", ")}.`,
+    hint: `Add it under \`environments:\`, or deploy to one of those.`,
+  });
+}
+
+async function findFrozen(deps: DeliveryDeps, app: string, environments: string[]) {
+  const rows = await Promise.all(
+    environments.map((environment) => getEnvironment(deps.store.db, { app, environment }).catch((error: unknown) => {
+      if (hasCode(error, "ENVIRONMENT_NOT_FOUND")) return undefined;
+      throw error;
+    })),
+  );
+  return rows.flatMap((row) => (row?.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
+}
+
+async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<Stages["runCi"]> {
+  const text = change.skipCi ? undefined : await deps.repositories.readFile(change.app, change.commit, PIPELINES_FILE);
+  const emit = emitter(deps, change);
+  if (text === undefined) {
+    const reason = change.skipCi ? "CI was skipped on request" : `there is no ${PIPELINES_FILE}`;
+    await emit({ kind: "delivery.note", data: { text: `No tests: ${reason}.` } });
+    return { ok: true, value: { status: "none", reason } };
+  }
+  const planned = planPipeline(parsePipelines(text, PIPELINES_FILE), { refKind: change.refKind, refName: change.refName, message: change.subject });
+  if (planned.status === "none") {
+    await emit({ kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
+    return { ok: true, value: planned };
+  }
+  const steps = planned.plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
+  const pipeline = await openPipeline(deps.store.db, change, steps);
+  const known = await findSteps(deps.store.db, pipeline.id);
+  const emitCi = emitter(deps, change, `pipeline:${pipeline.id}`);
+  const outcome = await runPipeline(
+    planned.plan,
+    {
+      runId: pipeline.id,
+      app: change.app,
+      repositoryDir: deps.repositories.dirOf(change.app),
+      commit: change.commit,
+      refKind: change.refKind,
+      refName: change.refName,
+      buildNumber: pipeline.number,
+      variables: {},
+      secrets: {},
+    },
+    {
+      executor: deps.executor,
+      journal: { load: async (id) => known.find((step) => step.id === id), save: (step) => saveStep(deps.store.db, pipeline.id, step) },
+      logFor: async (id) => {
+        const writer = await deps.logs.open(stepLogId(pipeline.id, id));
+        return { sink: writer.sink, alreadyLogged: writer.linesBefore, close: writer.close };
+      },
+      onEvent: (event) => emitCi({ kind: `ci.${event.kind}`, data: { ...event, pipelineId: pipeline.id, number: pipeline.number } } satisfies StageEvent),
+      now: Date.now,
+    },
+  );
+  const status = outcome.status;
+  await closePipeline(deps.store.db, pipeline.id, status, "reason" in outcome ? outcome.reason : undefined);
+  await emitCi({ kind: "ci.pipelineEnded", data: { pipelineId: pipeline.id, number: pipeline.number, status, durationMs: "durationMs" in outcome ? outcome.durationMs : 0, ...("reason" in outcome && { reason: outcome.reason }) } });
+  await deps.executor.cleanUp(pipeline.id);
+  if (status === "passed" || status === "none") return { ok: true, value: outcome };
+  const why = status === "failed" ? outcome.reason : "it was canceled";
+  return {
+    ok: false,
+    problem: {
+      code: "PIPELINE_FAILED",
+      message: `Pipeline #${pipeline.number} did not pass: ${why}`,
+      hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
+    },
+  };
+}
+
+async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>> {
+  const repositoryDir = deps.repositories.dirOf(change.app);
+  const plans = await planImages({ app: change.app, services: spec.services, repositoryDir, commit: change.commit }, deps.repositories.git);
+  const emit = emitter(deps, change);
+  const writers = new Map(await Promise.all(Object.keys(spec.services).map(async (name) => [name, await deps.logs.open(buildLogId(change.id, name))] as const)));
+  const sinkOf = (service: string) => writers.get(service)?.sink ?? (() => undefined);
+  try {
+    const [outcomes, fetched] = await Promise.all([
+      buildImages(plans, deps.builder, { logFor: sinkOf, onEvent: (event) => emit({ kind: `image.${event.kind}`, data: event }) }),
+      Promise.all(
+        Object.entries(spec.services).flatMap(([service, { image }]) =>
+          image === undefined ? [] : [deps.builder.fetch(image, sinkOf(service)).then(({ digest }) => ({ service, name: image, digest, reused: true }))],
+        ),
+      ),
+    ]);
+    if (outcomes.status === "failed") {
+      const services = outcomes.failures.map(({ service }) => service);
+      return {
+        ok: false,
+        problem: {
+          code: "BUILD_FAILED",
+          message: outcomes.failures.map(({ service, message }) => `The image of ${service} could not be built: ${message}`).join("\n"),
+          hint: `Read the whole output with \`shipway logs --app ${change.app} --build ${change.id} --service ${services[0] ?? ""}\`.`,
+        },
+      };
+    }
+    return { ok: true, value: [...outcomes.images.map(({ service, name, digest, reused }) => ({ service, name, digest, reused })), ...fetched] };
+  } finally {
+    await Promise.all([...writers.values()].map((writer) => writer.close()));
+  }
+}
+
+/** All environments at once, so that the delivery ends when the last of them has. */
+async function requestDeployments(deps: DeliveryDeps, change: DeliveredChange, release: number, environments: string[]): Promise<void> {
+  const requested = await deps.store.db.transaction().execute(async (tx) => {
+    const started: (string | undefined)[] = [];
+    for (const environment of environments) {
+      const request = { app: change.app, environment, release, kind: "deploy" as const, actor: change.actor, deliveryId: change.id };
+      started.push((await requestDeployment(tx, request)).start);
+    }
+    return started;
+  });
+  for (const id of requested) if (id !== undefined) await deps.startDeployment(id);
+}

@@ -1,0 +1,232 @@
+import type { Secrets } from "../environment/secrets.ts";
+import { appendEvent } from "../events/event-stream.ts";
+import type { LogStore } from "../events/log-store.ts";
+import { newMask } from "../events/mask-secrets.ts";
+import type { Stages } from "../flow.ts";
+import { type Deployment, type DeploymentResult, endDeployment, frameOf, getDeployment, isCancelRequested, markLive } from "../release/deployments.ts";
+import { deploymentLogId } from "../release/log-ids.ts";
+import { getRelease } from "../release/releases.ts";
+import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
+import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
+import { rollOut } from "../rollout/run.ts";
+import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
+import { assertNever } from "../shared/assert-never.ts";
+import { errorCode, toProblem } from "../shared/errors.ts";
+import type { LogSink } from "../shared/log-line.ts";
+import type { EnvironmentSpec } from "../spec/app-spec.ts";
+import type { Store } from "../store/open-store.ts";
+import type { DurableStep, Logger } from "./durable.ts";
+
+export type DeploymentDeps = {
+  store: Store;
+  secrets: Secrets;
+  logs: LogStore;
+  target: RolloutTarget;
+  /** Where the apps answer. */
+  httpPort: number;
+  startDeployment(id: string): Promise<void>;
+  log: Logger;
+};
+
+type DeploymentStages = Pick<Stages, "openDeployment" | "rollOut" | "endDeployment">;
+
+/** How soon a running deployment notices that somebody canceled it. */
+const CANCEL_POLL_MS = 300;
+
+/** The stages of `deploy`. */
+export function newDeploymentStages(deps: DeploymentDeps, step: DurableStep): DeploymentStages {
+  return {
+    openDeployment: (id) => getDeployment(deps.store.db, id),
+    rollOut: (deployment) => rollOutDeployment(deps, deployment, step),
+    endDeployment: async (deployment, result) => {
+      const next = await step("end-deployment", () => endDeployment(deps.store.db, deployment.id, result).then((id) => id ?? null));
+      if (next !== null) await deps.startDeployment(next);
+    },
+  };
+}
+
+async function rollOutDeployment(deps: DeploymentDeps, deployment: Deployment, step: DurableStep): Promise<DeploymentResult> {
+  const place = { app: deployment.app, environment: deployment.environment };
+  const canceling = watchCancel(deps, deployment.id);
+  const logs = await openLogs(deps, deployment);
+  const emit = eventWriter(deps, deployment);
+  try {
+    const target = await getRelease(deps.store.db, place.app, deployment.release);
+    const { release, environmentSpec } = resolveRelease(target, place.environment);
+    const backing = await prepareBacking(deps, deployment, environmentSpec, logs.sink("backing"), emit, canceling.signal);
+    const variables = await variablesOf(deps, deployment, environmentSpec, backing);
+    const previous = await findPrevious(deps, deployment, backing);
+    const outcome = await rollOut(
+      {
+        place,
+        deploymentId: deployment.id,
+        kind: deployment.kind,
+        release,
+        ...(previous && { previous }),
+        verify: environmentSpec.verify,
+        bakeMs: environmentSpec.bakeMs,
+      },
+      {
+        target: deps.target,
+        variables,
+        durable: step,
+        onEvent: async (event) => {
+          if (event.kind === "live") await markLive(deps.store.db, deployment, event.afterMs, addressesOf(release, deps.httpPort));
+          await emit(event.kind === "live" ? { ...event, addresses: addressesOf(release, deps.httpPort) } : event);
+        },
+        log: logs.sink,
+        signal: canceling.signal,
+        isCanceled: () => isCancelRequested(deps.store.db, deployment.id),
+        now: Date.now,
+      },
+    );
+    return resultOf(deployment, environmentSpec, outcome);
+  } catch (error) {
+    return brokenResult(deps, deployment, error);
+  } finally {
+    canceling.stop();
+    await logs.close();
+  }
+}
+
+function watchCancel(deps: DeploymentDeps, id: string): { signal: AbortSignal; stop(): void } {
+  const controller = new AbortController();
+  const timer = setInterval(async () => {
+    if (await isCancelRequested(deps.store.db, id).catch(() => false)) controller.abort(new Error("the deployment was canceled"));
+  }, CANCEL_POLL_MS);
+  return { signal: controller.signal, stop: () => clearInterval(timer) };
+}
+
+async function openLogs(deps: DeploymentDeps, deployment: Deployment): Promise<{ sink(name: string): LogSink; close(): Promise<void> }> {
+  const mask = newMask(await deps.secrets.all(deployment));
+  const writers = new Map<string, ReturnType<LogStore["open"]>>();
+  const sink =
+    (name: string): LogSink =>
+    (lines) => {
+      const writer = writers.get(name) ?? deps.logs.open(deploymentLogId(deployment.id, name), mask);
+      writers.set(name, writer);
+      void writer.then((opened) => opened.sink(lines));
+    };
+  return { sink, close: async () => void (await Promise.all([...writers.values()].map(async (writer) => (await writer).close()))) };
+}
+
+function eventWriter(deps: DeploymentDeps, deployment: Deployment) {
+  return (event: RolloutEvent & { addresses?: string[] }) =>
+    deps.store.db.transaction().execute((tx) =>
+      appendEvent(tx, frameOf(deployment), { kind: `rollout.${event.kind}`, data: { ...event, deploymentId: deployment.id, release: deployment.release } }),
+    );
+}
+
+async function prepareBacking(
+  deps: DeploymentDeps,
+  deployment: Deployment,
+  spec: EnvironmentSpec,
+  log: LogSink,
+  emit: (event: RolloutEvent) => Promise<void>,
+  signal: AbortSignal,
+): Promise<BackingVariables> {
+  const place = { app: deployment.app, environment: deployment.environment };
+  const names = Object.keys(spec.backing);
+  if (names.length === 0) return {};
+  const backing = await Promise.all(
+    Object.entries(spec.backing).map(async ([name, declared]) => ({ name, spec: declared, password: await deps.secrets.internal(place, `backing-${name}`) })),
+  );
+  const slow = setTimeout(() => void emit({ kind: "note", text: `starting ${names.join(" and ")}` }), 500);
+  return deps.target.ensureBacking(place, backing, log, signal).finally(() => clearTimeout(slow));
+}
+
+/** What each service's tasks are started with: its own variables, the backing services' addresses, its secrets at the versions of this deployment. */
+async function variablesOf(deps: DeploymentDeps, deployment: Deployment, spec: EnvironmentSpec, backing: BackingVariables): Promise<Record<string, TaskVariables>> {
+  const names = [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))];
+  const restored = deployment.kind === "rollback" ? await secretVersionsOf(deps, deployment) : undefined;
+  const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored;
+  const { values, versions } = await deps.secrets.resolve(deployment, names, kept);
+  await deps.store.db.updateTable("deployments").set({ secret_versions: JSON.stringify(versions) }).where("id", "=", deployment.id).execute();
+  return Object.fromEntries(
+    Object.entries(spec.services).map(([name, service]) => [
+      name,
+      { env: {}, secrets: { ...backing, ...Object.fromEntries(service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : []))) } },
+    ]),
+  );
+}
+
+/** The versions that the release last ran with here: a rollback restores the record, not only the image. */
+async function secretVersionsOf(deps: DeploymentDeps, place: { app: string; environment: string; release: number }): Promise<Record<string, number> | undefined> {
+  const row = await deps.store.db
+    .selectFrom("deployments")
+    .select("secret_versions")
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .where("release", "=", place.release)
+    .where("status", "=", "succeeded")
+    .orderBy("ended_at", "desc")
+    .executeTakeFirst();
+  return row?.secret_versions;
+}
+
+async function findPrevious(deps: DeploymentDeps, deployment: Deployment, backing: BackingVariables) {
+  if (deployment.from_release === null) return undefined;
+  const record = await getRelease(deps.store.db, deployment.app, deployment.from_release);
+  const { release } = resolveRelease(record, deployment.environment);
+  return { release, variables: await liveVariables(deps, { ...deployment, release: deployment.from_release }, backing) };
+}
+
+/** The variables of a release that served before, for when its tasks have to be started again. */
+export async function liveVariables(
+  deps: Pick<DeploymentDeps, "store" | "secrets">,
+  deployment: { app: string; environment: string; release: number },
+  backing: BackingVariables,
+): Promise<Record<string, TaskVariables>> {
+  const record = await getRelease(deps.store.db, deployment.app, deployment.release);
+  const { release } = resolveRelease(record, deployment.environment);
+  const versions = await secretVersionsOf(deps as DeploymentDeps, deployment);
+  const { values } = await deps.secrets.resolve(deployment, [...new Set(release.services.flatMap(({ secrets }) => secrets))], versions);
+  return Object.fromEntries(
+    release.services.map((service) => [
+      service.name,
+      { env: {}, secrets: { ...backing, ...Object.fromEntries(service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : []))) } },
+    ]),
+  );
+}
+
+function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: RolloutOutcome): DeploymentResult {
+  const before = { live: deployment.from_release, standby: undefined, standbyMs: spec.standbyMs, phases: outcome.phases };
+  switch (outcome.status) {
+    case "done":
+      return { ...before, status: "succeeded", live: deployment.release, standby: outcome.standby ?? null, evidence: [], rolledBack: false };
+    case "failed":
+      return {
+        ...before,
+        status: "failed",
+        phase: outcome.phase,
+        problem: { code: "ROLLOUT_FAILED", message: outcome.reason, hint: `See the evidence again with \`shipway deployments ${deployment.id}\`.` },
+        evidence: outcome.evidence,
+        rolledBack: outcome.trafficMoved && outcome.rolledBack,
+      };
+    case "canceled":
+      return {
+        ...before,
+        status: "canceled",
+        problem: { code: "CANCELED", message: "The deployment was canceled.", hint: "Deploy again with `shipway deploy`." },
+        evidence: [],
+        rolledBack: outcome.trafficMoved,
+      };
+    default:
+      return assertNever(outcome);
+  }
+}
+
+/** Docker went away, or a bug: the reconcile loop cleans up behind a deployment that ended so. */
+function brokenResult(deps: DeploymentDeps, deployment: Deployment, error: unknown): DeploymentResult {
+  if (errorCode(error) === undefined) deps.log.error({ err: error, deployment: deployment.id }, "a deployment broke");
+  return {
+    status: "failed",
+    live: deployment.from_release,
+    standby: undefined,
+    standbyMs: 0,
+    phases: [],
+    problem: toProblem(error),
+    evidence: [],
+    rolledBack: false,
+  };
+}

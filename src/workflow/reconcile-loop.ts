@@ -1,0 +1,105 @@
+import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
+import type { Secrets } from "../environment/secrets.ts";
+import { appendEvent } from "../events/event-stream.ts";
+import type { ImageBuilder } from "../image/builder.ts";
+import { openDeliveries } from "../release/deliveries.ts";
+import { runningDeployments } from "../release/deployments.ts";
+import { getRelease, imagesToKeep } from "../release/releases.ts";
+import { resolveRelease } from "../release/resolve-release.ts";
+import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
+import { hasCode } from "../shared/errors.ts";
+import { sleep } from "../shared/until.ts";
+import type { Store } from "../store/open-store.ts";
+import { liveVariables } from "./deployment-stages.ts";
+import type { Logger } from "./durable.ts";
+
+/** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
+const EVERY_MS = 15_000;
+const PRUNE_EVERY_MS = 3_600_000;
+
+export type ReconcileDeps = {
+  store: Store;
+  secrets: Secrets;
+  target: RolloutTarget;
+  builder: ImageBuilder;
+  startDelivery(changeId: string): Promise<void>;
+  startDeployment(deploymentId: string): Promise<void>;
+  log: Logger;
+};
+
+/** Keeps what runs equal to what was declared, until stopped. `once` is one round, also used at start. */
+export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>; stop(): Promise<void> } {
+  const stopping = new AbortController();
+  let prunedAt = Date.now();
+  let round: Promise<void> = Promise.resolve();
+  const once = (): Promise<void> => {
+    round = round.then(() => reconcileAll(deps)).catch((error: unknown) => report(deps, error));
+    return round;
+  };
+  const loop = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      await sleep(EVERY_MS, stopping.signal).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      await once();
+      if (Date.now() - prunedAt < PRUNE_EVERY_MS) continue;
+      prunedAt = Date.now();
+      await pruneImages(deps).catch((error: unknown) => report(deps, error));
+    }
+  };
+  const looping = loop();
+  return {
+    once,
+    async stop() {
+      stopping.abort();
+      await looping;
+      await round;
+    },
+  };
+}
+
+/** Docker being away is known and shown elsewhere; saying it every round would only fill the log. */
+function report(deps: ReconcileDeps, error: unknown): void {
+  if (!hasCode(error, "DOCKER_UNREACHABLE")) deps.log.warn({ err: error }, "a reconcile round failed");
+}
+
+async function reconcileAll(deps: ReconcileDeps): Promise<void> {
+  // Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
+  for (const id of await openDeliveries(deps.store.db)) await deps.startDelivery(id);
+  for (const id of await runningDeployments(deps.store.db)) await deps.startDeployment(id);
+  for (const environment of await listEnvironments(deps.store.db)) {
+    if (environment.running_deployment !== null) continue;
+    await reconcileEnvironment(deps, environment).catch((error: unknown) => report(deps, error));
+  }
+}
+
+async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): Promise<void> {
+  const place = { app: row.app, environment: row.name };
+  if (row.standby_release !== null && row.standby_until !== null && row.standby_until < new Date()) {
+    await deps.target.stop(place, row.standby_release);
+    await deps.store.db.updateTable("environments").set({ standby_release: null, standby_until: null }).where("app", "=", row.app).where("name", "=", row.name).execute();
+    return;
+  }
+  const mended = await deps.target.reconcile(place, await desiredState(deps, row));
+  for (const text of mended) {
+    await deps.store.db.transaction().execute((tx) =>
+      appendEvent(tx, { ...place, subject: `environment:${row.name}`, actor: "shipway" }, { kind: "environment.mended", data: { text } }),
+    );
+  }
+}
+
+async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<DesiredState> {
+  const place = { app: row.app, environment: row.name };
+  if (row.live_release === null) return { inProgress: [] };
+  const { release, environmentSpec } = resolveRelease(await getRelease(deps.store.db, row.app, row.live_release), row.name);
+  const backing = await Promise.all(
+    Object.entries(environmentSpec.backing).map(async ([name, spec]) => ({ name, spec, password: await deps.secrets.internal(place, `backing-${name}`) })),
+  );
+  const variables = await liveVariables(deps, { ...place, release: row.live_release }, await deps.target.ensureBacking(place, backing, () => undefined));
+  const standby = row.standby_release === null ? undefined : resolveRelease(await getRelease(deps.store.db, row.app, row.standby_release), row.name).release;
+  return { live: { release, variables }, ...(standby && { standby }), inProgress: [] };
+}
+
+async function pruneImages(deps: ReconcileDeps): Promise<void> {
+  const apps = await deps.store.db.selectFrom("apps").select("name").execute();
+  for (const { name } of apps) await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
+}
