@@ -1,0 +1,101 @@
+import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { parsePipelines } from "../ci/parse-pipelines.ts";
+import { type Planned, type PlannedRef, planPipeline } from "../ci/plan.ts";
+import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
+import type { AppSpec } from "../spec/app-spec.ts";
+import { parseAppSpec } from "../spec/parse-spec.ts";
+import { SPEC_FILE } from "./project.ts";
+
+export const PIPELINES_FILE = "bitbucket-pipelines.yml";
+
+export type ProjectCheck = {
+  ok: boolean;
+  /** Everything that is wrong, in all files. */
+  problems: Problem[];
+  /** What was found to be right, for people. */
+  found: string[];
+  /** What is legal but probably not meant. */
+  notes: string[];
+};
+
+/** Looks at a checkout as a push of `ref` would: the spec, the pipeline it selects, the Dockerfiles. Never throws for what is wrong in the files. */
+export async function checkProject(dir: string, ref: PlannedRef): Promise<ProjectCheck> {
+  const check: ProjectCheck = { ok: true, problems: [], found: [], notes: [] };
+  const spec = await collect(check, async () => readSpec(dir));
+  if (spec) {
+    check.found.push(`${SPEC_FILE}: app ${spec.app}, ${describeServices(spec)}`);
+    check.problems.push(...(await missingDockerfiles(dir, spec)));
+  }
+  const planned = await collect(check, () => readPipeline(dir, ref));
+  if (planned) describePipeline(planned, ref, check);
+  check.ok = check.problems.length === 0;
+  return check;
+}
+
+async function collect<T>(check: ProjectCheck, read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (errorCode(error) === undefined) throw error;
+    check.problems.push(toProblem(error));
+    return undefined;
+  }
+}
+
+async function readSpec(dir: string): Promise<AppSpec> {
+  return parseAppSpec(await readFile(join(dir, SPEC_FILE), "utf8"), SPEC_FILE);
+}
+
+async function readPipeline(dir: string, ref: PlannedRef): Promise<Planned | undefined> {
+  const text = await readFile(join(dir, PIPELINES_FILE), "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}, so a push runs no tests` };
+  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref);
+}
+
+function describePipeline(planned: Planned, ref: PlannedRef, check: ProjectCheck): void {
+  if (planned.status === "none") {
+    check.notes.push(`${planned.reason}.`);
+    return;
+  }
+  const steps = planned.plan.stages.flatMap(({ steps }) => steps.map(({ name }) => name));
+  check.found.push(
+    `${PIPELINES_FILE}: a push of ${ref.refKind} ${ref.refName} runs ${planned.plan.selector}: ${steps.join(", ")}`,
+  );
+  check.notes.push(...planned.plan.notes.map((note) => `${PIPELINES_FILE} ${note}`));
+}
+
+async function missingDockerfiles(dir: string, spec: AppSpec): Promise<Problem[]> {
+  const wanted = Object.entries(spec.services).flatMap(([service, { build }]) =>
+    build === undefined ? [] : [{ service, path: join(build.context, build.dockerfile ?? "Dockerfile") }],
+  );
+  const problems = await Promise.all(
+    wanted.map(async ({ service, path }) => {
+      const there = await access(join(dir, path)).then(
+        () => true,
+        () => false,
+      );
+      if (there) return [];
+      return [
+        {
+          code: "DOCKERFILE_MISSING",
+          message: `The service ${service} is built from ${path}, which does not exist.`,
+          hint: `Add it, or name another: services.${service}.build.dockerfile (relative to build.context) in ${SPEC_FILE}.`,
+        },
+      ];
+    }),
+  );
+  return problems.flat();
+}
+
+function describeServices({ services, environments }: AppSpec): string {
+  const names = Object.entries(services).map(([name, { port }]) => (port === undefined ? name : `${name}:${port}`));
+  const rules = Object.entries(environments).map(([name, { branch, tag }]) => {
+    const refs = [branch === undefined ? [] : [`branch ${branch}`], tag === undefined ? [] : [`tag ${tag}`]].flat();
+    return `${name} (${refs.join(", ") || "by hand"})`;
+  });
+  return `${names.length === 1 ? "service" : "services"} ${names.join(", ")}; to ${rules.join(", ")}`;
+}

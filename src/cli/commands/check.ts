@@ -1,0 +1,51 @@
+import { z } from "zod";
+import { fail } from "../../shared/errors.ts";
+import { checkProject } from "../check-project.ts";
+import { type Command, defineCommand } from "../command.ts";
+import { currentBranch } from "../git-checkout.ts";
+import { JSON_OUT, JsonFlag } from "../input.ts";
+import { findProject, SPEC_FILE } from "../project.ts";
+
+export const checkCommands: Command[] = [
+  defineCommand({
+    name: "check",
+    summary: "find mistakes in this checkout before a push does",
+    details:
+      "Reads shipway.yml, bitbucket-pipelines.yml and the Dockerfiles they name; needs no server. Exits 2 when something is wrong.",
+    options: [
+      { flags: "--branch <name>", summary: "check the pipeline of this branch (default: the current one)" },
+      { flags: "--tag <name>", summary: "check the pipeline of this tag" },
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway check", does: "before you push" },
+      { run: "shipway check --tag v1.2.0", does: "what a tag would run" },
+    ],
+    input: z.strictObject({ branch: z.string().optional(), tag: z.string().optional(), ...JsonFlag }),
+    async run(input, context) {
+      const project = await findProject(context.cwd);
+      if (!project) {
+        throw fail("SPEC_MISSING", {
+          message: `There is no ${SPEC_FILE} in ${context.cwd} or above it.`,
+          hint: `Write one; the smallest is:\n\napp: shop\nservices:\n  web:\n    build: {}\n    port: 8080`,
+        });
+      }
+      const refName = input.tag ?? input.branch ?? (await currentBranch(project.dir)) ?? "main";
+      const refKind = input.tag === undefined ? ("branch" as const) : ("tag" as const);
+      const check = await checkProject(project.dir, { refKind, refName });
+      if (input.json) {
+        context.json(check);
+        return check.ok ? 0 : 2;
+      }
+      const { err } = context.colors;
+      for (const line of check.found) context.say(`${err.green("✓")} ${line}`);
+      for (const line of check.notes) context.say(`${err.yellow("!")} ${line}`);
+      for (const { message, hint } of check.problems) {
+        context.say(`${err.red("✗")} ${message}`);
+        if (hint !== undefined) context.say(`  ${err.cyan("→")} ${hint}`);
+      }
+      if (check.ok) context.say(`  Next: \`git push shipway ${refName}\``);
+      return check.ok ? 0 : 2;
+    },
+  }),
+];

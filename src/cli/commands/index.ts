@@ -1,0 +1,31 @@
+import type { Command } from "../command.ts";
+import { appCommands } from "./app.ts";
+import { checkCommands } from "./check.ts";
+import { deployCommands } from "./deploy.ts";
+import { envCommands } from "./env.ts";
+import { eventCommands } from "./events.ts";
+import { historyCommands } from "./history.ts";
+import { loginCommands } from "./login.ts";
+import { logCommands } from "./logs.ts";
+import { pipelineCommands } from "./pipelines.ts";
+import { secretCommands } from "./secret.ts";
+import { serverCommands } from "./server.ts";
+import { statusCommands } from "./status.ts";
+import { tokenCommands } from "./token.ts";
+
+/** Every command of the program. Help, parsing and did-you-mean are made from this list. */
+export const COMMANDS: readonly Command[] = [
+  ...serverCommands,
+  ...loginCommands,
+  ...checkCommands,
+  ...appCommands,
+  ...deployCommands,
+  ...statusCommands,
+  ...logCommands,
+  ...eventCommands,
+  ...historyCommands,
+  ...pipelineCommands,
+  ...envCommands,
+  ...secretCommands,
+  ...tokenCommands,
+];

@@ -1,0 +1,81 @@
+import type { Colors } from "picocolors/types.js";
+import { z } from "zod";
+import { type Command, defineCommand } from "../command.ts";
+import type { Check } from "../doctor.ts";
+import { JSON_OUT, JsonFlag } from "../input.ts";
+
+const Port = z.coerce.number("write a port number").int().min(1).max(65_535).optional();
+const ServerFlags = {
+  dataDir: z.string().optional(),
+  port: Port,
+  httpPort: Port,
+  bind: z.string().optional(),
+};
+const DATA_DIR = { flags: "--data-dir <path>", summary: "where Shipway keeps everything" };
+const PORTS = [
+  { flags: "--port <n>", summary: "for the API, git and the dashboard" },
+  { flags: "--http-port <n>", summary: "where the apps answer" },
+];
+
+export const serverCommands: Command[] = [
+  defineCommand({
+    name: "up",
+    summary: "start Shipway on this machine",
+    details:
+      "Runs until you stop it. Apps keep serving when it stops or is killed; the next start goes on with the work that was cut off.",
+    options: [
+      DATA_DIR,
+      ...PORTS,
+      { flags: "--bind <address>", summary: "listen for the API on this address" },
+      { flags: "--database-url <url>", summary: "a Postgres of yours instead of the embedded one (or DATABASE_URL)" },
+    ],
+    examples: [
+      { run: "shipway up", does: "start with the defaults" },
+      { run: "shipway up --http-port 80 --data-dir /var/lib/shipway", does: "let the apps answer at port 80" },
+    ],
+    input: z.strictObject({ ...ServerFlags, databaseUrl: z.string().optional() }),
+    run: (input, context) => context.actions.up(input),
+  }),
+  defineCommand({
+    name: "demo",
+    summary: "see it work: ship a sample app, break it, roll it back",
+    options: [DATA_DIR, { flags: "--keep", summary: "leave everything running at the end" }],
+    examples: [{ run: "shipway demo", does: "the whole tour, on this machine's Docker Engine" }],
+    input: z.strictObject({ dataDir: z.string().optional(), keep: z.boolean().default(false) }),
+    run: (input, context) => context.actions.demo(input),
+  }),
+  defineCommand({
+    name: "doctor",
+    summary: "look for what is missing or wrong on this machine",
+    options: [DATA_DIR, ...PORTS, JSON_OUT],
+    examples: [
+      { run: "shipway doctor", does: "before the first `shipway up`, or when something is odd" },
+      { run: "shipway doctor --json", does: "for a monitoring check; exits 1 when something must be fixed" },
+    ],
+    input: z.strictObject({ ...ServerFlags, ...JsonFlag }),
+    async run({ json, ...options }, context) {
+      const checks = await context.actions.doctor(options);
+      const broken = checks.filter(({ status }) => status === "fail").length;
+      const warned = checks.filter(({ status }) => status === "warn").length;
+      if (json) context.json(checks);
+      else for (const line of renderChecks(checks, context.colors.out)) context.data(line);
+      if (broken > 0) context.say(`${count(broken, "problem")} to fix before Shipway can work.`);
+      else if (warned > 0) context.say(`Shipway can work here; ${count(warned, "remark")} above.`);
+      else context.say("All is well. Start Shipway with `shipway up`.");
+      return broken > 0 ? 1 : 0;
+    },
+  }),
+];
+
+const SIGNS = { ok: "✓", warn: "!", fail: "✗" } as const;
+
+function renderChecks(checks: readonly Check[], colors: Colors): string[] {
+  const paint = { ok: colors.green, warn: colors.yellow, fail: colors.red };
+  const width = Math.max(0, ...checks.map(({ name }) => name.length));
+  return checks.flatMap(({ name, status, found, fix }) => [
+    `${paint[status](SIGNS[status])} ${name.padEnd(width)}  ${found}`,
+    ...(fix === undefined || status === "ok" ? [] : [`  ${" ".repeat(width)}  ${colors.cyan("→")} ${fix}`]),
+  ]);
+}
+
+const count = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;

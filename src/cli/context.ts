@@ -1,0 +1,56 @@
+import type { Check } from "./doctor.ts";
+import type { Fetch } from "./request.ts";
+
+/** 0 done; 1 the user's work failed (tests, an unhealthy release); 2 wrong use; 70 our fault; 75 something upstream; 130 Ctrl-C. */
+export type ExitCode = 0 | 1 | 2 | 70 | 75 | 130;
+
+export type UpOptions = {
+  dataDir?: string | undefined;
+  /** Of the API, git and the dashboard. */
+  port?: number | undefined;
+  /** Where the apps answer. */
+  httpPort?: number | undefined;
+  bind?: string | undefined;
+  databaseUrl?: string | undefined;
+};
+export type DemoOptions = { dataDir?: string | undefined; keep: boolean };
+
+/** What runs the platform itself; `main.ts` wires it. */
+export type Actions = {
+  /** Runs the server until it is stopped. */
+  up(options: UpOptions): Promise<ExitCode>;
+  demo(options: DemoOptions): Promise<ExitCode>;
+  doctor(options: UpOptions): Promise<Check[]>;
+};
+
+/** Everything a command may touch outside of its arguments. `main.ts` fills it from the process; tests from memory. */
+export type CliContext = {
+  version: string;
+  /** As given in the environment. */
+  environment: {
+    SHIPWAY_SERVER?: string | undefined;
+    SHIPWAY_TOKEN?: string | undefined;
+    NO_COLOR?: string | undefined;
+  };
+  credentialsFile: string;
+  cwd: string;
+  /** What starts this program again, as git's credential helper: `[node, main.js]`. */
+  selfCommand: string[];
+  /** Data, for pipes. */
+  out(text: string): void;
+  /** Talk, for people. */
+  err(text: string): void;
+  isTTY: { in: boolean; out: boolean; err: boolean };
+  /** Width of the terminal. */
+  columns: number;
+  now(): number;
+  /** Aborts on Ctrl-C. */
+  interrupted: AbortSignal;
+  /** All of stdin, when it is not a terminal. */
+  readStdin(): Promise<string>;
+  /** Asks at the terminal without showing what is typed; undefined when canceled. */
+  promptSecret(question: string): Promise<string | undefined>;
+  openUrl(url: string): Promise<void>;
+  actions: Actions;
+  fetch?: Fetch;
+};

@@ -1,0 +1,64 @@
+import { narrate, newNarration } from "../events/narrate.ts";
+import type { ApiEvent, Started } from "../http/schemas.ts";
+import { colorLine } from "./color-line.ts";
+import type { CommandContext } from "./command.ts";
+import type { ExitCode } from "./context.ts";
+
+/** How long after the deployment's own end the delivery's end is waited for. */
+const LAST_WORDS_MS = 3_000;
+
+export type FollowedDelivery = { code: ExitCode; events: ApiEvent[] };
+
+/**
+ * Shows a delivery live on stderr until it ends: 0 when what was asked for is live, 1 when it is not, 130 when the watcher left. Leaving (Ctrl-C)
+ * cancels nothing.
+ */
+export async function followDelivery(started: Started, context: CommandContext): Promise<FollowedDelivery> {
+  const client = await context.client();
+  const stop = new AbortController();
+  const signal = AbortSignal.any([context.interrupted, stop.signal]);
+  const onReconnect = (attempt: number) => {
+    if (attempt === 1)
+      context.say(context.colors.err.dim("… the connection was lost; the work goes on, connecting again"));
+  };
+  let narration = newNarration();
+  let lastWords: NodeJS.Timeout | undefined;
+  const events: ApiEvent[] = [];
+  try {
+    for await (const event of client.followEvents(
+      { after: 0, deliveryId: started.deliveryId },
+      { signal, onReconnect },
+    )) {
+      events.push(event);
+      const told = narrate(narration, event);
+      narration = told.state;
+      for (const line of told.lines) context.say(colorLine(line, context.colors.err));
+      if (event.kind === "delivery.ended") return { code: deliveryCode(event), events };
+      const ours = event.kind === "deployment.ended" && event.data.deploymentId === started.deploymentId;
+      if (ours) lastWords ??= setTimeout(() => stop.abort(), LAST_WORDS_MS);
+    }
+  } finally {
+    clearTimeout(lastWords);
+    stop.abort();
+  }
+  const ended = events.findLast((event) => event.kind === "deployment.ended");
+  if (ended !== undefined && !context.interrupted.aborted) {
+    return { code: ended.data.status === "succeeded" ? 0 : 1, events };
+  }
+  sayHowToReturn(started, events, context);
+  return { code: 130, events };
+}
+
+function deliveryCode(event: ApiEvent): ExitCode {
+  return event.data.status === "live" || event.data.status === "nothing-to-deploy" ? 0 : 1;
+}
+
+/** Ctrl-C leaves, it does not cancel: say where the work can be seen and how it can be stopped. */
+function sayHowToReturn(started: Started, events: readonly ApiEvent[], context: CommandContext): void {
+  const known = events.findLast((event) => typeof event.data.deploymentId === "string")?.data.deploymentId;
+  const id = started.deploymentId ?? (typeof known === "string" ? known : undefined);
+  context.say("");
+  context.say("You left; the work goes on.");
+  context.say(`  Follow it: \`shipway ${id === undefined ? "events --follow" : `deployments ${id}`}\``);
+  context.say(`  Stop it:   \`shipway cancel ${id ?? "ID"}\``);
+}

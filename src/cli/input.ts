@@ -1,0 +1,61 @@
+import { z } from "zod";
+import { parseDurationMs } from "../shared/duration.ts";
+import { fail } from "../shared/errors.ts";
+import type { CommandContext, OptionSpec } from "./command.ts";
+import { findProject, SPEC_FILE } from "./project.ts";
+
+export const APP: OptionSpec = { flags: "--app <name>", summary: "the app (else the one that shipway.yml here names)" };
+export const ENV: OptionSpec = {
+  flags: "--env <name>",
+  summary: "the environment (else the only one, or production)",
+};
+export const JSON_OUT: OptionSpec = { flags: "--json", summary: "the data as JSON, for programs" };
+export const LIMIT: OptionSpec = { flags: "--limit <n>", summary: "at most so many, newest first (20)" };
+
+export const AppFlag = { app: z.string().optional() };
+export const EnvFlag = { env: z.string().optional() };
+export const JsonFlag = { json: z.boolean().default(false) };
+export const LimitFlag = { limit: z.coerce.number().int().min(1).max(500).default(20) };
+
+/** `r7` or `7`. */
+export const ReleaseNumber = z
+  .string()
+  .regex(/^r?[1-9]\d*$/, "write a release as r7 or 7")
+  .transform((text) => Number(text.replace("r", "")));
+
+/** `10m` → milliseconds. */
+export const Since = z
+  .string()
+  .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 30s, 10m, 2h or 1d")
+  .transform((text) => parseDurationMs(text) ?? 0);
+
+/** The app that is meant: `--app`, else the one of the checkout. @throws USAGE when there is neither */
+export async function appFor(input: { app?: string | undefined }, context: CommandContext): Promise<string> {
+  if (input.app !== undefined) return input.app;
+  const project = await findProject(context.cwd);
+  if (project?.app !== undefined) return project.app;
+  throw fail("USAGE", {
+    message:
+      project === undefined
+        ? `Which app? There is no ${SPEC_FILE} in ${context.cwd} or above it.`
+        : `Which app? ${project.specFile} has no \`app:\` line that could be read.`,
+    hint: "Name it with `--app NAME`; `shipway app list` lists them.",
+  });
+}
+
+/** The environment that is meant: `--env`, else the only one, else `production`. @throws USAGE when that leaves a choice */
+export async function environmentFor(
+  app: string,
+  input: { env?: string | undefined },
+  context: CommandContext,
+): Promise<string> {
+  if (input.env !== undefined) return input.env;
+  const { environments } = await (await context.client()).getApp(app);
+  const [only] = environments;
+  if (only !== undefined && environments.length === 1) return only;
+  if (environments.includes("production") || environments.length === 0) return "production";
+  throw fail("USAGE", {
+    message: `Which environment of ${app}? It has ${environments.join(", ")}.`,
+    hint: `Name it, such as \`--env ${only}\`.`,
+  });
+}

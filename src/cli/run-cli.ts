@@ -1,0 +1,183 @@
+import { Command as Commander, CommanderError } from "commander";
+import picocolors from "picocolors";
+import { fail } from "../shared/errors.ts";
+import { didYouMean } from "../shared/yaml-problems.ts";
+import { type ApiClient, apiClient } from "./client.ts";
+import type { Command, CommandContext } from "./command.ts";
+import { COMMANDS } from "./commands/index.ts";
+import type { CliContext, ExitCode } from "./context.ts";
+import { chooseServer } from "./credentials.ts";
+import { GLOBAL_OPTIONS, NOUNS, renderCommandHelp, renderNounHelp, renderOverview } from "./help.ts";
+import { exitCodeOf, renderProblem } from "./problem.ts";
+import { renderTable } from "./table.ts";
+
+type GlobalFlags = { server?: string; token?: string; color?: boolean };
+
+/** Runs one command line (without `node` and the program) and returns its exit code. Never throws, never exits the process. */
+export async function runCli(argv: readonly string[], context: CliContext): Promise<ExitCode> {
+  const outcome: { code: ExitCode } = { code: 0 };
+  try {
+    // Without this, commander would call a bare `shipway` an error.
+    if (argv.length === 0) return await runCli(["--help"], context);
+    await newProgram(context, outcome).parseAsync([...argv], { from: "user" });
+    return outcome.code;
+  } catch (error) {
+    const shown = error instanceof CommanderError ? usageProblem(error, argv) : error;
+    if (shown === undefined) return 0;
+    const colors = picocolors.createColors(wantsColor(context, argv) && context.isTTY.err);
+    context.err(`${renderProblem(shown, colors).join("\n")}\n`);
+    return exitCodeOf(shown);
+  }
+}
+
+/** Commander, told what it must parse; words, help and errors are ours. */
+function newProgram(context: CliContext, outcome: { code: ExitCode }): Commander {
+  const helpColors = picocolors.createColors(context.isTTY.out && !context.environment.NO_COLOR);
+  const program = configured(new Commander("shipway"), context, () => renderOverview(COMMANDS, helpColors));
+  program.version(context.version);
+  for (const { flags, summary } of GLOBAL_OPTIONS) program.option(flags, summary);
+  const nouns = new Map<string, Commander>();
+  const nounOf = (name: string): Commander => {
+    const known = nouns.get(name);
+    if (known) return known;
+    const help = () => renderNounHelp(name, COMMANDS, helpColors);
+    const noun = configured(program.command(name), context, help).summary(NOUNS[name] ?? "");
+    nouns.set(name, noun);
+    return noun;
+  };
+  for (const command of COMMANDS) {
+    const [first = "", verb] = command.name.split(" ");
+    const parent = verb === undefined ? program : nounOf(first);
+    addCommand(parent, verb ?? first, command, context, outcome, () => renderCommandHelp(command, helpColors));
+  }
+  return program;
+}
+
+function addCommand(
+  parent: Commander,
+  name: string,
+  command: Command,
+  context: CliContext,
+  outcome: { code: ExitCode },
+  help: () => string,
+): void {
+  const sub = configured(parent.command(name, { hidden: command.hidden === true }), context, help);
+  for (const { name: arg, summary, optional } of command.args ?? []) {
+    sub.argument(optional ? `[${arg}]` : `<${arg}>`, summary);
+  }
+  for (const { flags, summary } of command.options ?? []) sub.option(flags, summary);
+  sub.action(async () => {
+    const flags = sub.parent === null ? {} : rootOptions(sub);
+    const input = { ...sub.opts(), ...namedArguments(command, sub.args) };
+    outcome.code = await command.start(input, newCommandContext(context, flags));
+  });
+}
+
+/** What every level shares: nothing is written or exited behind our back. */
+function configured(command: Commander, context: CliContext, help: () => string): Commander {
+  return command
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .allowExcessArguments(false)
+    .configureOutput({ writeOut: (text) => context.out(text), writeErr: () => {}, outputError: () => {} })
+    .configureHelp({ formatHelp: help });
+}
+
+function namedArguments(command: Command, values: readonly string[]): Record<string, string> {
+  const named: Record<string, string> = {};
+  for (const [index, { name }] of (command.args ?? []).entries()) {
+    const value = values[index];
+    if (value !== undefined) named[name.toLowerCase()] = value;
+  }
+  return named;
+}
+
+function rootOptions(command: Commander): GlobalFlags {
+  let root = command;
+  while (root.parent) root = root.parent;
+  return root.opts<GlobalFlags>();
+}
+
+function newCommandContext(context: CliContext, flags: GlobalFlags): CommandContext {
+  const colorful = flags.color !== false && !context.environment.NO_COLOR;
+  const data = (line: string) => context.out(`${line}\n`);
+  let client: Promise<ApiClient> | undefined;
+  return {
+    ...context,
+    data,
+    say: (line) => context.err(`${line}\n`),
+    json: (value) => data(JSON.stringify(value, null, 2)),
+    table(rows, columns) {
+      for (const line of renderTable(rows, columns, context.isTTY.out ? context.columns : undefined)) data(line);
+    },
+    colors: {
+      out: picocolors.createColors(colorful && context.isTTY.out),
+      err: picocolors.createColors(colorful && context.isTTY.err),
+    },
+    client() {
+      client ??= connect(context, flags);
+      return client;
+    },
+  };
+}
+
+async function connect(context: CliContext, flags: GlobalFlags): Promise<ApiClient> {
+  const wanted = {
+    server: flags.server ?? context.environment.SHIPWAY_SERVER,
+    token: flags.token ?? context.environment.SHIPWAY_TOKEN,
+  };
+  const server = await chooseServer(wanted, context.credentialsFile);
+  return apiClient(context.fetch === undefined ? server : { ...server, fetch: context.fetch });
+}
+
+function wantsColor(context: CliContext, argv: readonly string[]): boolean {
+  return !context.environment.NO_COLOR && !argv.includes("--no-color");
+}
+
+/** Commander's refusals in our words; undefined when it only showed help or the version. */
+function usageProblem(error: CommanderError, argv: readonly string[]): Error | undefined {
+  if (error.exitCode === 0) return undefined;
+  const words = argv.filter((word) => !word.startsWith("-"));
+  const noun = words.find((word) => NOUNS[word] !== undefined);
+  if (error.code === "commander.help" && noun !== undefined) {
+    return fail("USAGE", {
+      message: `\`shipway ${noun}\` needs a verb.`,
+      hint: `One of: ${verbsOf(noun).join(", ")}. See \`shipway ${noun} --help\`.`,
+    });
+  }
+  if (error.code === "commander.unknownCommand") {
+    return unknownCommand(/'(.*)'/.exec(error.message)?.[1] ?? "", noun);
+  }
+  const command = COMMANDS.find(({ name }) => ` ${words.join(" ")} `.startsWith(` ${name} `));
+  const text = (error.message.replace(/^error: /, "").split("\n")[0] ?? "").replace(/\.$/, "");
+  return fail("USAGE", {
+    message: `${text.charAt(0).toUpperCase()}${text.slice(1)}.`,
+    hint: optionHint(error, command),
+  });
+}
+
+function unknownCommand(word: string, noun: string | undefined): Error {
+  const candidates = noun === undefined ? topWords() : verbsOf(noun);
+  const meant = didYouMean(word, candidates);
+  const prefix = noun === undefined ? "shipway" : `shipway ${noun}`;
+  return fail("USAGE", {
+    message: `There is no command \`${prefix} ${word}\`.`,
+    hint: meant === undefined ? `See what there is: \`${prefix} --help\`` : `Did you mean \`${prefix} ${meant}\`?`,
+  });
+}
+
+function optionHint(error: CommanderError, command: Command | undefined): string {
+  const help = command === undefined ? "See `shipway --help`." : `See \`shipway ${command.name} --help\`.`;
+  const option = error.code === "commander.unknownOption" ? /'(--[^'=]+)/.exec(error.message)?.[1] : undefined;
+  const known = [...(command?.options ?? []), ...GLOBAL_OPTIONS].flatMap(({ flags }) => /--[a-z-]+/.exec(flags) ?? []);
+  const meant = option === undefined ? undefined : didYouMean(option, known);
+  return meant === undefined ? help : `Did you mean \`${meant}\`? ${help}`;
+}
+
+function topWords(): string[] {
+  return [...new Set(COMMANDS.filter(({ hidden }) => !hidden).map(({ name }) => name.split(" ")[0] ?? ""))];
+}
+
+function verbsOf(noun: string): string[] {
+  return COMMANDS.filter(({ name }) => name.startsWith(`${noun} `)).map(({ name }) => name.split(" ")[1] ?? "");
+}

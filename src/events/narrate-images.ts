@@ -1,0 +1,5 @@
+import type { StoredEvent } from "./event.ts";
+
+export function narrateImages(_event: StoredEvent): string[] {
+  return [];
+}

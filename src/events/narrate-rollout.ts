@@ -1,0 +1,164 @@
+import { z } from "zod";
+import { formatDurationMs } from "../shared/duration.ts";
+import type { DeploymentEnded, StoredEvent } from "./event.ts";
+import { cutText, hint, plain, quoteLine, WIDTH, wrap } from "./narrated-line.ts";
+
+/** What is remembered of a deployment. */
+export type RolloutStory = {
+  /** The release that served when it started. */
+  from?: number;
+  phases: { name: string; durationMs: number }[];
+  /** `healthy/wanted` last told of each service. */
+  health: Record<string, string>;
+};
+
+type Tale = { story: RolloutStory; lines: string[] };
+type Tell = (story: RolloutStory, event: StoredEvent) => Tale | undefined;
+
+const SHOWN_LINES = 12;
+const SHOWN_PROBES = 4;
+
+export function narrateRollout(before: RolloutStory | undefined, event: StoredEvent): Tale {
+  const story = before ?? { phases: [], health: {} };
+  return TALES[event.kind]?.(story, event) ?? { story, lines: [] };
+}
+
+function tell<S extends z.ZodType>(
+  schema: S,
+  tale: (data: z.output<S>, story: RolloutStory, event: StoredEvent) => Tale | string[],
+): Tell {
+  return (story, event) => {
+    const parsed = schema.safeParse(event.data);
+    if (!parsed.success) return undefined;
+    const told = tale(parsed.data, story, event);
+    return Array.isArray(told) ? { story, lines: told } : told;
+  };
+}
+
+const EvidenceData = z.object({
+  task: z.string(),
+  summary: z.string(),
+  exitCode: z.number().optional(),
+  outOfMemory: z.boolean().optional(),
+  probes: z.array(z.string()),
+  listening: z.array(z.object({ port: z.number(), address: z.string(), loopbackOnly: z.boolean() })),
+  lastLines: z.array(z.string()),
+});
+
+const Ended = z.object({
+  deploymentId: z.string(),
+  kind: z.enum(["deploy", "rollback"]),
+  release: z.number(),
+  status: z.enum(["succeeded", "failed", "canceled", "superseded"]) satisfies z.ZodType<DeploymentEnded["status"]>,
+  addresses: z.array(z.string()),
+  liveAfterMs: z.number().optional(),
+  durationMs: z.number(),
+  phase: z.string().optional(),
+  problem: z.object({ message: z.string(), hint: z.string().optional() }).optional(),
+  evidence: z.array(EvidenceData),
+  rolledBack: z.boolean(),
+});
+type Ended = z.output<typeof Ended>;
+
+const Health = z.object({ service: z.string(), healthy: z.number(), wanted: z.number(), detail: z.string() });
+
+const TALES: Record<string, Tell> = {
+  "deployment.queued": tell(z.object({ waitsFor: z.string().optional() }), ({ waitsFor }, _story, { environment }) =>
+    waitsFor === undefined ? [] : [`… ${environment} is busy; waiting for ${waitsFor} to end`],
+  ),
+  "deployment.started": tell(
+    z.object({ kind: z.string(), release: z.number(), from: z.number().optional() }),
+    ({ kind, release, from }, story, { environment }) => {
+      const change = from === undefined ? `r${release}` : `r${from} → r${release}`;
+      const lines = [`→ ${environment}  ${change}${kind === "rollback" ? "  (rollback)" : ""}`];
+      return { story: { ...story, ...(from === undefined ? {} : { from }) }, lines };
+    },
+  ),
+  "deployment.ended": tell(Ended, endDeployment),
+  "rollout.phase-started": tell(z.object({ detail: z.string() }), ({ detail }) => wrap("  … ", detail)),
+  "rollout.phase-ended": tell(z.object({ phase: z.string(), durationMs: z.number() }), (ended, story) => ({
+    story: { ...story, phases: [...story.phases, { name: ended.phase, durationMs: ended.durationMs }] },
+    lines: [],
+  })),
+  "rollout.health": tell(Health, tellHealth),
+  "rollout.waiting": tell(z.object({ detail: z.string() }), ({ detail }) => wrap("  … ", detail)),
+  "rollout.note": tell(z.object({ text: z.string() }), ({ text }) => wrap("  ! ", text)),
+  "rollout.live": tell(z.object({ release: z.number(), afterMs: z.number() }), ({ release, afterMs }) => [
+    `  ✓ r${release} gets the traffic after ${formatDurationMs(afterMs)}`,
+  ]),
+};
+
+/** Of each service a line when the count changes; the detail (why not yet) only while some are missing. */
+function tellHealth({ service, healthy, wanted, detail }: z.output<typeof Health>, story: RolloutStory): Tale {
+  const count = `${healthy}/${wanted}`;
+  if (story.health[service] === count) return { story, lines: [] };
+  const done = healthy >= wanted;
+  const why = done || detail === "" ? "" : ` (${plain(detail)})`;
+  const line = cutText(`  ${done ? "✓" : "…"} ${service} ${count} healthy${why}`, WIDTH);
+  return { story: { ...story, health: { ...story.health, [service]: count } }, lines: [line] };
+}
+
+function endDeployment(ended: Ended, story: RolloutStory, event: StoredEvent): string[] {
+  const { environment } = event;
+  const { from } = story;
+  const stays = from === undefined ? `${environment} serves nothing yet` : `r${from} still serves`;
+  switch (ended.status) {
+    case "succeeded":
+      return succeeded(ended, story, event);
+    case "superseded":
+      return [`! ${environment}: r${ended.release} was overtaken by something newer and not deployed`];
+    case "canceled":
+      return [`! ${environment}: r${ended.release} was canceled; ${stays}`];
+    case "failed":
+      return failed(ended, story, event, stays);
+  }
+}
+
+function succeeded(ended: Ended, story: RolloutStory, { environment }: StoredEvent): string[] {
+  const after = formatDurationMs(ended.liveAfterMs ?? ended.durationMs);
+  const what =
+    ended.kind === "rollback" ? `${environment} is back on r${ended.release} in ${after}` : `live in ${after}`;
+  const [first = "", ...more] = ended.addresses;
+  const head = `✓ ${what}   `;
+  return [
+    `${head}${first}`.trimEnd(),
+    ...more.map((address) => `${" ".repeat([...head].length)}${address}`),
+    ...(story.phases.length === 0 ? [] : wrap("  ", phaseTimes(story))),
+  ];
+}
+
+function failed(ended: Ended, story: RolloutStory, { environment }: StoredEvent, stays: string): string[] {
+  const { release, phase, problem, evidence, rolledBack, deploymentId } = ended;
+  const where = phase === undefined ? "" : ` (${phase}, after ${formatDurationMs(ended.durationMs)})`;
+  const what = ended.kind === "rollback" ? `the rollback to r${release}` : `r${release}`;
+  return [
+    ...wrap("✗ ", `${environment}: ${what} failed${where}`),
+    ...(problem === undefined ? [] : wrap("  ", problem.message)),
+    ...evidence.flatMap(evidenceLines),
+    rolledBack && story.from !== undefined
+      ? `! traffic had moved to r${release} and went back: r${story.from} serves`
+      : `! ${stays}; nothing changed for your users`,
+    ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
+    hint(`\`shipway deployments ${deploymentId}\``),
+  ];
+}
+
+/** The facts about a task that did not become healthy. */
+export function evidenceLines(evidence: z.output<typeof EvidenceData>): string[] {
+  const { task, summary, probes, listening, lastLines } = evidence;
+  const exit = evidence.exitCode === undefined ? [] : [`exit code ${evidence.exitCode}`];
+  const memory = evidence.outOfMemory ? ["killed: it needed more memory than it declares"] : [];
+  const ports = listening.map(({ address, port, loopbackOnly }) =>
+    loopbackOnly ? `${address}:${port} (answers only inside its own container)` : `${address}:${port}`,
+  );
+  return [
+    ...wrap("  ✗ ", `${task}: ${summary}`),
+    ...[...exit, ...memory].map((fact) => `    ${fact}`),
+    ...probes.slice(-SHOWN_PROBES).map((probe) => cutText(`    ${plain(probe)}`, WIDTH)),
+    ...(ports.length === 0 ? [] : wrap("    ", `listens on ${ports.join(", ")}`)),
+    ...lastLines.slice(-SHOWN_LINES).map(quoteLine),
+  ];
+}
+
+const phaseTimes = ({ phases }: RolloutStory) =>
+  phases.map(({ name, durationMs }) => `${name} ${formatDurationMs(durationMs)}`).join(" · ");

@@ -1,0 +1,112 @@
+import { z } from "zod";
+import { formatDurationMs } from "../shared/duration.ts";
+import type { StoredEvent } from "./event.ts";
+import { narrateImages } from "./narrate-images.ts";
+import { narratePipeline, type PipelineStory } from "./narrate-pipeline.ts";
+import { narrateRollout, type RolloutStory } from "./narrate-rollout.ts";
+import { cutLine, hint, plain, wrap } from "./narrated-line.ts";
+
+/** What has to be remembered between two events to tell the next one. Plain data. */
+export type Narration = {
+  pipelines: Record<string, PipelineStory>;
+  /** By deployment subject. */
+  rollouts: Record<string, RolloutStory>;
+};
+
+export type Told = { state: Narration; lines: string[] };
+type Tell = (state: Narration, event: StoredEvent) => Told;
+
+export function newNarration(): Narration {
+  return { pipelines: {}, rollouts: {} };
+}
+
+/**
+ * Tells one event as a person watching `git push` wants to read it: plain lines of at most 90 columns (an address or a command is never cut),
+ * led by ✓ ✗ ! → or …. Pure. Kinds it does not know, and data it does not understand, give no line: a watcher never fails over an event.
+ */
+export function narrate(state: Narration, event: StoredEvent): Told {
+  const domain = event.kind.slice(0, event.kind.indexOf("."));
+  if (domain === "ci") {
+    const { story, lines } = narratePipeline(state.pipelines[event.subject], event);
+    return { state: story ? { ...state, pipelines: { ...state.pipelines, [event.subject]: story } } : state, lines };
+  }
+  if (domain === "rollout" || domain === "deployment") {
+    const { story, lines } = narrateRollout(state.rollouts[event.subject], event);
+    return { state: story ? { ...state, rollouts: { ...state.rollouts, [event.subject]: story } } : state, lines };
+  }
+  if (domain === "image") return { state, lines: narrateImages(event) };
+  return PLATFORM[event.kind]?.(state, event) ?? { state, lines: [] };
+}
+
+/** A tale that needs no memory, of data in the shape of `schema`. */
+function tell<S extends z.ZodType>(schema: S, lines: (data: z.output<S>, event: StoredEvent) => string[]): Tell {
+  return (state, event) => {
+    const parsed = schema.safeParse(event.data);
+    return { state, lines: parsed.success ? lines(parsed.data, event) : [] };
+  };
+}
+
+const ProblemData = z.object({ message: z.string(), hint: z.string().optional() });
+
+const DeliveryStarted = z.object({
+  refName: z.string(),
+  commit: z.string(),
+  subject: z.string(),
+  environments: z.array(z.string()),
+});
+
+const DeliveryEnded = z.object({
+  status: z.string(),
+  at: z.string().optional(),
+  problem: ProblemData.optional(),
+  deployments: z.array(z.object({ environment: z.string(), status: z.string() })),
+  durationMs: z.number(),
+});
+
+const PLATFORM: Record<string, Tell> = {
+  "delivery.started": tell(DeliveryStarted, startDelivery),
+  "delivery.note": tell(z.object({ text: z.string() }), ({ text }) => wrap("! ", text)),
+  "delivery.ended": tell(DeliveryEnded, endDelivery),
+  "release.recorded": tell(z.object({ release: z.number() }), ({ release }) => [`✓ release r${release}`]),
+  "environment.frozen": tell(z.object({ reason: z.string() }), ({ reason }, { environment }) => [
+    ...wrap("! ", `${environment} is frozen (${reason}): pushes are recorded as releases but not deployed`),
+    hint(`go on with \`shipway resume --env ${environment}\``),
+  ]),
+  "environment.resumed": tell(z.object({}), (_data, { environment }) => [
+    `✓ ${environment} takes automatic deployments again`,
+  ]),
+  "environment.mended": tell(z.object({ text: z.string() }), ({ text }, { environment }) =>
+    wrap("! ", `${environment} was mended: ${text}`),
+  ),
+};
+
+function startDelivery(data: z.output<typeof DeliveryStarted>, { app }: StoredEvent): string[] {
+  const target = data.environments.length === 0 ? "" : `  → ${data.environments.join(", ")}`;
+  const head = `→ ${app}  ${plain(data.refName)} ${data.commit.slice(0, 7)}`;
+  return [cutLine(head, `"${plain(data.subject)}"`, target)];
+}
+
+function endDelivery(data: z.output<typeof DeliveryEnded>): string[] {
+  const took = formatDurationMs(data.durationMs);
+  switch (data.status) {
+    case "live":
+      return [`✓ done in ${took}`];
+    case "nothing-to-deploy":
+      return [`✓ done in ${took}; no environment deploys this`];
+    case "superseded":
+      return ["! overtaken by something newer; this was not deployed"];
+    default:
+      return stopped(data, took);
+  }
+}
+
+function stopped({ at, problem, deployments }: z.output<typeof DeliveryEnded>, took: string): string[] {
+  // How a deployment failed was told when it ended, with its evidence.
+  if (at === "rollout" && deployments.length > 0) return [`✗ stopped after ${took}`];
+  const where = at === undefined ? "" : ` at ${at}`;
+  return [
+    ...wrap("✗ ", `stopped${where} after ${took}${problem === undefined ? "" : `: ${problem.message}`}`),
+    ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
+    "  nothing was deployed; what runs, runs on",
+  ];
+}
