@@ -19,11 +19,14 @@ export type Change = {
 export type PushedRef = {
   /** Full name: `refs/heads/main`. */
   ref: string;
+  /** `other` is also a tag that names no commit (a tag of a file or a tree). */
   refKind: "branch" | "tag" | "other";
   refName: string;
+  /** undefined when the ref is new. For an annotated tag, the commit it pointed at. */
   oldCommit: string | undefined;
-  /** undefined when the ref was deleted. For an annotated tag, the commit it points at. */
+  /** undefined when the ref was deleted. For an annotated tag, the commit it points at; for `other`, the object as pushed. */
   newCommit: string | undefined;
+  /** The old commit is not among the ancestors of the new one: history was rewritten, or a tag moved. */
   forced: boolean;
 };
 
