@@ -1,4 +1,4 @@
-import { narrate, newNarration } from "../events/narrate.ts";
+import { newNarrator } from "../events/narrate.ts";
 import type { ApiEvent, Started } from "../http/schemas.ts";
 import { colorLine } from "./color-line.ts";
 import type { CommandContext } from "./command.ts";
@@ -21,7 +21,7 @@ export async function followDelivery(started: Started, context: CommandContext):
     if (attempt === 1)
       context.say(context.colors.err.dim("… the connection was lost; the work goes on, connecting again"));
   };
-  let narration = newNarration();
+  const narrator = newNarrator();
   let lastWords: NodeJS.Timeout | undefined;
   const events: ApiEvent[] = [];
   try {
@@ -30,9 +30,7 @@ export async function followDelivery(started: Started, context: CommandContext):
       { signal, onReconnect },
     )) {
       events.push(event);
-      const told = narrate(narration, event);
-      narration = told.state;
-      for (const line of told.lines) context.say(colorLine(line, context.colors.err));
+      for (const line of narrator.tell(event)) context.say(colorLine(line, context.colors.err));
       if (event.kind === "delivery.ended") return { code: deliveryCode(event), events };
       const ours = event.kind === "deployment.ended" && event.data.deploymentId === started.deploymentId;
       if (ours) lastWords ??= setTimeout(() => stop.abort(), LAST_WORDS_MS);

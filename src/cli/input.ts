@@ -15,7 +15,7 @@ export const LIMIT: OptionSpec = { flags: "--limit <n>", summary: "at most so ma
 export const AppFlag = { app: z.string().optional() };
 export const EnvFlag = { env: z.string().optional() };
 export const JsonFlag = { json: z.boolean().default(false) };
-export const LimitFlag = { limit: z.coerce.number().int().min(1).max(500).default(20) };
+export const LimitFlag = { limit: z.coerce.number().int().min(1).max(200).default(20) };
 
 /** `r7` or `7`. */
 export const ReleaseNumber = z

@@ -8,8 +8,9 @@ export type PipelineStory = {
   /** As one names it to the command line: its number, or its id. */
   name: string;
   selector: string;
-  steps: { id: string; name: string; stage: number; ignoreFailure: boolean }[];
-  ended: Record<string, { status: string; startedAt: number; endedAt: number }>;
+  steps: { id: string; name: string }[];
+  /** Status of each ended step. */
+  ended: Record<string, string>;
 };
 
 type Tale = { story: PipelineStory | undefined; lines: string[] };
@@ -19,9 +20,7 @@ const SHOWN_LINES = 12;
 const Started = z.object({
   number: z.number().optional(),
   selector: z.string(),
-  steps: z.array(
-    z.object({ id: z.string(), name: z.string(), stage: z.number(), ignoreFailure: z.boolean().default(false) }),
-  ),
+  steps: z.array(z.object({ id: z.string(), name: z.string() })),
   notes: z.array(z.string()).default([]),
 });
 
@@ -37,7 +36,8 @@ const Outcome = z.object({
   lastLines: z.array(z.string()),
 });
 type Outcome = z.output<typeof Outcome>;
-const StepEnded = z.object({ outcome: Outcome });
+const StepEnded = z.object({ outcome: Outcome, number: z.number().optional() });
+const PipelineEnded = z.object({ status: z.string(), durationMs: z.number(), number: z.number().optional() });
 const ServiceReady = z.object({ stepId: z.string(), service: z.string(), durationMs: z.number() });
 
 export function narratePipeline(story: PipelineStory | undefined, event: StoredEvent): Tale {
@@ -58,28 +58,36 @@ export function narratePipeline(story: PipelineStory | undefined, event: StoredE
     }
     case "ci.stepEnded": {
       const ended = StepEnded.safeParse(event.data);
-      return ended.success ? endStep(story, ended.data.outcome, event) : { story, lines: [] };
+      return ended.success
+        ? endStep(story ?? newStory(ended.data.number, event), ended.data.outcome)
+        : { story, lines: [] };
+    }
+    case "ci.pipelineEnded": {
+      const ended = PipelineEnded.safeParse(event.data);
+      return { story, lines: ended.success ? conclude(story ?? newStory(ended.data.number, event), ended.data) : [] };
     }
     default:
       return { story, lines: [] };
   }
 }
 
+/** Without its beginning (a watcher that came late) the rest of a run can still be told. */
+function newStory(number: number | undefined, { subject }: StoredEvent): PipelineStory {
+  const name = number === undefined ? subject.slice(subject.indexOf(":") + 1) : String(number);
+  return { name, selector: "", steps: [], ended: {} };
+}
+
 function startPipeline({ number, selector, steps, notes }: z.output<typeof Started>, event: StoredEvent): Tale {
-  const name = number === undefined ? idOf(event) : String(number);
-  const story: PipelineStory = { name, selector, steps, ended: {} };
+  const story = { ...newStory(number, event), selector, steps };
   const first = wrap("… ", `${title(story)}: ${steps.map((step) => step.name).join(", ")}`);
   return { story, lines: [...first, ...notes.flatMap((note) => wrap("  ! ", note))] };
 }
 
-function endStep(before: PipelineStory | undefined, outcome: Outcome, event: StoredEvent): Tale {
-  // Without its beginning (a watcher that came late) a step can still be told.
-  const known = before ?? { name: idOf(event), selector: "", steps: [], ended: {} };
+function endStep(before: PipelineStory, outcome: Outcome): Tale {
   // After a crash an event may come a second time.
-  if (known.ended[outcome.id] !== undefined) return { story: known, lines: [] };
-  const { status, startedAt, endedAt } = outcome;
-  const story = { ...known, ended: { ...known.ended, [outcome.id]: { status, startedAt, endedAt } } };
-  return { story, lines: [...describeStep(story, outcome), ...conclusion(story)] };
+  if (before.ended[outcome.id] !== undefined) return { story: before, lines: [] };
+  const story = { ...before, ended: { ...before.ended, [outcome.id]: outcome.status } };
+  return { story, lines: describeStep(story, outcome) };
 }
 
 function describeStep(story: PipelineStory, outcome: Outcome): string[] {
@@ -100,33 +108,23 @@ function describeStep(story: PipelineStory, outcome: Outcome): string[] {
 function failedStep(story: PipelineStory, outcome: Outcome, took: string): string[] {
   const { exitCode, failedCommand, lastLines } = outcome;
   const exit = exitCode === undefined ? "" : `   exit code ${exitCode}`;
-  const ignored = story.steps.find(({ id }) => id === outcome.id)?.ignoreFailure === true;
   return [
-    ...wrap(ignored ? "  ! " : "  ✗ ", `${plain(outcome.name)} failed after ${took}${because(outcome)}`),
+    ...wrap("  ✗ ", `${plain(outcome.name)} failed after ${took}${because(outcome)}`),
     ...(failedCommand === undefined ? [] : [`    $ ${cutText(plain(failedCommand), WIDTH - 6 - exit.length)}${exit}`]),
     ...lastLines.slice(-SHOWN_LINES).map(quoteLine),
     hint(`\`shipway logs --pipeline ${story.name} --step ${argument(outcome.name)}\``),
   ];
 }
 
-/** One line when the last step has ended. */
-function conclusion(story: PipelineStory): string[] {
-  const ended = story.steps.map(({ id }) => story.ended[id]);
-  if (ended.length === 0 || ended.some((step) => step === undefined)) return [];
-  const ran = ended
-    .filter((step) => step !== undefined && step.status !== "skipped")
-    .filter((step) => step !== undefined);
-  const took =
-    ran.length === 0 ? 0 : Math.max(...ran.map((one) => one.endedAt)) - Math.min(...ran.map((one) => one.startedAt));
-  const failed = story.steps.filter(({ id, ignoreFailure }) => story.ended[id]?.status === "failed" && !ignoreFailure);
-  const canceled = ran.some(({ status }) => status === "canceled");
-  const passed = ran.filter(({ status }) => status === "passed").length;
-  const figure = `${passed}/${story.steps.length} steps passed   (${formatDurationMs(took)})`;
-  return [`${failed.length > 0 ? "✗" : canceled ? "!" : "✓"} ${title(story)}: ${figure}`];
+/** A run may pass although a step failed (`on-fail: ignore`): its own word counts. */
+function conclude(story: PipelineStory, { status, durationMs }: z.output<typeof PipelineEnded>): string[] {
+  const passed = Object.values(story.ended).filter((one) => one === "passed").length;
+  const total = Math.max(story.steps.length, Object.keys(story.ended).length);
+  const sign = status === "passed" ? "✓" : status === "failed" ? "✗" : "!";
+  return [`${sign} ${title(story)} ${status}: ${passed}/${total} steps in ${formatDurationMs(durationMs)}`];
 }
 
 const title = ({ name, selector }: PipelineStory) =>
   `pipeline ${/^\d+$/.test(name) ? `#${name}` : name}${selector === "" ? "" : ` ${selector}`}`;
 const because = ({ reason }: Outcome) => (reason === undefined ? "" : `: ${plain(reason)}`);
-const idOf = ({ subject }: StoredEvent) => subject.slice(subject.indexOf(":") + 1);
 const argument = (name: string) => (/^[\w.-]+$/.test(name) ? name : JSON.stringify(plain(name)));

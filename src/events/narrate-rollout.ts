@@ -1,12 +1,15 @@
 import { z } from "zod";
 import { formatDurationMs } from "../shared/duration.ts";
 import type { DeploymentEnded, StoredEvent } from "./event.ts";
-import { cutText, hint, plain, quoteLine, WIDTH, wrap } from "./narrated-line.ts";
+import { cutText, plain, quoteLine, WIDTH, wrap } from "./narrated-line.ts";
 
 /** What is remembered of a deployment. */
 export type RolloutStory = {
   /** The release that served when it started. */
   from?: number;
+  kind?: string;
+  /** The line with the addresses was told. */
+  isLive?: boolean;
   phases: { name: string; durationMs: number }[];
   /** `healthy/wanted` last told of each service. */
   health: Record<string, string>;
@@ -60,6 +63,7 @@ const Ended = z.object({
 });
 type Ended = z.output<typeof Ended>;
 
+const Live = z.object({ release: z.number(), afterMs: z.number(), addresses: z.array(z.string()).default([]) });
 const Health = z.object({ service: z.string(), healthy: z.number(), wanted: z.number(), detail: z.string() });
 
 const TALES: Record<string, Tell> = {
@@ -71,7 +75,7 @@ const TALES: Record<string, Tell> = {
     ({ kind, release, from }, story, { environment }) => {
       const change = from === undefined ? `r${release}` : `r${from} → r${release}`;
       const lines = [`→ ${environment}  ${change}${kind === "rollback" ? "  (rollback)" : ""}`];
-      return { story: { ...story, ...(from === undefined ? {} : { from }) }, lines };
+      return { story: { ...story, kind, ...(from === undefined ? {} : { from }) }, lines };
     },
   ),
   "deployment.ended": tell(Ended, endDeployment),
@@ -83,9 +87,10 @@ const TALES: Record<string, Tell> = {
   "rollout.health": tell(Health, tellHealth),
   "rollout.waiting": tell(z.object({ detail: z.string() }), ({ detail }) => wrap("  … ", detail)),
   "rollout.note": tell(z.object({ text: z.string() }), ({ text }) => wrap("  ! ", text)),
-  "rollout.live": tell(z.object({ release: z.number(), afterMs: z.number() }), ({ release, afterMs }) => [
-    `  ✓ r${release} gets the traffic after ${formatDurationMs(afterMs)}`,
-  ]),
+  "rollout.live": tell(Live, ({ release, afterMs, addresses }, story, { environment }) => ({
+    story: { ...story, isLive: true },
+    lines: liveLines(story.kind === "rollback" ? `${environment} is back on r${release}` : "live", afterMs, addresses),
+  })),
 };
 
 /** Of each service a line when the count changes; the detail (why not yet) only while some are missing. */
@@ -114,51 +119,54 @@ function endDeployment(ended: Ended, story: RolloutStory, event: StoredEvent): s
   }
 }
 
+/** When it went live was told when it did; now it has proved itself. */
 function succeeded(ended: Ended, story: RolloutStory, { environment }: StoredEvent): string[] {
-  const after = formatDurationMs(ended.liveAfterMs ?? ended.durationMs);
-  const what =
-    ended.kind === "rollback" ? `${environment} is back on r${ended.release} in ${after}` : `live in ${after}`;
-  const [first = "", ...more] = ended.addresses;
-  const head = `✓ ${what}   `;
-  return [
-    `${head}${first}`.trimEnd(),
-    ...more.map((address) => `${" ".repeat([...head].length)}${address}`),
-    ...(story.phases.length === 0 ? [] : wrap("  ", phaseTimes(story))),
-  ];
+  const times = story.phases.map(({ name, durationMs }) => `${name} ${formatDurationMs(durationMs)}`).join(" · ");
+  const lines = wrap("✓ ", `${environment} runs r${ended.release}${times === "" ? "" : `   ${times}`}`);
+  if (story.isLive) return lines;
+  return [...liveLines("live", ended.liveAfterMs ?? ended.durationMs, ended.addresses), ...lines];
 }
 
-function failed(ended: Ended, story: RolloutStory, { environment }: StoredEvent, stays: string): string[] {
+function liveLines(what: string, afterMs: number, addresses: readonly string[]): string[] {
+  const head = `✓ ${what} in ${formatDurationMs(afterMs)}   `;
+  const indent = " ".repeat([...head].length);
+  const [first = "", ...more] = addresses;
+  return [`${head}${first}`.trimEnd(), ...more.map((address) => `${indent}${address}`)];
+}
+
+function failed(ended: Ended, { from }: RolloutStory, { environment }: StoredEvent, stays: string): string[] {
   const { release, phase, problem, evidence, rolledBack, deploymentId } = ended;
-  const where = phase === undefined ? "" : ` (${phase}, after ${formatDurationMs(ended.durationMs)})`;
+  const where = phase === undefined ? "" : ` at ${phase}`;
   const what = ended.kind === "rollback" ? `the rollback to r${release}` : `r${release}`;
   return [
-    ...wrap("✗ ", `${environment}: ${what} failed${where}`),
+    ...wrap("✗ ", `${environment}: ${what} failed${where} after ${formatDurationMs(ended.durationMs)}`),
     ...(problem === undefined ? [] : wrap("  ", problem.message)),
-    ...evidence.flatMap(evidenceLines),
-    rolledBack && story.from !== undefined
-      ? `! traffic had moved to r${release} and went back: r${story.from} serves`
-      : `! ${stays}; nothing changed for your users`,
-    ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
-    hint(`\`shipway deployments ${deploymentId}\``),
+    ...evidence.flatMap((one) => evidenceLines(one, problem?.message)),
+    outcomeForUsers(from, release, rolledBack, stays),
+    ...wrap("  → ", problem?.hint ?? `\`shipway deployments ${deploymentId}\``),
   ];
 }
 
-/** The facts about a task that did not become healthy. */
-export function evidenceLines(evidence: z.output<typeof EvidenceData>): string[] {
+function outcomeForUsers(from: number | undefined, release: number, rolledBack: boolean, stays: string): string {
+  if (from === undefined) return `! ${stays}`;
+  if (rolledBack) return `! r${release} had the traffic for a moment; r${from} serves again`;
+  return `! ${stays}; nothing changed for your users`;
+}
+
+/** The facts about a task that did not become healthy. A sentence that was `said` already is not said again. */
+export function evidenceLines(evidence: z.output<typeof EvidenceData>, said?: string): string[] {
   const { task, summary, probes, listening, lastLines } = evidence;
-  const exit = evidence.exitCode === undefined ? [] : [`exit code ${evidence.exitCode}`];
-  const memory = evidence.outOfMemory ? ["killed: it needed more memory than it declares"] : [];
+  const exit = evidence.exitCode === undefined ? [] : [`    exit code ${evidence.exitCode}`];
+  const memory = evidence.outOfMemory ? ["    killed: it needed more memory than it declares"] : [];
   const ports = listening.map(({ address, port, loopbackOnly }) =>
-    loopbackOnly ? `${address}:${port} (answers only inside its own container)` : `${address}:${port}`,
+    loopbackOnly ? `${address}:${port} (reachable only inside its own container)` : `${address}:${port}`,
   );
   return [
-    ...wrap("  ✗ ", `${task}: ${summary}`),
-    ...[...exit, ...memory].map((fact) => `    ${fact}`),
+    ...wrap("  ✗ ", summary === said ? task : `${task}: ${summary}`),
+    ...exit,
+    ...memory,
     ...probes.slice(-SHOWN_PROBES).map((probe) => cutText(`    ${plain(probe)}`, WIDTH)),
     ...(ports.length === 0 ? [] : wrap("    ", `listens on ${ports.join(", ")}`)),
     ...lastLines.slice(-SHOWN_LINES).map(quoteLine),
   ];
 }
-
-const phaseTimes = ({ phases }: RolloutStory) =>
-  phases.map(({ name, durationMs }) => `${name} ${formatDurationMs(durationMs)}`).join(" · ");

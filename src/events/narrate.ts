@@ -38,6 +38,18 @@ export function narrate(state: Narration, event: StoredEvent): Told {
   return PLATFORM[event.kind]?.(state, event) ?? { state, lines: [] };
 }
 
+/** Tells one stream of events, in order. */
+export function newNarrator(): { tell(event: StoredEvent): string[] } {
+  let state = newNarration();
+  return {
+    tell(event) {
+      const told = narrate(state, event);
+      state = told.state;
+      return told.lines;
+    },
+  };
+}
+
 /** A tale that needs no memory, of data in the shape of `schema`. */
 function tell<S extends z.ZodType>(schema: S, lines: (data: z.output<S>, event: StoredEvent) => string[]): Tell {
   return (state, event) => {
@@ -63,11 +75,16 @@ const DeliveryEnded = z.object({
   durationMs: z.number(),
 });
 
+const ReleaseRecorded = z.object({
+  release: z.number(),
+  images: z.array(z.object({ service: z.string(), reused: z.boolean() })),
+});
+
 const PLATFORM: Record<string, Tell> = {
   "delivery.started": tell(DeliveryStarted, startDelivery),
   "delivery.note": tell(z.object({ text: z.string() }), ({ text }) => wrap("! ", text)),
   "delivery.ended": tell(DeliveryEnded, endDelivery),
-  "release.recorded": tell(z.object({ release: z.number() }), ({ release }) => [`✓ release r${release}`]),
+  "release.recorded": tell(ReleaseRecorded, recordRelease),
   "environment.frozen": tell(z.object({ reason: z.string() }), ({ reason }, { environment }) => [
     ...wrap("! ", `${environment} is frozen (${reason}): pushes are recorded as releases but not deployed`),
     hint(`go on with \`shipway resume --env ${environment}\``),
@@ -84,6 +101,11 @@ function startDelivery(data: z.output<typeof DeliveryStarted>, { app }: StoredEv
   const target = data.environments.length === 0 ? "" : `  → ${data.environments.join(", ")}`;
   const head = `→ ${app}  ${plain(data.refName)} ${data.commit.slice(0, 7)}`;
   return [cutLine(head, `"${plain(data.subject)}"`, target)];
+}
+
+function recordRelease({ release, images }: z.output<typeof ReleaseRecorded>): string[] {
+  const built = images.map(({ service, reused }) => `${service} ${reused ? "unchanged" : "new"}`);
+  return wrap("✓ ", `release r${release}${built.length === 0 ? "" : `   ${built.join(" · ")}`}`);
 }
 
 function endDelivery(data: z.output<typeof DeliveryEnded>): string[] {

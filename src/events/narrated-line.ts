@@ -10,35 +10,41 @@ export function plain(text: string): string {
     .trimEnd();
 }
 
-/** The text after `sign`, broken at spaces; further lines stand under the first. A word that is too long (an address, a command) stays whole. */
+/**
+ * The text after `sign`; its further lines stand under the first. A line that is too long is broken at spaces, a word that is too long (an address,
+ * a command) stays whole. Quoted source (`  3 | key: value` and its carets) is cut instead: broken, the carets would point elsewhere.
+ */
 export function wrap(sign: string, text: string): string[] {
   const indent = " ".repeat([...sign].length);
   return text
+    .trimEnd()
     .split("\n")
-    .flatMap((line, index) => wrapOne(index === 0 ? sign : indent, indent, line.trimEnd()))
+    .flatMap((line, index) => wrapOne(index === 0 ? sign : indent, indent, plain(line)))
     .map((line) => line.trimEnd());
 }
 
 function wrapOne(first: string, indent: string, text: string): string[] {
+  if ([...first].length + [...text].length <= WIDTH) return [first + text];
+  if (/^\s*\d*\s*\|/.test(text)) return [cutText(first + text, WIDTH)];
   const own = /^ */.exec(text)?.[0] ?? "";
   const lines: string[] = [];
   let line = first + own;
-  let hasWord = false;
+  let isEmpty = true;
   for (const word of words(text)) {
-    if (hasWord && [...line].length + 1 + [...word].length > WIDTH) {
+    if (!isEmpty && [...line].length + 1 + [...word].length > WIDTH) {
       lines.push(line);
       line = indent + own;
-      hasWord = false;
+      isEmpty = true;
     }
-    line += hasWord ? ` ${word}` : word;
-    hasWord = true;
+    line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
   }
   return [...lines, line];
 }
 
 /** Split at spaces, but what stands between backticks is copied by people: it stays in one piece. */
 function words(text: string): string[] {
-  return plain(text).match(/[^\s`]*`[^`]*`[^\s`]*|\S+/g) ?? [];
+  return text.match(/[^\s`]*`[^`]*`[^\s`]*|\S+/g) ?? [];
 }
 
 /** One line from a head, a middle that may be cut, and a tail. */

@@ -116,7 +116,7 @@ function describeDeployment(deployment: Deployment, now: number): string[] {
     ...(deployment.liveAfterMs === null ? [] : [`  live after ${formatDurationMs(deployment.liveAfterMs)}`]),
     ...deployment.addresses.map((address) => `  ${address}`),
     ...(problem === null ? [] : [`✗ ${deployment.phase ?? "stopped"}: ${problem.message}`]),
-    ...deployment.evidence.flatMap(evidenceLines),
+    ...deployment.evidence.flatMap((one) => evidenceLines(one, problem?.message)),
     ...(deployment.rolledBack ? ["! traffic had moved and was moved back"] : []),
     ...(problem?.hint === undefined ? [] : [`→ ${problem.hint}`]),
   ];

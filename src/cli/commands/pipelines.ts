@@ -41,7 +41,7 @@ export async function findPipeline(client: ApiClient, wanted: string, app: () =>
   const number = /^#?(\d+)$/.exec(wanted)?.[1];
   if (number === undefined) return client.getPipeline(wanted);
   const name = await app();
-  const found = (await client.listPipelines(name, { limit: 500 })).find((one) => one.number === Number(number));
+  const found = (await client.listPipelines(name, { limit: 200 })).find((one) => one.number === Number(number));
   if (found) return found;
   throw fail("PIPELINE_NOT_FOUND", {
     message: `App ${name} has no pipeline run #${number}.`,
