@@ -8,6 +8,7 @@ import type { Store } from "../store/open-store.ts";
 /** What the HTTP edge calls: the domains, wired by main.ts. */
 export type Platform = {
   version: string;
+  instance: string;
   store: Store;
   events: EventStream;
   logs: LogStore;

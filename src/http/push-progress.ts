@@ -1,6 +1,6 @@
 import { lastEventId } from "../events/event-stream.ts";
 import type { StoredEvent } from "../events/event.ts";
-import { newNarrator } from "../events/narrate.ts";
+import { narrate, newNarration } from "../events/narrate.ts";
 import type { ReceivedPush } from "../source/change.ts";
 import { recordPush } from "../source/record-push.ts";
 import type { Platform } from "./platform.ts";
@@ -22,11 +22,13 @@ export async function* pushProgress(platform: Platform, push: ReceivedPush): Asy
   }
   const open = new Set(changes.map(({ id }) => id));
   const stop = new AbortController();
-  const narrator = newNarrator();
+  let narration = newNarration();
   try {
     for await (const event of events.follow({ app: push.app, after }, stop.signal)) {
       if (event.deliveryId === null || !open.has(event.deliveryId)) continue;
-      for (const line of narrator.tell(event)) yield line;
+      const told = narrate(narration, event);
+      narration = told.state;
+      for (const line of told.lines) yield line;
       if (isEnd(event)) open.delete(event.deliveryId);
       if (open.size === 0) return;
     }

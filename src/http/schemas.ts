@@ -151,6 +151,7 @@ export const StartedBody = z.object({ deliveryId: z.string(), deploymentId: z.st
 
 export const StatusBody = z.object({
   version: z.string(),
+  instance: z.string().describe("The label of everything this Shipway makes in Docker"),
   apiUrl: z.string(),
   httpPort: z.int(),
   dataDir: z.string(),

@@ -10,6 +10,7 @@ export const MIGRATIONS: Record<string, Migration> = {
 };
 
 const FIRST = [
+  "create table settings (name text primary key, value text not null)",
   `create table apps (
     name text primary key,
     next_release int not null default 1,

@@ -134,7 +134,11 @@ export type SecretsTable = {
   removed_at: Date | null;
 };
 
+/** Facts about this installation. */
+export type SettingsTable = { name: string; value: string };
+
 export type Schema = {
+  settings: SettingsTable;
   apps: AppsTable;
   environments: EnvironmentsTable;
   refs: RefsTable;

@@ -1,0 +1,52 @@
+import { spawn } from "node:child_process";
+import { password, isCancel } from "@clack/prompts";
+import type { CliContext } from "./context.ts";
+
+export type Terminal = Pick<CliContext, "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl">;
+
+/** The terminal of this process, as commands see it. */
+export function terminalContext(of: NodeJS.Process): Terminal {
+  return {
+    cwd: of.cwd(),
+    out: (text) => void of.stdout.write(text),
+    err: (text) => void of.stderr.write(text),
+    isTTY: { in: of.stdin.isTTY === true, out: of.stdout.isTTY === true, err: of.stderr.isTTY === true },
+    columns: of.stdout.columns ?? of.stderr.columns ?? 100,
+    now: Date.now,
+    interrupted: interruption(of),
+    readStdin: async () => {
+      const chunks: Buffer[] = [];
+      for await (const chunk of of.stdin) chunks.push(Buffer.from(chunk));
+      return Buffer.concat(chunks).toString("utf8");
+    },
+    promptSecret: async (question) => {
+      const answer = await password({ message: question });
+      return isCancel(answer) ? undefined : answer;
+    },
+    openUrl,
+  };
+}
+
+/** The first Ctrl-C (or SIGTERM, from a service manager) asks to stop; a second one insists. */
+function interruption(of: NodeJS.Process): AbortSignal {
+  const controller = new AbortController();
+  const onSignal = (signal: NodeJS.Signals) => {
+    if (controller.signal.aborted) of.exit(130);
+    controller.abort(new Error(signal));
+  };
+  of.on("SIGINT", onSignal);
+  of.on("SIGTERM", onSignal);
+  return controller.signal;
+}
+
+function openUrl(url: string): Promise<void> {
+  const program = process.platform === "darwin" ? "open" : "xdg-open";
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, [url], { stdio: "ignore", detached: true });
+    child.once("error", reject);
+    child.once("spawn", () => {
+      child.unref();
+      resolve();
+    });
+  });
+}

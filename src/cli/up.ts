@@ -1,0 +1,32 @@
+import { once } from "node:events";
+import { type ControlPlaneOptions, startControlPlane } from "../control-plane.ts";
+import { formatDurationMs } from "../shared/duration.ts";
+import type { ExitCode } from "./context.ts";
+import type { Terminal } from "./terminal.ts";
+
+export type UpDeps = Terminal & {
+  /** Lets the commands of this user find the server. */
+  remember(url: string, token: string): Promise<void>;
+};
+
+/** Runs the control plane until Ctrl-C. What it prints first is what a newcomer needs next. */
+export async function runUp(options: Omit<ControlPlaneOptions, "onProgress">, deps: UpDeps): Promise<ExitCode> {
+  const startedAt = deps.now();
+  const plane = await startControlPlane({ ...options, onProgress: (text) => deps.err(`  ${text}\n`) });
+  if (plane.firstToken) await deps.remember(plane.apiUrl, plane.firstToken);
+  deps.err(
+    [
+      `Shipway is up (${formatDurationMs(deps.now() - startedAt)}).`,
+      `  API and git   ${plane.apiUrl}`,
+      `  Apps          http://SERVICE.ENVIRONMENT.APP.localhost:${plane.httpPort}`,
+      `  Data          ${options.dataDir}`,
+      ...(plane.firstToken ? [`  Admin token   ${plane.firstToken}`, "                (shown this once; this user's commands use it already)"] : []),
+      plane.firstToken ? "Next, in a checkout of yours: shipway app create NAME && git push shipway main" : "Ctrl-C stops Shipway; the apps keep serving.",
+      "",
+    ].join("\n"),
+  );
+  if (!deps.interrupted.aborted) await once(deps.interrupted, "abort");
+  deps.err("\nStopping Shipway; the apps keep serving.\n");
+  await plane.stop();
+  return 0;
+}

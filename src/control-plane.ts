@@ -1,0 +1,216 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import Docker from "dockerode";
+import type { Logger as Pino } from "pino";
+import { sql } from "kysely";
+import { mayActAs } from "./access/roles.ts";
+import { createToken, findIdentity } from "./access/tokens.ts";
+import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
+import { newSealer, readOrCreateKey } from "./environment/sealing.ts";
+import { newSecrets } from "./environment/secrets.ts";
+import { openEventStream } from "./events/event-stream.ts";
+import { fileLogStore } from "./events/log-store.ts";
+import { deliver, deploy } from "./flow.ts";
+import type { Platform } from "./http/platform.ts";
+import { pushProgress } from "./http/push-progress.ts";
+import { buildServer } from "./http/server.ts";
+import { dockerBuilder } from "./image/drivers/docker-builder.ts";
+import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
+import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
+import { fail } from "./shared/errors.ts";
+import { gitHttp } from "./source/git-http.ts";
+import { findUnrecordedPushes, recordPush } from "./source/record-push.ts";
+import { gitRepositories } from "./source/repositories.ts";
+import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
+import { openStore, type Store } from "./store/open-store.ts";
+import { newDeliveryStages } from "./workflow/delivery-stages.ts";
+import { newDeploymentStages } from "./workflow/deployment-stages.ts";
+import { type DurableStep, launchDurableEngine } from "./workflow/durable.ts";
+import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
+
+export type ControlPlaneOptions = {
+  dataDir: string;
+  /** Of the API and git. */
+  port: number;
+  /** Where the apps answer. */
+  httpPort: number;
+  /** Address both listen on. */
+  bind: string;
+  databaseUrl: string | undefined;
+  dockerSocket: string;
+  version: string;
+  log: Pino;
+  /** Told as the start goes on: `Postgres ready (40 ms)`. */
+  onProgress: (text: string) => void;
+};
+
+export type ControlPlane = {
+  apiUrl: string;
+  httpPort: number;
+  /** The first admin token, only at the very first start. */
+  firstToken: string | undefined;
+  /** Stops the control plane; the apps and the router go on serving. */
+  stop(): Promise<void>;
+  /** Makes a token for this machine's own user. */
+  newAdminToken(name: string): Promise<string>;
+};
+
+/** The one place where drivers are chosen and wired. Parts start side by side where they do not need each other. */
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const { dataDir, log } = options;
+  const startedAt = Date.now();
+  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  const postgres = options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
+  const store = await openStore(postgres?.connectionString ?? options.databaseUrl ?? "", log);
+  const release = postgres ? await lockDataDir(store, dataDir) : async () => {};
+  options.onProgress(postgres ? (postgres.adopted ? "Postgres: took over the one that was running" : "Postgres: ready") : "Postgres: the one at DATABASE_URL");
+
+  const instance = await instanceName(store);
+  const docker = new Docker({ socketPath: options.dockerSocket });
+  const router = haproxyRouter({
+    docker,
+    image: "haproxy:2.6",
+    dir: join(dataDir, "router"),
+    httpPort: options.httpPort,
+    bindAddress: options.bind,
+    name: `shipway-${instance}-router`,
+    network: `shipway-${instance}`,
+    labels: { "shipway.instance": instance },
+  });
+  const secrets = newSecrets(store.db, newSealer(await readOrCreateKey(join(dataDir, "secret.key"))));
+  const logs = fileLogStore(join(dataDir, "logs"));
+  const repositories = gitRepositories({ dir: join(dataDir, "repositories") });
+  const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
+  const builder = dockerBuilder({ docker, log });
+  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), log });
+
+  const stagesFor = (step: DurableStep) => ({
+    ...newDeliveryStages({ store, repositories, secrets, logs, executor, builder, startDeployment, log }, step),
+    ...newDeploymentStages({ store, secrets, logs, target, httpPort: options.httpPort, startDeployment, log }, step),
+  });
+  const startDelivery = (id: string) => engine.start("deliver", id);
+  const startDeployment = (id: string) => engine.start("deploy", id);
+
+  const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
+  routerReady.catch(() => undefined);
+  const events = await openEventStream(store);
+  const platform: Platform = {
+    version: options.version,
+    instance,
+    store,
+    events,
+    logs,
+    secrets,
+    target,
+    repositories,
+    engine: { startDelivery, startDeployment },
+    dockerVersion: () => docker.version().then(({ Version }) => Version, () => undefined),
+    apiUrl: `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`,
+    httpPort: options.httpPort,
+    dataDir,
+    startedAt,
+  };
+  const server = await buildServer(platform, { logger: log });
+  await server.register(gitHttp, {
+    repositories,
+    log,
+    onPush: (push) => pushProgress(platform, push),
+    authenticate: async ({ password }) => {
+      const identity = await findIdentity(store.db, password);
+      return identity && { actor: identity.name, canRead: (app) => mayActAs(identity, "viewer", app), canWrite: (app) => mayActAs(identity, "developer", app) };
+    },
+  });
+  await listen(server, options);
+  // Workflows that go on after a crash need the router and Docker; an engine that is away is their error to report, not ours to die of.
+  await routerReady;
+  const engine = await launchDurableEngine(
+    { connectionString: store.connectionString, executorId: `shipway-${instance}`, log },
+    {
+      deliver: (id, step) => deliver(id, stagesFor(step)),
+      deploy: (id, step) => deploy(id, stagesFor(step)),
+    },
+  );
+  const loop = startReconcileLoop({ store, secrets, target, builder, startDelivery, startDeployment, log });
+  await resumePushes(store, repositories);
+  void loop.once();
+
+  const firstToken = await firstAdminToken(store);
+  return {
+    apiUrl: platform.apiUrl,
+    httpPort: options.httpPort,
+    firstToken,
+    newAdminToken: async (name) => (await createToken(store.db, { name, role: "admin" }, "shipway")).token,
+    async stop() {
+      await loop.stop();
+      await server.close();
+      await engine.shutdown();
+      await events.close();
+      await release();
+      await store.close();
+      await postgres?.stop();
+    },
+  };
+}
+
+/** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */
+const SUBNET_POOL = "10.213.0.0/16";
+
+/**
+ * One control plane per data directory. The lock is a session of Postgres: it ends with the process, however that ends, so it is never stale.
+ * @throws DATA_DIR_IN_USE
+ */
+async function lockDataDir(store: Store, dataDir: string): Promise<() => Promise<void>> {
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  let held: Promise<void> = Promise.resolve();
+  const locked = await new Promise<boolean>((resolve, reject) => {
+    held = store.db
+      .connection()
+      .execute(async (connection) => {
+        const { rows } = await sql<{ locked: boolean }>`select pg_try_advisory_lock(hashtext('shipway-control-plane')) as locked`.execute(connection);
+        const got = rows[0]?.locked === true;
+        resolve(got);
+        if (!got) return;
+        await released;
+        await sql`select pg_advisory_unlock(hashtext('shipway-control-plane'))`.execute(connection);
+      })
+      .catch(reject);
+  });
+  if (locked) {
+    return async () => {
+      release();
+      await held;
+    };
+  }
+  await store.close();
+  throw fail("DATA_DIR_IN_USE", {
+    message: `Another Shipway runs on ${dataDir}.`,
+    hint: "Use that one (`shipway status`), or give this one its own place with `shipway up --data DIR --port N --http-port N`.",
+  });
+}
+
+/** A short random name of this installation, so that two on one Docker Engine never touch each other's containers. */
+async function instanceName(store: Store): Promise<string> {
+  await store.db.insertInto("settings").values({ name: "instance", value: newInstanceName() }).onConflict((conflict) => conflict.doNothing()).execute();
+  return (await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()).value;
+}
+
+const newInstanceName = () => Math.random().toString(36).slice(2, 8).padEnd(6, "0");
+
+async function listen(server: Awaited<ReturnType<typeof buildServer>>, { port, bind }: ControlPlaneOptions): Promise<void> {
+  await server.listen({ port, host: bind }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== "EADDRINUSE") throw cause;
+    throw fail("PORT_IN_USE", { message: `Port ${port} of ${bind} is in use by another program.`, hint: "Choose another with `shipway up --port N`.", cause });
+  });
+}
+
+async function resumePushes(store: Store, repositories: ReturnType<typeof gitRepositories>): Promise<void> {
+  for (const push of await findUnrecordedPushes(store.db, repositories)) await recordPush(store.db, repositories, push);
+}
+
+async function firstAdminToken(store: Store): Promise<string | undefined> {
+  const any = await store.db.selectFrom("tokens").select("id").executeTakeFirst();
+  return any ? undefined : (await createToken(store.db, { name: "admin", role: "admin" }, "shipway")).token;
+}

@@ -1,0 +1,87 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import Docker from "dockerode";
+import { pino } from "pino";
+import { z } from "zod";
+import { runDemo } from "./cli/demo.ts";
+import type { CliContext, UpOptions } from "./cli/context.ts";
+import { rememberServer } from "./cli/credentials.ts";
+import { runDoctor } from "./cli/doctor.ts";
+import { machineFacts } from "./cli/machine-facts.ts";
+import { runCli } from "./cli/run-cli.ts";
+import { terminalContext } from "./cli/terminal.ts";
+import { runUp } from "./cli/up.ts";
+
+/** The only place that reads the environment. */
+const Environment = z.object({
+  DATABASE_URL: z.url().optional(),
+  DOCKER_HOST: z.string().startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock").default("unix:///var/run/docker.sock"),
+  NO_COLOR: z.string().optional(),
+  SHIPWAY_DATA: z.string().optional(),
+  SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
+  SHIPWAY_SERVER: z.string().optional(),
+  SHIPWAY_TOKEN: z.string().optional(),
+  XDG_CONFIG_HOME: z.string().optional(),
+  XDG_DATA_HOME: z.string().optional(),
+});
+
+const PORT = 7420;
+const HTTP_PORT = 8080;
+
+async function main(): Promise<number> {
+  const parsed = Environment.safeParse(process.env);
+  if (!parsed.success) {
+    process.stderr.write(`The environment is not valid:\n${z.prettifyError(parsed.error)}\n`);
+    return 2;
+  }
+  const environment = parsed.data;
+  const home = homedir();
+  const dockerSocket = environment.DOCKER_HOST.slice("unix://".length);
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const version = z.object({ version: z.string() }).parse(JSON.parse(readFileSync(join(root, "package.json"), "utf8"))).version;
+  const credentialsFile = join(environment.XDG_CONFIG_HOME ?? join(home, ".config"), "shipway", "credentials.json");
+  // Root's own home is closed to the account Postgres runs under.
+  const dataHome = process.getuid?.() === 0 ? "/var/lib" : (environment.XDG_DATA_HOME ?? join(home, ".local", "share"));
+  const dataDir = environment.SHIPWAY_DATA ?? join(dataHome, "shipway");
+  const log = pino({ level: environment.SHIPWAY_LOG }, pino.destination({ fd: 2, sync: true }));
+  const terminal = terminalContext(process);
+
+  const settle = (options: UpOptions) => ({
+    dataDir: options.data ?? dataDir,
+    port: options.port ?? PORT,
+    httpPort: options.httpPort ?? HTTP_PORT,
+    bind: options.bind ?? "127.0.0.1",
+    databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
+    dockerSocket,
+    version,
+    log,
+  });
+  const context: CliContext = {
+    ...terminal,
+    version,
+    environment,
+    credentialsFile,
+    selfCommand: [process.execPath, fileURLToPath(import.meta.url)],
+    actions: {
+      up: (options) => runUp(settle(options), { ...terminal, remember: (url, token) => rememberServer(credentialsFile, url, token) }),
+      demo: (options) => runDemo(options, { ...terminal, projectDir: root, selfCommand: [process.execPath, fileURLToPath(import.meta.url)], dockerSocket, environment: process.env }),
+      doctor: (options) => {
+        const { dataDir: dir, port, httpPort } = settle(options);
+        return runDoctor(machineFacts(new Docker({ socketPath: dockerSocket }), async () => []), {
+          dataDir: dir,
+          ports: [
+            { port, purpose: "API and git", flag: "--port" },
+            { port: httpPort, purpose: "apps", flag: "--http-port" },
+          ],
+          baseImages: ["haproxy:2.6"],
+        });
+      },
+    },
+  };
+  return runCli(process.argv.slice(2), context);
+}
+
+process.exitCode = await main();
