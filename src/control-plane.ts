@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import Docker from "dockerode";
 import type { Logger as Pino } from "pino";
@@ -10,11 +10,11 @@ import { newSealer, readOrCreateKey } from "./environment/sealing.ts";
 import { newSecrets } from "./environment/secrets.ts";
 import { openEventStream } from "./events/event-stream.ts";
 import { fileLogStore } from "./events/log-store.ts";
-import { deliver, deploy } from "./flow.ts";
+import { deliver, deploy, type Stages } from "./flow.ts";
 import type { Platform } from "./http/platform.ts";
 import { pushProgress } from "./http/push-progress.ts";
 import { buildServer } from "./http/server.ts";
-import { dockerBuilder } from "./image/drivers/docker-builder.ts";
+import { dockerBuilder } from "./image/drivers/docker.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
 import { fail } from "./shared/errors.ts";
@@ -81,15 +81,15 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const logs = fileLogStore(join(dataDir, "logs"));
   const repositories = gitRepositories({ dir: join(dataDir, "repositories") });
   const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
-  const builder = dockerBuilder({ docker, log });
+  const builder = dockerBuilder({ docker, git: repositories.git, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), log });
 
-  const stagesFor = (step: DurableStep) => ({
+  const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages({ store, repositories, secrets, logs, executor, builder, startDeployment, log }, step),
     ...newDeploymentStages({ store, secrets, logs, target, httpPort: options.httpPort, startDeployment, log }, step),
   });
-  const startDelivery = (id: string) => engine.start("deliver", id);
-  const startDeployment = (id: string) => engine.start("deploy", id);
+  const startDelivery = (id: string): Promise<void> => engine.start("deliver", id);
+  const startDeployment = (id: string): Promise<void> => engine.start("deploy", id);
 
   const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
   routerReady.catch(() => undefined);
@@ -195,6 +195,11 @@ async function lockDataDir(store: Store, dataDir: string): Promise<() => Promise
 async function instanceName(store: Store): Promise<string> {
   await store.db.insertInto("settings").values({ name: "instance", value: newInstanceName() }).onConflict((conflict) => conflict.doNothing()).execute();
   return (await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()).value;
+}
+
+async function freeBytes(dir: string): Promise<number> {
+  const { bavail, bsize } = await statfs(dir);
+  return bavail * bsize;
 }
 
 const newInstanceName = () => Math.random().toString(36).slice(2, 8).padEnd(6, "0");

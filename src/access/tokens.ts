@@ -23,8 +23,15 @@ export async function createToken(
   const row = { id: newId("t"), name: wanted.name, role: wanted.role, app: wanted.app ?? null };
   const createdAt = new Date();
   await db.transaction().execute(async (tx) => {
-    await tx.insertInto("tokens").values({ ...row, hash: hashOf(token), revoked_at: null }).execute();
-    await appendEvent(tx, { app: row.app, subject: `token:${row.id}`, actor }, { kind: "token.created", data: { name: row.name, role: row.role } });
+    await tx
+      .insertInto("tokens")
+      .values({ ...row, hash: hashOf(token), revoked_at: null })
+      .execute();
+    await appendEvent(
+      tx,
+      { app: row.app, subject: `token:${row.id}`, actor },
+      { kind: "token.created", data: { name: row.name, role: row.role } },
+    );
   });
   return { token, record: { ...row, createdAt } };
 }
@@ -42,7 +49,12 @@ export async function findIdentity(db: Database, token: string): Promise<Identit
 }
 
 export async function listTokens(db: Database): Promise<TokenRecord[]> {
-  const rows = await db.selectFrom("tokens").selectAll().where("revoked_at", "is", null).orderBy("created_at").execute();
+  const rows = await db
+    .selectFrom("tokens")
+    .selectAll()
+    .where("revoked_at", "is", null)
+    .orderBy("created_at")
+    .execute();
   return rows.map((row) => ({ id: row.id, name: row.name, role: row.role, app: row.app, createdAt: row.created_at }));
 }
 
@@ -56,7 +68,15 @@ export async function revokeToken(db: Database, id: string, actor: string): Prom
       .where("revoked_at", "is", null)
       .returning(["name", "role", "app"])
       .executeTakeFirst();
-    if (!row) throw fail("NOT_FOUND", { message: `There is no token ${id}.`, hint: "List the tokens with `shipway token list`." });
-    await appendEvent(tx, { app: row.app, subject: `token:${id}`, actor }, { kind: "token.revoked", data: { name: row.name, role: row.role } });
+    if (!row)
+      throw fail("NOT_FOUND", {
+        message: `There is no token ${id}.`,
+        hint: "List the tokens with `shipway token list`.",
+      });
+    await appendEvent(
+      tx,
+      { app: row.app, subject: `token:${id}`, actor },
+      { kind: "token.revoked", data: { name: row.name, role: row.role } },
+    );
   });
 }

@@ -15,19 +15,19 @@ export type StepMarker =
 // ASCII "group separator": it starts no line of any program, and Bitbucket itself uses it for this.
 const MARK = "\u001d";
 
+/** `dir`: where the files stand in the container. `giveTo`: the checkout is handed to this `uid:gid` at the end. */
+export type ScriptOptions = { nonce: string; dir: string; giveTo?: { owner: string; dir: string } };
+
 /**
  * The generated shell script of a step: one shell for all entries, so that `cd`, variables and even an `if` spread over entries carry on; `set -e`; each
  * entry is printed before it runs. bash where the image has it, otherwise sh. The after-script is a second shell in the same container, which is told BITBUCKET_EXIT_CODE.
  * The exit code of the container is the script's.
  */
-export function renderStepScript(
-  step: Pick<StepPlan, "script" | "afterScript">,
-  nonce: string,
-  dir: string,
-): StepScript {
+export function renderStepScript(step: Pick<StepPlan, "script" | "afterScript">, options: ScriptOptions): StepScript {
+  const { nonce } = options;
   const after = step.afterScript.length > 0;
   return {
-    "main.sh": mainScript(nonce, dir, after),
+    "main.sh": mainScript(options, after),
     "script.sh": shellScript(step.script, (index) => marker(nonce, `command ${index}`)),
     ...(after ? { "after.sh": shellScript(step.afterScript, () => undefined) } : {}),
   };
@@ -44,7 +44,7 @@ export function parseStepMarker(line: string, nonce: string): StepMarker | undef
   return kind === "scriptEnd" || kind === "afterEnd" ? { kind, exitCode: value } : undefined;
 }
 
-function mainScript(nonce: string, dir: string, after: boolean): string {
+function mainScript({ nonce, dir, giveTo }: ScriptOptions, after: boolean): string {
   const run = (file: string) => `"$shell" ${quote(`${dir}/${file}`)} 2>&1`;
   const lines = [
     "if [ -x /bin/bash ]; then shell=/bin/bash; else shell=/bin/sh; fi",
@@ -54,6 +54,7 @@ function mainScript(nonce: string, dir: string, after: boolean): string {
     ...(after
       ? [`BITBUCKET_EXIT_CODE=$code ${run("after.sh")}`, `printf '\\035%s afterEnd %s\\n' ${quote(nonce)} "$?" >&2`]
       : []),
+    ...(giveTo ? [`chown -R ${quote(giveTo.owner)} ${quote(giveTo.dir)} 2>/dev/null`] : []),
     "exit $code",
   ];
   return `${lines.join("\n")}\n`;

@@ -5,7 +5,7 @@ import type { Fetch } from "./request.ts";
 export type ExitCode = 0 | 1 | 2 | 70 | 75 | 130;
 
 export type UpOptions = {
-  dataDir?: string | undefined;
+  data?: string | undefined;
   /** Of the API, git and the dashboard. */
   port?: number | undefined;
   /** Where the apps answer. */
@@ -13,7 +13,7 @@ export type UpOptions = {
   bind?: string | undefined;
   databaseUrl?: string | undefined;
 };
-export type DemoOptions = { dataDir?: string | undefined; keep: boolean };
+export type DemoOptions = { once: boolean };
 
 /** What runs the platform itself; `main.ts` wires it. */
 export type Actions = {

@@ -22,7 +22,8 @@ const LONGEST_PAUSE_MS = 3_000;
 
 /**
  * The messages of a stream that may break off: connects again where `resume()` says, and goes on. Ends when `signal` aborts, or when the consumer stops.
- * What the API refuses (a bad token, an unknown app) is thrown at once; only a lost connection is tried again. @throws API_UNREACHABLE
+ * What the API refuses (a bad token, an unknown app) is thrown at once, and so is a server that was never reached; only a lost connection is tried again.
+ * @throws API_UNREACHABLE when the server stays away
  */
 export async function* followStream(
   server: Server,
@@ -30,35 +31,44 @@ export async function* followStream(
   resume: () => Resume,
   options: FollowOptions = {},
 ): AsyncGenerator<EventSourceMessage> {
+  const { signal, giveUpAfterMs = GIVE_UP_AFTER_MS, firstPauseMs = FIRST_PAUSE_MS } = options;
+  let everReached = false;
   let lostAt: number | undefined;
-  for (let attempt = 0; !options.signal?.aborted; attempt++) {
+  let fruitless = 0;
+  const reached = () => {
+    everReached = true;
+    lostAt = undefined;
+  };
+  while (!signal?.aborted) {
     try {
-      for await (const message of connectOnce(server, path, resume(), options.signal)) {
-        lostAt = undefined;
-        attempt = 0;
+      for await (const message of connectOnce(server, path, resume(), reached, signal)) {
+        // `end` only says that the server has no more for now.
+        if (message.event !== "end") fruitless = 0;
         yield message;
       }
-      // The server closed the stream in good order (a restart): the same as a lost connection.
-      lostAt ??= Date.now();
     } catch (error) {
-      if (isAbort(error) || options.signal?.aborted) return;
+      if (isAbort(error) || signal?.aborted) return;
       lostAt ??= Date.now();
-      const neverConnected = attempt === 0 && hasCode(error, "API_UNREACHABLE");
-      const patient = Date.now() - lostAt < (options.giveUpAfterMs ?? GIVE_UP_AFTER_MS);
-      if (!isLoss(error) || neverConnected || !patient) throw error;
+      if (!isLoss(error) || !everReached || Date.now() - lostAt >= giveUpAfterMs) throw error;
+      options.onReconnect?.(fruitless + 1);
     }
-    options.onReconnect?.(attempt + 1);
-    const pauseMs = Math.min(LONGEST_PAUSE_MS, (options.firstPauseMs ?? FIRST_PAUSE_MS) * 2 ** attempt);
-    await sleep(pauseMs, options.signal).catch(() => {});
+    await sleep(Math.min(LONGEST_PAUSE_MS, firstPauseMs * 2 ** fruitless++), signal).catch(() => {});
   }
 }
 
-async function* connectOnce(server: Server, path: string, from: Resume, signal: AbortSignal | undefined) {
+async function* connectOnce(
+  server: Server,
+  path: string,
+  from: Resume,
+  reached: () => void,
+  signal: AbortSignal | undefined,
+) {
   const headers = {
     accept: "text/event-stream",
     ...(from.lastEventId === undefined ? {} : { "last-event-id": from.lastEventId }),
   };
   const response = await send(server, "GET", path, { query: from.query, headers, ...(signal ? { signal } : {}) });
+  reached();
   if (!response.body) return;
   try {
     yield* readMessages(response.body);

@@ -8,7 +8,14 @@ export type ProgramResult = { stdout: string; stderr: string };
  */
 export function runProgram(
   argv: readonly [string, ...string[]] | readonly string[],
-  options: { cwd?: string; env?: NodeJS.ProcessEnv; uid?: number; gid?: number; signal?: AbortSignal; maxBytes?: number } = {},
+  options: {
+    cwd?: string;
+    env?: NodeJS.ProcessEnv;
+    uid?: number;
+    gid?: number;
+    signal?: AbortSignal;
+    maxBytes?: number;
+  } = {},
 ): Promise<ProgramResult> {
   const [program = "", ...args] = argv;
   const { maxBytes = 16 * 1024 * 1024, ...rest } = options;
@@ -16,7 +23,9 @@ export function runProgram(
     execFile(program, args, { ...rest, maxBuffer: maxBytes, encoding: "utf8" }, (error, stdout, stderr) => {
       if (!error) return resolve({ stdout, stderr });
       const tail = stderr.trim().split("\n").slice(-5).join(" / ");
-      reject(new Error(`${program} ${args[0] ?? ""} failed (${error.code ?? error.signal}): ${tail}`, { cause: error }));
+      reject(
+        new Error(`${program} ${args[0] ?? ""} failed (${error.code ?? error.signal}): ${tail}`, { cause: error }),
+      );
     });
   });
 }

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type Narration, narrate, newNarration } from "../../events/narrate.ts";
+import { newNarrator } from "../../events/narrate.ts";
 import type { Pipeline, TaskLogLine } from "../../http/schemas.ts";
 import { fail } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/yaml-problems.ts";
@@ -35,6 +35,7 @@ const Input = z.strictObject({
   pipeline: z.string().optional(),
   step: z.string().optional(),
   deployment: z.string().optional(),
+  build: z.string().optional(),
 });
 type Input = z.output<typeof Input>;
 
@@ -51,7 +52,8 @@ export const logCommands: Command[] = [
       { flags: "--since <duration>", summary: "how far back: 30s, 10m, 2h (10m)" },
       { flags: "--pipeline <id>", summary: "steps of this pipeline run instead: its number or id" },
       { flags: "--step <name>", summary: "with --pipeline: this step (default: those that failed, else all)" },
-      { flags: "--deployment <id>", summary: "the record of this deployment instead" },
+      { flags: "--deployment <id>", summary: "how this deployment went, with what its commands printed" },
+      { flags: "--build <id>", summary: "the image builds of this delivery (with --service: only that one)" },
       JSON_OUT,
     ],
     examples: [
@@ -63,6 +65,7 @@ export const logCommands: Command[] = [
     run(input, context) {
       if (input.pipeline !== undefined) return stepLogs(input, input.pipeline, context);
       if (input.deployment !== undefined) return deploymentLog(input.deployment, input.json, context);
+      if (input.build !== undefined) return buildLogs(input, input.build, context);
       if (input.step === undefined) return taskLogs(input, context);
       throw fail("USAGE", {
         message: `Which pipeline run is the step ${input.step} of?`,
@@ -143,19 +146,58 @@ export async function* readWholeLog(client: ApiClient, logId: string) {
   }
 }
 
+/** The story of a deployment, then the kept output of what it ran: backing services, release commands, verify commands. */
 async function deploymentLog(id: string, json: boolean, context: CommandContext): Promise<ExitCode> {
   const client = await context.client();
-  const { deliveryId } = await client.getDeployment(id);
-  const events = await readAllEvents(client, { after: 0, deliveryId });
+  const { deliveryId, app, environment } = await client.getDeployment(id);
+  const events = (await readAllEvents(client, { after: 0, deliveryId })).filter(
+    (event) => event.environment === null || event.environment === environment,
+  );
   if (json) {
     context.json(events);
     return 0;
   }
-  let narration: Narration = newNarration();
+  const narrator = newNarrator();
   for (const event of events) {
-    const told = narrate(narration, event);
-    narration = told.state;
-    for (const line of told.lines) context.data(`${event.at.slice(11, 19)} ${colorLine(line, context.colors.out)}`);
+    const time = context.colors.out.dim(event.at.slice(11, 19));
+    for (const line of narrator.tell(event)) context.data(`${time} ${colorLine(line, context.colors.out)}`);
   }
+  const { services } = await client.getEnvironment(app, environment);
+  const names = ["backing", ...services.map(({ name }) => `release-command-${name}`)];
+  for (const name of names) await showKeptLog(`${id}.${name}`, name, context);
+  for (let n = 1; await showKeptLog(`${id}.verify-${n}`, `verify ${n}`, context); n++);
   return 0;
+}
+
+/** Each build under its service's name; by default the builds that failed, else all. */
+async function buildLogs(input: Input, deliveryId: string, context: CommandContext): Promise<ExitCode> {
+  const client = await context.client();
+  const events = await readAllEvents(client, { after: 0, deliveryId });
+  const servicesOf = (kind: string) =>
+    events.flatMap((event) =>
+      event.kind === kind && typeof event.data.service === "string" ? [event.data.service] : [],
+    );
+  const failed = servicesOf("image.failed");
+  const chosen =
+    input.service === undefined ? (failed.length > 0 ? failed : servicesOf("image.started")) : [input.service];
+  let found = false;
+  for (const service of new Set(chosen)) {
+    found = (await showKeptLog(`${deliveryId}.build-${service}`, service, context)) || found;
+  }
+  if (found) return 0;
+  throw fail("NOT_FOUND", {
+    message: `Delivery ${deliveryId} kept no build output${input.service === undefined ? "" : ` of ${input.service}`}.`,
+    hint: "An image that was there already is not built again. `shipway events` shows the deliveries.",
+  });
+}
+
+/** Says whether there was anything to show. */
+async function showKeptLog(logId: string, title: string, context: CommandContext): Promise<boolean> {
+  let isFirst = true;
+  for await (const line of readWholeLog(await context.client(), logId)) {
+    if (isFirst) context.say(context.colors.err.bold(`── ${title}`));
+    isFirst = false;
+    context.data(line.text);
+  }
+  return !isFirst;
 }

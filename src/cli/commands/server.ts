@@ -6,12 +6,12 @@ import { JSON_OUT, JsonFlag } from "../input.ts";
 
 const Port = z.coerce.number("write a port number").int().min(1).max(65_535).optional();
 const ServerFlags = {
-  dataDir: z.string().optional(),
+  data: z.string().optional(),
   port: Port,
   httpPort: Port,
   bind: z.string().optional(),
 };
-const DATA_DIR = { flags: "--data-dir <path>", summary: "where Shipway keeps everything" };
+const DATA_DIR = { flags: "--data <dir>", summary: "where Shipway keeps everything" };
 const PORTS = [
   { flags: "--port <n>", summary: "for the API, git and the dashboard" },
   { flags: "--http-port <n>", summary: "where the apps answer" },
@@ -31,7 +31,7 @@ export const serverCommands: Command[] = [
     ],
     examples: [
       { run: "shipway up", does: "start with the defaults" },
-      { run: "shipway up --http-port 80 --data-dir /var/lib/shipway", does: "let the apps answer at port 80" },
+      { run: "shipway up --http-port 80 --data /var/lib/shipway", does: "let the apps answer at port 80" },
     ],
     input: z.strictObject({ ...ServerFlags, databaseUrl: z.string().optional() }),
     run: (input, context) => context.actions.up(input),
@@ -39,9 +39,9 @@ export const serverCommands: Command[] = [
   defineCommand({
     name: "demo",
     summary: "see it work: ship a sample app, break it, roll it back",
-    options: [DATA_DIR, { flags: "--keep", summary: "leave everything running at the end" }],
+    options: [{ flags: "--once", summary: "remove everything at the end and exit 0, for CI" }],
     examples: [{ run: "shipway demo", does: "the whole tour, on this machine's Docker Engine" }],
-    input: z.strictObject({ dataDir: z.string().optional(), keep: z.boolean().default(false) }),
+    input: z.strictObject({ once: z.boolean().default(false) }),
     run: (input, context) => context.actions.demo(input),
   }),
   defineCommand({

@@ -36,6 +36,7 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
       const { app: scope } = identityOf(request);
       return {
         version: platform.version,
+        instance: platform.instance,
         apiUrl: platform.apiUrl,
         httpPort: platform.httpPort,
         dataDir: platform.dataDir,

@@ -10,6 +10,7 @@ import { hasCode } from "../../shared/errors.ts";
 import type { LogLine } from "../../shared/log-line.ts";
 import { until } from "../../shared/until.ts";
 import { gitCommand } from "../../source/git-command.ts";
+import { AppSpec } from "../../spec/app-spec.ts";
 import type { BuildFailure, ImageBuilder } from "../builder.ts";
 import { describeImageBuilder } from "../contract.ts";
 import { type ImageSource, planImages } from "../plan-images.ts";
@@ -79,7 +80,7 @@ class Workshop {
 }
 
 function servicesOf(service: string, build: Record<string, unknown>): ImageSource["services"] {
-  return { [service]: { build: { context: ".", args: {}, ...build } } } as unknown as ImageSource["services"];
+  return AppSpec.parse({ app: "shop", services: { [service]: { build } } }).services;
 }
 
 describe.skipIf(base === undefined)("on the Docker Engine", () => {
