@@ -1,0 +1,136 @@
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { lstat, mkdir, rename, rm } from "node:fs/promises";
+import { dirname, join, posix } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { runProgram } from "../../../shared/run-program.ts";
+import type { CachePlan } from "../../executor.ts";
+import { matchesPathGlob } from "../../glob.ts";
+import { isRealDirectory, makeRealDirectory } from "./real-directories.ts";
+import { CLONE_DIR } from "./step-files.ts";
+
+/** A cache of a step, resolved: where it is kept, and where it stands for the step. */
+export type StepCache = {
+  name: string;
+  /** Directory of this version on the host; its `data` is the cached directory. */
+  kept: string;
+  hit: boolean;
+  /** In the checkout (relative), or elsewhere in the container (absolute). */
+  place: { kind: "checkout"; path: string } | { kind: "container"; path: string };
+};
+
+// Bitbucket deletes a cache after 7 days; so what it has grown stale in is rebuilt at times.
+const EXPIRES_AFTER_MS = 7 * 24 * 3_600_000;
+
+/**
+ * The place and version of a cache. The version of one with key files is the hash of their contents, so a changed lock file is another cache.
+ * Returns undefined when none of the key files exists: there is nothing to name it by.
+ */
+export async function resolveCache(
+  cache: CachePlan,
+  cachesDir: string,
+  build: string,
+  home: string,
+  searchPath: string,
+): Promise<StepCache | undefined> {
+  const key = cache.keyFiles.length === 0 ? "static" : await hashKeyFiles(build, cache.keyFiles, searchPath);
+  if (key === undefined) return undefined;
+  const kept = join(cachesDir, `${cache.name.replace(/[^A-Za-z0-9_-]/g, "_")}-${pathHash(cache)}-${key}`);
+  return { name: cache.name, kept, hit: await isUsable(kept), place: placeOf(cache.path, home) };
+}
+
+/** Copies a kept cache to where the step will find it: into its checkout, or to `mount`, which the container then mounts. */
+export async function restoreCache(cache: StepCache, build: string, mount: string): Promise<void> {
+  const target = cache.place.kind === "checkout" ? join(build, cache.place.path) : mount;
+  if (cache.place.kind === "checkout") await makeRealDirectory(build, dirname(cache.place.path));
+  await rm(target, { recursive: true, force: true });
+  // cp clones the blocks where the file system can, and is about twice as fast as Node's own recursive copy.
+  await runProgram(["cp", "-a", "--reflink=auto", join(cache.kept, "data"), target]);
+}
+
+/**
+ * Keeps a directory of the checkout by moving it: the step has ended and its checkout is thrown away, so this costs nothing whatever its size.
+ * Of two steps that save at the same time the first wins.
+ */
+export async function saveFromCheckout(cache: StepCache, build: string): Promise<boolean> {
+  if (cache.place.kind !== "checkout") return false;
+  const source = join(build, cache.place.path);
+  if (!(await isRealDirectory(build, cache.place.path))) return false;
+  return publish(cache, (data) => rename(source, data));
+}
+
+/** Keeps a directory of the ended container, which the engine sends as a tar stream. */
+export async function saveFromArchive(
+  cache: StepCache,
+  archive: NodeJS.ReadableStream,
+  extract: (dir: string) => NodeJS.WritableStream & { done: Promise<void> },
+): Promise<boolean> {
+  return publish(cache, async (data) => {
+    await mkdir(data);
+    const unpacked = extract(data);
+    await Promise.all([pipeline(archive, unpacked), unpacked.done]);
+  });
+}
+
+/** Made beside and renamed, so that a half-written cache is never found. */
+async function publish(cache: StepCache, fill: (data: string) => Promise<void>): Promise<boolean> {
+  const beside = `${cache.kept}.${randomUUID()}.new`;
+  await mkdir(beside, { recursive: true });
+  try {
+    await fill(join(beside, "data"));
+    await rename(beside, cache.kept);
+    return true;
+  } catch (error) {
+    await rm(beside, { recursive: true, force: true });
+    if (await isUsable(cache.kept)) return false;
+    throw error;
+  }
+}
+
+async function isUsable(kept: string): Promise<boolean> {
+  const [made, data] = await Promise.all([kept, join(kept, "data")].map((path) => lstat(path).catch(() => undefined)));
+  if (!made || !data?.isDirectory()) return false;
+  return true;
+}
+
+/** A cache that is too old, for the caller to discard. Its age is that of its directory, which nothing writes to once it is published. */
+export async function isExpired(cache: StepCache, now: number): Promise<boolean> {
+  const made = await lstat(cache.kept).catch(() => undefined);
+  return made !== undefined && now - made.mtimeMs > EXPIRES_AFTER_MS;
+}
+
+function placeOf(path: string, home: string): StepCache["place"] {
+  const written = path
+    .replace(/^(~|\$HOME|\$\{HOME\})(?=\/|$)/, home)
+    .replace(/^(\$BITBUCKET_CLONE_DIR|\$\{BITBUCKET_CLONE_DIR\})(?=\/|$)/, CLONE_DIR);
+  const absolute = posix.resolve(CLONE_DIR, written);
+  const relative = posix.relative(CLONE_DIR, absolute);
+  const inside = relative !== "" && relative !== ".." && !relative.startsWith("../");
+  return inside ? { kind: "checkout", path: relative } : { kind: "container", path: absolute };
+}
+
+/** The same name with another path is another cache. */
+function pathHash({ path }: CachePlan): string {
+  return createHash("sha256").update(path).digest("hex").slice(0, 8);
+}
+
+async function hashKeyFiles(build: string, globs: readonly string[], searchPath: string): Promise<string | undefined> {
+  const { stdout } = await runProgram(["git", "-C", build, "ls-files", "-z"], {
+    env: { PATH: searchPath, HOME: "/nonexistent", GIT_CONFIG_NOSYSTEM: "1" },
+    maxBytes: 256 * 1024 * 1024,
+  });
+  const paths = stdout.split("\0").filter((path) => globs.some((glob) => matchesPathGlob(glob, path)));
+  const hash = createHash("sha256");
+  let files = 0;
+  for (const path of paths.sort()) {
+    if (!(await isRealDirectory(build, dirname(path)))) continue;
+    const entry = await lstat(join(build, path)).catch(() => undefined);
+    if (!entry?.isFile()) continue;
+    hash.update(`${path}\0${entry.size}\0`);
+    await pipeline(createReadStream(join(build, path)), async (chunks) => {
+      for await (const chunk of chunks) hash.update(chunk as Buffer);
+    });
+    files++;
+  }
+  return files === 0 ? undefined : hash.digest("hex").slice(0, 20);
+}
