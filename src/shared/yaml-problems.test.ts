@@ -60,6 +60,7 @@ describe("readYaml", () => {
     { name: "a syntax error", text: "a: [1\nb: 2\n", message: /flow|indent/i },
     { name: "a key written twice", text: "a: 1\na: 2\n", message: /unique/i },
     { name: "an alias without anchor", text: "a: *nowhere\n", message: /nowhere/ },
+    { name: "a merge of something else than a mapping", text: "a:\n  <<: [1]\n", message: /<< takes a mapping/ },
     { name: "an alias that contains itself", text: "a: &a\n  b: *a\n", message: /contains itself/ },
     { name: "a file over the limit", text: `a: ${"x".repeat(1024 * 1024)}`, message: /larger than 1 MiB/ },
   ])("reports $name as a problem with its place", ({ text, message }) => {
@@ -85,6 +86,7 @@ describe("didYouMean", () => {
   it.each([
     ["scripts", ["script", "services"], "script"],
     ["imge", ["image", "name"], "image"],
+    ["prot", ["path", "port"], "port"],
     ["max_time", ["max-time", "name"], "max-time"],
     ["zebra", ["image", "name"], undefined],
     ["id", ["x", "y"], undefined],

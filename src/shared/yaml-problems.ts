@@ -57,7 +57,8 @@ export function readYaml(
     ...positionAt(lines, pos[0], pos[1]),
     message: PARSER_WORDS[code] ?? lowerFirst(message),
   }));
-  return { source, problems: problems.length > 0 ? problems : aliasProblems(source) };
+  if (problems.length > 0) return { source, problems };
+  return { source, problems: [...aliasProblems(source), ...mergeProblems(source)] };
 }
 
 /**
@@ -205,19 +206,40 @@ function aliasProblems(source: YamlSource): YamlProblem[] {
   return problems;
 }
 
+/** `<<: word`: the parser finds out only when the document is turned into plain data, and throws. */
+function mergeProblems(source: YamlSource): YamlProblem[] {
+  const problems: YamlProblem[] = [];
+  visit(source.doc, {
+    Pair: (_key, pair) => {
+      if (keyText(pair) !== "<<" || !isScalar(pair.key) || pair.key.type !== "PLAIN") return;
+      const from = mergeSources(source.doc, pair.value);
+      if (from.every((node) => isMap(isAlias(node) ? node.resolve(source.doc) : node))) return;
+      problems.push({
+        ...positionOfNode(source, pair.key),
+        message: "<< takes a mapping, an alias of one, or a list of them",
+      });
+    },
+  });
+  return problems;
+}
+
 function lowerFirst(message: string): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
 }
 
+/** Insertions, deletions, replacements and swaps of two neighbours ("prot" for "port") that turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let row = 1; row <= a.length; row++) {
     const current = [row];
     for (let column = 1; column <= b.length; column++) {
-      const swap = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      current.push(Math.min(swap, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
+      const replaced = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
+      const crossed = a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1];
+      const swapped = crossed ? (beforePrevious[column - 2] ?? Number.POSITIVE_INFINITY) + 1 : Number.POSITIVE_INFINITY;
+      current.push(Math.min(replaced, swapped, (previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1));
     }
-    previous = current;
+    [beforePrevious, previous] = [previous, current];
   }
   return previous[b.length] ?? 0;
 }

@@ -47,7 +47,7 @@ function readSpec(text: string): ReadSpec {
   if (problems.length > 0) return { problems };
   if (!isMap(source.doc.contents)) return { problems: [notAMapping(source)], blank: true };
   keepNumbersAsWritten(source);
-  const raw: unknown = source.doc.toJS();
+  const raw: unknown = source.doc.toJS({ maxAliasCount: -1 }); // `readYaml` counted them.
   const result = AppSpec.safeParse(raw);
   if (!result.success) {
     const fields = fieldProblems(result.error.issues, raw, newJsonSchema());
