@@ -7,6 +7,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["src/**/*.test.ts"],
+          globalSetup: ["src/store/test-postgres.ts"],
           testTimeout: 20_000,
           hookTimeout: 60_000,
         },

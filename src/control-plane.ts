@@ -38,6 +38,8 @@ export type ControlPlaneOptions = {
   bind: string;
   databaseUrl: string | undefined;
   dockerSocket: string;
+  /** A PATH in which git is found. */
+  searchPath: string;
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
@@ -79,10 +81,10 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   });
   const secrets = newSecrets(store.db, newSealer(await readOrCreateKey(join(dataDir, "secret.key"))));
   const logs = fileLogStore(join(dataDir, "logs"));
-  const repositories = gitRepositories({ dir: join(dataDir, "repositories") });
+  const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
   const builder = dockerBuilder({ docker, git: repositories.git, freeBytes: () => freeBytes(dataDir) });
-  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), log });
+  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
 
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages({ store, repositories, secrets, logs, executor, builder, startDeployment, log }, step),
@@ -114,7 +116,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   await server.register(gitHttp, {
     repositories,
     log,
-    onPush: (push) => pushProgress(platform, push),
+    onPush: (push, signal) => pushProgress(platform, push, signal),
     authenticate: async ({ password }) => {
       const identity = await findIdentity(store.db, password);
       return identity && { actor: identity.name, canRead: (app) => mayActAs(identity, "viewer", app), canWrite: (app) => mayActAs(identity, "developer", app) };

@@ -19,6 +19,7 @@ import { runUp } from "./cli/up.ts";
 const Environment = z.object({
   DATABASE_URL: z.url().optional(),
   DOCKER_HOST: z.string().startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock").default("unix:///var/run/docker.sock"),
+  PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
@@ -56,6 +57,7 @@ async function main(): Promise<number> {
     bind: options.bind ?? "127.0.0.1",
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
     dockerSocket,
+    searchPath: environment.PATH,
     version,
     log,
   });

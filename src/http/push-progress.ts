@@ -8,17 +8,17 @@ import type { Platform } from "./platform.ts";
  * Records a push and starts its deliveries; what comes back tells of them, line by line, until all have ended.
  * The work is durable once this resolves: whoever stops reading stops nothing.
  */
-export async function pushProgress(platform: Platform, push: ReceivedPush): Promise<AsyncIterable<string>> {
+export async function pushProgress(platform: Platform, push: ReceivedPush, signal: AbortSignal): Promise<AsyncIterable<string>> {
   const { store, repositories, engine } = platform;
   const after = await lastEventId(store.db);
   const { changes, remarks } = await recordPush(store.db, repositories, push);
   for (const { id } of changes) await engine.startDelivery(id);
-  return tell(platform, push, { after, remarks, deliveryIds: changes.map(({ id }) => id) });
+  return tell(platform, push, { after, remarks, deliveryIds: changes.map(({ id }) => id) }, signal);
 }
 
 type Told = { after: number; remarks: string[]; deliveryIds: string[] };
 
-async function* tell(platform: Platform, push: ReceivedPush, { after, remarks, deliveryIds }: Told): AsyncGenerator<string, void, void> {
+async function* tell(platform: Platform, push: ReceivedPush, { after, remarks, deliveryIds }: Told, signal: AbortSignal): AsyncGenerator<string, void, void> {
   yield* remarks;
   if (deliveryIds.length === 0) return;
   if (push.options.includes("no-wait")) {
@@ -26,18 +26,13 @@ async function* tell(platform: Platform, push: ReceivedPush, { after, remarks, d
     return;
   }
   const open = new Set(deliveryIds);
-  const stop = new AbortController();
   let narration = newNarration();
-  try {
-    for await (const event of platform.events.follow({ app: push.app, after }, stop.signal)) {
-      if (event.deliveryId === null || !open.has(event.deliveryId)) continue;
-      const told = narrate(narration, event);
-      narration = told.state;
-      yield* told.lines;
-      if (event.kind === "delivery.ended") open.delete(event.deliveryId);
-      if (open.size === 0) return;
-    }
-  } finally {
-    stop.abort();
+  for await (const event of platform.events.follow({ app: push.app, after }, signal)) {
+    if (event.deliveryId === null || !open.has(event.deliveryId)) continue;
+    const told = narrate(narration, event);
+    narration = told.state;
+    yield* told.lines;
+    if (event.kind === "delivery.ended") open.delete(event.deliveryId);
+    if (open.size === 0) return;
   }
 }

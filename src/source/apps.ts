@@ -1,7 +1,7 @@
 import { appendEvent } from "../events/event-stream.ts";
 import { fail } from "../shared/errors.ts";
-import { Name } from "../spec/app-spec.ts";
 import type { Database } from "../store/open-store.ts";
+import { Name } from "./name.ts";
 import type { Repositories } from "./repositories.ts";
 
 export type AppRecord = { name: string; createdAt: Date; environments: string[] };

@@ -150,7 +150,11 @@ async function recordPush(
   if (stored.length === 0) return { stored, lines: [] };
   try {
     const refs = await repositories.pushedRefs(app, stored);
-    return { stored, lines: await onPush({ app, actor, refs, options }, unread) };
+    const lines = await onPush({ app, actor, refs, options }, unread);
+    const hasNewBranch = refs.some(({ refKind, oldCommit }) => refKind === "branch" && oldCommit === undefined);
+    // Only a convenience for clones; housekeeping tries again.
+    if (hasNewBranch) await repositories.settleDefaultBranch(app).catch(() => {});
+    return { stored, lines };
   } catch (error) {
     return { stored, lines: notRecorded(error), problem: error };
   }

@@ -3,9 +3,9 @@ import { access, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/pro
 import { join, resolve } from "node:path";
 import pLimit from "p-limit";
 import { fail } from "../shared/errors.ts";
-import { Name } from "../spec/app-spec.ts";
 import type { PushedRef } from "./change.ts";
 import { type GitCommand, gitCommand } from "./git-command.ts";
+import { Name } from "./name.ts";
 import type { RefCommand } from "./push-request.ts";
 import { classifyRef, isCommitId, isRefName, isRepositoryPath } from "./ref-name.ts";
 
@@ -42,6 +42,8 @@ export type Repositories = {
   pushedRefs(app: string, commands: RefCommand[]): Promise<PushedRef[]>;
   /** Those of `commands` that the refs show as stored now; for when git did not get to say so. */
   storedCommands(app: string, commands: RefCommand[]): Promise<RefCommand[]>;
+  /** Makes a branch the default one where the default (`main` at first) does not exist, so that a clone checks something out. */
+  settleDefaultBranch(app: string): Promise<void>;
   /**
    * What differs between the refs and what was recorded of them (full ref name → commit): pushes that were stored but,
    * because of a crash in between, never recorded. Call it at start for every app.
@@ -59,7 +61,7 @@ export type Repositories = {
 };
 
 // No git process holds a lock or a quarantine this long; what is older was left by one that was killed.
-const STALE_MS = 24 * 3_600_000;
+const STALE_MS = 6 * 3_600_000;
 const STALE_LOCK_MS = 10 * 60_000;
 
 const DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin";
@@ -89,6 +91,7 @@ export function gitRepositories(options: { dir: string; searchPath?: string }): 
       const now = await listRefs(store, app, []);
       return commands.filter(({ ref, oldId, newId }) => now.get(ref) === newId && oldId !== newId);
     },
+    settleDefaultBranch: (app) => settleDefaultBranch(store, app),
     unrecordedRefs: (app, recorded) => unrecordedRefs(store, app, recorded),
     maintain: (app) => maintain(store, app),
     remove: (app) => removeRepository(store, app),
@@ -365,6 +368,14 @@ async function unrecordedRefs(store: Store, app: string, recorded: Map<string, s
   return pushedRefs(store, app, [...arrived, ...deleted]);
 }
 
+async function settleDefaultBranch(store: Store, app: string): Promise<void> {
+  const branches = [...(await listRefs(store, app, ["refs/heads"])).keys()];
+  const { stdout } = await store.run(app, ["symbolic-ref", "HEAD"]);
+  if (branches.includes(stdout.toString("utf8").trim())) return;
+  const best = branches.find((ref) => ref === "refs/heads/master") ?? branches[0];
+  if (best !== undefined) await store.run(app, ["symbolic-ref", "HEAD", best]);
+}
+
 // --- housekeeping
 
 async function maintain(store: Store, app: string): Promise<void> {
@@ -374,6 +385,7 @@ async function maintain(store: Store, app: string): Promise<void> {
   // A lock left by a killed git refuses every later push to its ref.
   await removeOlder(dir, /^(packed-refs|HEAD|config|shallow)\.lock$/, STALE_LOCK_MS);
   await removeOlder(join(dir, "refs"), /\.lock$/, STALE_LOCK_MS, { recursive: true });
+  await settleDefaultBranch(store, app);
   await store.run(app, ["gc", "--auto", "--quiet"]);
 }
 

@@ -1,13 +1,7 @@
 import { z } from "zod";
 import { parseDurationMs } from "../shared/duration.ts";
+import { Name } from "../source/name.ts";
 
-/** Lower-case letters, digits and dashes: it becomes part of container names and host names (63 characters per label, RFC 1035). */
-export const Name = z
-  .string()
-  .regex(
-    /^[a-z]([a-z0-9-]{0,28}[a-z0-9])?$/,
-    "use 1 to 30 lower-case letters, digits and dashes, starting with a letter",
-  );
 
 const DURATION_FORM = "write a duration with its unit, such as 500ms, 5s, 2m or 1h";
 /** A timer of Node.js cannot wait longer than 24.8 days; one that is asked to fires at once (Node.js, `setTimeout`). */
