@@ -7,7 +7,7 @@ import { asking, isAddressTaken } from "../docker-errors.ts";
 import type { Router, RouterState, ServerStatus } from "../router.ts";
 import { checkRouterState } from "./check-router-state.ts";
 import { findComplaints } from "./complaints.ts";
-import { type LiveRouter, type Processes, parseLiveRouter, parseProcesses, parseStat } from "./live-router.ts";
+import { type LiveRouter, parseLiveRouter, parseProcesses, parseStat } from "./live-router.ts";
 import { isSettled, planRouterChange, type RouterChange } from "./plan-router-change.ts";
 import { ADMIN_SOCKET, MASTER_SOCKET, type RenderedRouter, renderConfig, type StoredRouter } from "./render-config.ts";
 import { routerAddress } from "./router-address.ts";
@@ -53,7 +53,9 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
   const admin = (line: string) => askSocket(join(dir, ADMIN_SOCKET), line);
   const master = (line: string) => askSocket(join(dir, MASTER_SOCKET), line);
   const readLive = async () => parseLiveRouter(await admin("show info;show servers state"));
-  const readProcesses = async () => parseProcesses(await master("show proc"));
+  // The master cannot be reached for some milliseconds after a reload. Taken for "no old worker", that would hide their requests.
+  const readProcesses = async () =>
+    await untilAnswers("the router's master process", async () => parseProcesses(await master("show proc")));
 
   /** Brings the running router to what the file says already. */
   async function apply(stored: StoredRouter, rendered: RenderedRouter): Promise<RouterChange> {
@@ -79,7 +81,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
 
   async function reload(before: LiveRouter, rendered: RenderedRouter): Promise<void> {
     const since = Math.floor(Date.now() / 1_000);
-    const { failedReloads } = await untilAnswers("the router's master process", readProcesses);
+    const { failedReloads } = await readProcesses();
     await master("reload");
     await untilAnswers("the router's new worker", async () => {
       const live = await readLive();
@@ -152,11 +154,8 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
   }
 
   async function readStats(): Promise<RouterStats> {
-    const [answer, { oldWorkers }] = await Promise.all([
-      admin("show stat"),
-      readProcesses().catch((): Processes => ({ workers: [], oldWorkers: [], failedReloads: 0 })),
-    ]);
-    const old = await Promise.all(oldWorkers.map((pid) => master(`@!${pid} show stat`).catch(() => "")));
+    const [answer, { oldWorkers }] = await Promise.all([admin("show stat"), readProcesses()]);
+    const old = await Promise.all(oldWorkers.map((pid) => master(`@!${pid} show stat`)));
     return { stat: parseStat(answer), oldWorkers: old.map(parseStat) };
   }
 

@@ -40,7 +40,7 @@ export function renderConfig(stored: StoredRouter, options: { trustedProxies?: s
   const maps = renderMaps(stored.backends);
   const names = Object.keys(maps);
   const withoutServers = renderFrame(names, options.trustedProxies ?? [], stored.backends, () => []);
-  const structure = hash(withoutServers);
+  const structure = hash(renderGlobal("") + withoutServers);
   const config = [
     renderStored(stored),
     renderGlobal(structure),
@@ -93,7 +93,9 @@ function renderGlobal(structure: string): string {
   return `global
   description ${structure}
   log stdout format raw daemon info
-  maxconn 8000
+  # The connections follow from the engine's limit on files, up to about 10,000: some engines set none, and a table
+  # for all of a billion files would take all of the memory.
+  fd-hard-limit 20000
   # Old workers serve what they have (a download, a websocket) this long after a reload.
   hard-stop-after 30m
   stats socket ${MOUNT}/${ADMIN_SOCKET} mode 600 level admin

@@ -190,7 +190,6 @@ function describeContainer(options: RouterContainerOptions) {
       Sysctls: { "net.ipv4.ip_unprivileged_port_start": "0" },
       Memory: 512 * 1024 * 1024,
       PidsLimit: 1_024,
-      Ulimits: [{ Name: "nofile", Soft: 65_536, Hard: 65_536 }],
       LogConfig: { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } },
     },
   };
