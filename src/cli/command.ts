@@ -53,14 +53,20 @@ export function defineCommand<S extends z.ZodType>(spec: CommandSpec<S>): Comman
     start(raw, context) {
       const parsed = input.safeParse(raw);
       if (parsed.success) return run(parsed.data, context);
-      throw fail("USAGE", { message: describeProblems(parsed.error), hint: `See \`shipway ${spec.name} --help\`.` });
+      throw fail("USAGE", {
+        message: describeProblems(parsed.error, described.args ?? []),
+        hint: `See \`shipway ${spec.name} --help\`.`,
+      });
     },
   };
 }
 
-function describeProblems(error: z.ZodError): string {
-  return error.issues.map((issue) => `${optionName(String(issue.path[0] ?? ""))}: ${issue.message}`).join("\n");
+function describeProblems(error: z.ZodError, args: readonly ArgSpec[]): string {
+  return error.issues.map(({ path, message }) => `${asTyped(String(path[0] ?? ""), args)}: ${message}`).join("\n");
 }
 
-const optionName = (key: string) =>
-  key === "" ? "input" : key.replace(/[A-Z]/g, (upper) => `-${upper.toLowerCase()}`);
+/** `httpPort` → `--http-port`; an argument keeps its name. */
+function asTyped(key: string, args: readonly ArgSpec[]): string {
+  if (args.some(({ name }) => name === key)) return key;
+  return `--${key.replace(/[A-Z]/g, (upper) => `-${upper.toLowerCase()}`)}`;
+}

@@ -1,7 +1,10 @@
 import { Agent, request } from "node:http";
 
 /** Requests that flow while the demo deploys, so that a lost one is seen. */
-export type Traffic = { counts(): { total: number; failed: number }; stop(): Promise<{ total: number; failed: number }> };
+export type Traffic = {
+  counts(): { total: number; failed: number };
+  stop(): Promise<{ total: number; failed: number }>;
+};
 
 /** 50 requests a second, half over kept-alive connections and half over fresh ones. */
 const EVERY_MS = 20;
@@ -17,7 +20,10 @@ export function startTraffic(address: Address): Traffic {
   const timer = setInterval(() => {
     sent += 1;
     const one = fetchPage({ ...address, ...(sent % 2 === 0 && { agent: kept }) })
-      .then(({ status }) => status < 500, () => false)
+      .then(
+        ({ status }) => status < 500,
+        () => false,
+      )
       .then((ok) => {
         counts.total += 1;
         if (!ok) counts.failed += 1;
@@ -37,14 +43,23 @@ export function startTraffic(address: Address): Traffic {
 }
 
 /** One request to the loopback address under the app's host name: not every resolver knows names below localhost. */
-export function fetchPage({ port, host, agent = false }: Address & { agent?: Agent | false }): Promise<{ status: number; body: string }> {
+export function fetchPage({
+  port,
+  host,
+  agent = false,
+}: Address & { agent?: Agent | false }): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const call = request({ host: "127.0.0.1", port, path: "/", agent, timeout: TIMEOUT_MS, headers: { host: `${host}:${port}` } }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on("data", (chunk: Buffer) => chunks.push(chunk));
-      response.on("error", reject);
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }));
-    });
+    const call = request(
+      { host: "127.0.0.1", port, path: "/", agent, timeout: TIMEOUT_MS, headers: { host: `${host}:${port}` } },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("error", reject);
+        response.on("end", () =>
+          resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString("utf8") }),
+        );
+      },
+    );
     call.on("timeout", () => call.destroy(new Error("no answer in time")));
     call.on("error", reject);
     call.end();

@@ -5,8 +5,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
-import { fail } from "../shared/errors.ts";
 import { formatDurationMs } from "../shared/duration.ts";
+import { fail } from "../shared/errors.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import type { DemoOptions, ExitCode } from "./context.ts";
@@ -55,7 +55,8 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
     const startedAt = deps.now();
     await work();
     const after = traffic?.counts();
-    const counted = before && after ? { requests: after.total - before.total, failed: after.failed - before.failed } : {};
+    const counted =
+      before && after ? { requests: after.total - before.total, failed: after.failed - before.failed } : {};
     stages.push({ name, durationMs: deps.now() - startedAt, ...counted });
   };
   try {
@@ -82,7 +83,9 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
     summarise(say, demo, stages, counts);
     if (counts.failed > 0) return 1;
     if (options.once) return 0;
-    say(`\nIt is yours to explore:  http://${HOST}:${demo.httpPort}\nThe checkout is in ${demo.checkout}. Ctrl-C ends the demo and removes everything.`);
+    say(
+      `\nIt is yours to explore:  http://${HOST}:${demo.httpPort}\nThe checkout is in ${demo.checkout}. Ctrl-C ends the demo and removes everything.`,
+    );
     if (!deps.interrupted.aborted) await once(deps.interrupted, "abort");
     return 0;
   } catch (error) {
@@ -100,19 +103,36 @@ async function prepare(deps: DemoDeps): Promise<Demo> {
   await chmod(dir, 0o711);
   const [port, httpPort] = [await freePort(), await freePort()];
   const [node = "", main = ""] = deps.selfCommand;
-  const env = { ...(await launcherPath(dir, deps.environment, node, main)), XDG_CONFIG_HOME: join(dir, "config"), GIT_CONFIG_GLOBAL: join(dir, "gitconfig"), GIT_TERMINAL_PROMPT: "0" };
-  await writeFile(join(dir, "gitconfig"), "[user]\n\tname = Demo\n\temail = demo@example.com\n[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n");
-  const server = spawn(node, [main, "up", "--data", join(dir, "data"), "--port", String(port), "--http-port", String(httpPort)], {
-    env,
-    stdio: ["ignore", "ignore", "pipe"],
-    // Ctrl-C is the demo's to handle: it stops the server last.
-    detached: true,
-  });
+  const env = {
+    ...(await launcherPath(dir, deps.environment, node, main)),
+    XDG_CONFIG_HOME: join(dir, "config"),
+    GIT_CONFIG_GLOBAL: join(dir, "gitconfig"),
+    GIT_TERMINAL_PROMPT: "0",
+  };
+  await writeFile(
+    join(dir, "gitconfig"),
+    "[user]\n\tname = Demo\n\temail = demo@example.com\n[init]\n\tdefaultBranch = main\n[advice]\n\tdetachedHead = false\n",
+  );
+  const server = spawn(
+    node,
+    [main, "up", "--data", join(dir, "data"), "--port", String(port), "--http-port", String(httpPort)],
+    {
+      env,
+      stdio: ["ignore", "ignore", "pipe"],
+      // Ctrl-C is the demo's to handle: it stops the server last.
+      detached: true,
+    },
+  );
   return { deps, dir, checkout: join(dir, APP), port, httpPort, env, server };
 }
 
 /** The commands the demo shows are run as shown, so `shipway` has to be on the PATH. */
-async function launcherPath(dir: string, environment: NodeJS.ProcessEnv, node: string, main: string): Promise<NodeJS.ProcessEnv> {
+async function launcherPath(
+  dir: string,
+  environment: NodeJS.ProcessEnv,
+  node: string,
+  main: string,
+): Promise<NodeJS.ProcessEnv> {
   const launcher = join(dir, "bin", "shipway");
   await mkdir(join(dir, "bin"), { recursive: true });
   await writeFile(launcher, `#!/bin/sh\nexec '${node}' '${main}' "$@"\n`, { mode: 0o755 });
@@ -128,11 +148,16 @@ async function startServer(demo: Demo): Promise<void> {
     talk.push(chunk.toString());
     if (!quiet) deps.err(chunk.toString().replace(/shw_[\w-]+/g, "shw_…"));
   });
-  const ready = async () => (await fetch(`http://127.0.0.1:${demo.port}/api/ready`)).ok && (await readCredentials(join(demo.dir, "config", "shipway", "credentials.json"))).default !== undefined;
+  const ready = async () =>
+    (await fetch(`http://127.0.0.1:${demo.port}/api/ready`)).ok &&
+    (await readCredentials(join(demo.dir, "config", "shipway", "credentials.json"))).default !== undefined;
   await Promise.race([
     until("Shipway answering", ready, { withinMs: 60_000, everyMs: 100, signal: deps.interrupted }),
     once(server, "exit").then(() => {
-      throw fail("API_UNREACHABLE", { message: `Shipway did not start:\n${talk.join("").trim()}`, hint: "`shipway doctor` looks for what is missing." });
+      throw fail("API_UNREACHABLE", {
+        message: `Shipway did not start:\n${talk.join("").trim()}`,
+        hint: "`shipway doctor` looks for what is missing.",
+      });
     }),
   ]);
   quiet = true;
@@ -140,8 +165,15 @@ async function startServer(demo: Demo): Promise<void> {
 
 async function makeCheckout(demo: Demo): Promise<void> {
   const skip = /(^|\/)node_modules(\/|$)/;
-  await cp(join(demo.deps.projectDir, "examples", APP), demo.checkout, { recursive: true, filter: (path) => !skip.test(path.slice(demo.deps.projectDir.length)) });
-  for (const args of [["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", "The raffle site"]]) {
+  await cp(join(demo.deps.projectDir, "examples", APP), demo.checkout, {
+    recursive: true,
+    filter: (path) => !skip.test(path.slice(demo.deps.projectDir.length)),
+  });
+  for (const args of [
+    ["init", "--quiet"],
+    ["add", "--all"],
+    ["commit", "--quiet", "--message", "The raffle site"],
+  ]) {
     await runProgram(["git", ...args], { cwd: demo.checkout, env: demo.env });
   }
 }
@@ -163,19 +195,36 @@ async function show(demo: Demo, argv: [string, ...string[]]): Promise<void> {
   const { deps } = demo;
   deps.err(`$ ${argv.map((word) => (word.includes(" ") ? JSON.stringify(word) : word)).join(" ")}\n`);
   const [program, ...args] = argv;
-  const child = spawn(program, args, { cwd: demo.checkout, env: demo.env, stdio: ["ignore", "inherit", "inherit"], signal: deps.interrupted });
+  const child = spawn(program, args, {
+    cwd: demo.checkout,
+    env: demo.env,
+    stdio: ["ignore", "inherit", "inherit"],
+    signal: deps.interrupted,
+  });
   const [code] = (await once(child, "exit")) as [number | null];
-  if (code !== 0) throw fail("API_UNREACHABLE", { message: `\`${argv.join(" ")}\` ended with ${code}.`, hint: "The lines above say why." });
+  if (code !== 0)
+    throw fail("API_UNREACHABLE", {
+      message: `\`${argv.join(" ")}\` ended with ${code}.`,
+      hint: "The lines above say why.",
+    });
 }
 
 /** A push succeeds once it is stored; what is live is asked of the live address. */
 async function expectPage(demo: Demo, isRight: (page: string) => boolean, what: string): Promise<void> {
   const page = await fetchPage({ port: demo.httpPort, host: HOST });
   if (page.status === 200 && isRight(page.body)) return;
-  throw fail("API_UNREACHABLE", { message: `http://${HOST}:${demo.httpPort} answered ${page.status} and does not show ${what}.`, hint: "The lines above say where it stopped." });
+  throw fail("API_UNREACHABLE", {
+    message: `http://${HOST}:${demo.httpPort} answered ${page.status} and does not show ${what}.`,
+    hint: "The lines above say where it stopped.",
+  });
 }
 
-function summarise(say: (text: string) => void, demo: Demo, stages: Stage[], counts: { total: number; failed: number }): void {
+function summarise(
+  say: (text: string) => void,
+  demo: Demo,
+  stages: Stage[],
+  counts: { total: number; failed: number },
+): void {
   say("\nThe demo in short");
   for (const { name, durationMs, requests, failed } of stages.slice(0, 4)) {
     const flowing = requests === undefined ? "" : `  ${requests} requests meanwhile, ${failed} failed`;
@@ -196,7 +245,9 @@ async function cleanUp(demo: Demo): Promise<void> {
 async function instanceOf(demo: Demo): Promise<string> {
   const credentials = await readCredentials(join(demo.dir, "config", "shipway", "credentials.json"));
   const token = credentials.servers[credentials.default ?? ""]?.token ?? "";
-  const response = await fetch(`http://127.0.0.1:${demo.port}/api/status`, { headers: { authorization: `Bearer ${token}` } });
+  const response = await fetch(`http://127.0.0.1:${demo.port}/api/status`, {
+    headers: { authorization: `Bearer ${token}` },
+  });
   const { instance } = (await response.json()) as { instance?: unknown };
   if (typeof instance !== "string") throw new Error("the status names no instance");
   return instance;
@@ -208,7 +259,9 @@ function freePort(): Promise<number> {
     server.once("error", reject);
     server.listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no free port"))));
+      server.close(() =>
+        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no free port")),
+      );
     });
   });
 }

@@ -7,11 +7,13 @@ import { ServerFailure } from "./request.ts";
 export function renderProblem(error: unknown, colors: Colors): string[] {
   const { message, hint } = describe(error);
   const [first = "", ...rest] = message.split("\n");
-  return [
-    `${colors.red("✗")} ${first}`,
-    ...rest.map((line) => `  ${line}`),
-    ...hint.split("\n").map((line) => `  ${colors.cyan("→")} ${line}`),
-  ];
+  return [`${colors.red("✗")} ${first}`, ...rest.map((line) => `  ${line}`.trimEnd()), ...renderHint(hint, colors)];
+}
+
+/** The next thing to do; further lines (an example) stand under the first. */
+export function renderHint(hint: string, colors: Colors): string[] {
+  const [first = "", ...rest] = hint.trimEnd().split("\n");
+  return [`  ${colors.cyan("→")} ${first}`, ...rest.map((line) => `    ${line}`.trimEnd())];
 }
 
 export function exitCodeOf(error: unknown): ExitCode {

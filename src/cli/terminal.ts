@@ -1,8 +1,11 @@
 import { spawn } from "node:child_process";
-import { password, isCancel } from "@clack/prompts";
+import { isCancel, password } from "@clack/prompts";
 import type { CliContext } from "./context.ts";
 
-export type Terminal = Pick<CliContext, "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl">;
+export type Terminal = Pick<
+  CliContext,
+  "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl"
+>;
 
 /** The terminal of this process, as commands see it. */
 export function terminalContext(of: NodeJS.Process): Terminal {

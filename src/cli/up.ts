@@ -20,8 +20,15 @@ export async function runUp(options: Omit<ControlPlaneOptions, "onProgress">, de
       `  API and git   ${plane.apiUrl}`,
       `  Apps          http://SERVICE.ENVIRONMENT.APP.localhost:${plane.httpPort}`,
       `  Data          ${options.dataDir}`,
-      ...(plane.firstToken ? [`  Admin token   ${plane.firstToken}`, "                (shown this once; this user's commands use it already)"] : []),
-      plane.firstToken ? "Next, in a checkout of yours: shipway app create NAME && git push shipway main" : "Ctrl-C stops Shipway; the apps keep serving.",
+      ...(plane.firstToken
+        ? [
+            `  Admin token   ${plane.firstToken}`,
+            "                (shown this once; this user's commands use it already)",
+          ]
+        : []),
+      plane.firstToken
+        ? "Next, in a checkout of yours: shipway app create NAME && git push shipway main"
+        : "Ctrl-C stops Shipway; the apps keep serving.",
       "",
     ].join("\n"),
   );

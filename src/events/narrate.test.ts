@@ -1,8 +1,9 @@
 import { describe, expect, it } from "vitest";
+import type { StepOutcome } from "../ci/executor.ts";
 import type { CiEvent } from "../ci/run-pipeline.ts";
 import type { ImageEvent } from "../image/build-images.ts";
 import type { RolloutEvent } from "../rollout/outcome.ts";
-import type { PlatformEvent, StoredEvent } from "./event.ts";
+import type { DeploymentEnded, PlatformEvent, StoredEvent } from "./event.ts";
 import { narrate, newNarration, newNarrator } from "./narrate.ts";
 
 type Frame = Partial<StoredEvent>;
@@ -43,7 +44,8 @@ function tellAny(events: readonly [kind: string, data: object, frame?: Frame][])
 }
 
 const production = { environment: "production", subject: "deployment:d_1" };
-const started = {
+type DataOf<K extends Known["kind"]> = Extract<Known, { kind: K }>["data"];
+const started: DataOf<"delivery.started"> = {
   changeId: "c_1",
   refKind: "branch",
   refName: "main",
@@ -51,9 +53,9 @@ const started = {
   subject: "Move the hero up",
   environments: ["production"],
 };
-const ended = { status: "live", deployments: [], durationMs: 18_400 };
-const stepOutcome = { status: "passed", startedAt: 0, commands: [], lastLines: [] };
-const step = (id: string, name: string, endedAt: number, more: object = {}): Told => [
+const ended: DataOf<"delivery.ended"> = { status: "live", deployments: [], durationMs: 18_400 };
+const stepOutcome = { status: "passed" as const, startedAt: 0, commands: [], lastLines: [] };
+const step = (id: string, name: string, endedAt: number, more: Partial<StepOutcome> = {}): Told => [
   "ci.stepEnded",
   { stepId: id, number: 12, outcome: { ...stepOutcome, id, name, endedAt, ...more } },
 ];
@@ -74,7 +76,7 @@ const deploymentStarted: Told = [
   { deploymentId: "d_1", kind: "deploy", release: 7, from: 6 },
   production,
 ];
-const failedEnd = {
+const failedEnd: DeploymentEnded = {
   deploymentId: "d_1",
   kind: "deploy",
   release: 7,
@@ -114,7 +116,7 @@ describe("narrate", () => {
         ["image.built", { service: "backend", name: "x", digest: "sha256:1", durationMs: 2100 }],
         ["image.reused", { service: "frontend", name: "x", digest: "sha256:2" }],
         step("2", "unit tests", 3400),
-        ["ci.pipelineEnded", { pipelineId: "p_12", number: 12, status: "passed", durationMs: 4600 }],
+        ["ci.pipelineEnded", { number: 12, status: "passed", durationMs: 4600 }],
         [
           "release.recorded",
           {
@@ -150,7 +152,17 @@ describe("narrate", () => {
         ["rollout.phase-ended", { phase: "bake", result: "ok", durationMs: 3000 }, production],
         [
           "deployment.ended",
-          { ...failedEnd, status: "succeeded", evidence: [], liveAfterMs: 2300, phase: undefined, problem: undefined },
+          {
+            deploymentId: "d_1",
+            kind: "deploy",
+            release: 7,
+            status: "succeeded",
+            addresses: [],
+            liveAfterMs: 2300,
+            durationMs: 5400,
+            evidence: [],
+            rolledBack: false,
+          },
           production,
         ],
         ["delivery.ended", ended],
@@ -189,7 +201,7 @@ describe("narrate", () => {
           failedCommand: "npm test",
           lastLines: ["\u001b[31mFAIL\u001b[0m cart.test.js", "  expected 2, got 3"],
         }),
-        ["ci.pipelineEnded", { pipelineId: "p_12", number: 12, status: "failed", durationMs: 4300, reason: "x" }],
+        ["ci.pipelineEnded", { number: 12, status: "failed", durationMs: 4300 }],
         [
           "delivery.ended",
           {
@@ -264,7 +276,9 @@ describe("narrate", () => {
     },
     {
       name: "a busy environment",
-      events: [["deployment.queued", { release: 7, waitsFor: "d_0" }, production]] as Told[],
+      events: [
+        ["deployment.queued", { deploymentId: "d_1", kind: "deploy", release: 7, waitsFor: "d_0" }, production],
+      ] as Told[],
       line: "… production is busy; waiting for d_0 to end",
     },
     {
@@ -343,7 +357,7 @@ describe("narrate", () => {
       ["delivery.note", { text: long }],
       step("1", long, 900, { status: "failed", reason: long, failedCommand: long, exitCode: 1, lastLines: [long] }),
       ["rollout.health", { service: "web", healthy: 0, wanted: 2, detail: long }, production],
-      ["deployment.ended", { ...failedEnd, problem: { message: long, hint: long } }, production],
+      ["deployment.ended", { ...failedEnd, problem: { code: "X", message: long, hint: long } }, production],
     ]).filter((line) => !line.includes("`shipway"));
     expect(lines.filter((line) => [...line].length > 90)).toEqual([]);
     expect(lines[0]).toMatch(/… {2}→ production, staging$/);

@@ -4,6 +4,7 @@ import { checkProject } from "../check-project.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { currentBranch } from "../git-checkout.ts";
 import { JSON_OUT, JsonFlag } from "../input.ts";
+import { renderHint } from "../problem.ts";
 import { findProject, SPEC_FILE } from "../project.ts";
 
 export const checkCommands: Command[] = [
@@ -42,7 +43,7 @@ export const checkCommands: Command[] = [
       for (const line of check.notes) context.say(`${err.yellow("!")} ${line}`);
       for (const { message, hint } of check.problems) {
         context.say(`${err.red("✗")} ${message}`);
-        if (hint !== undefined) context.say(`  ${err.cyan("→")} ${hint}`);
+        if (hint !== undefined) for (const line of renderHint(hint, err)) context.say(line);
       }
       if (check.ok) context.say(`  Next: \`git push shipway ${refName}\``);
       return check.ok ? 0 : 2;
