@@ -2,7 +2,6 @@ import { z } from "zod";
 import { parseDurationMs } from "../shared/duration.ts";
 import { Name } from "../source/name.ts";
 
-
 const DURATION_FORM = "write a duration with its unit, such as 500ms, 5s, 2m or 1h";
 /** A timer of Node.js cannot wait longer than 24.8 days; one that is asked to fires at once (Node.js, `setTimeout`). */
 const MAX_DURATION_MS = 20 * 86_400_000;

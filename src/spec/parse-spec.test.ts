@@ -228,6 +228,11 @@ describe("a broken file", () => {
       ),
     },
     {
+      name: "a list as a key",
+      text: lines("app: a", "[x]: 1"),
+      shown: lines("shipway.yml:2:1  a key must be a plain word", "    2 | [x]: 1", "      | ^^^"),
+    },
+    {
       name: "two documents",
       text: lines("app: a", "---", "app: b"),
       shown: lines(

@@ -2,6 +2,7 @@ import { isMap, isScalar, type Node, type Pair, visit } from "yaml";
 import { fail } from "../shared/errors.ts";
 import {
   positionOf,
+  positionOfNode,
   readYaml,
   renderYamlProblems,
   type YamlProblem,
@@ -46,6 +47,8 @@ function readSpec(text: string): ReadSpec {
   const { source, problems } = readYamlDeep(text);
   if (problems.length > 0) return { problems };
   if (!isMap(source.doc.contents)) return { problems: [notAMapping(source)], blank: true };
+  const keys = keyProblems(source);
+  if (keys.length > 0) return { problems: keys };
   keepNumbersAsWritten(source);
   const raw: unknown = source.doc.toJS({ maxAliasCount: -1 }); // `readYaml` counted them.
   const result = AppSpec.safeParse(raw);
@@ -97,6 +100,18 @@ function notAMapping({ doc, text }: YamlSource): YamlProblem {
   if (blank) return { line: 1, column: 1, message: "the file is empty" };
   const what = isScalar(doc.contents) ? "a single value" : "a list";
   return { line: 1, column: 1, message: `the file is ${what}: it must be a mapping with the keys app and services` };
+}
+
+/** `[a]: b` and `? {a: 1}` are YAML; the library would make text of such keys, with a warning on our stderr. */
+function keyProblems(source: YamlSource): YamlProblem[] {
+  const problems: YamlProblem[] = [];
+  visit(source.doc, {
+    Pair(_key, { key }: Pair) {
+      if (key === null || isScalar(key)) return;
+      problems.push({ ...positionOfNode(source, key), message: "a key must be a plain word" });
+    },
+  });
+  return problems;
 }
 
 /**
