@@ -32,6 +32,7 @@ import {
 import { askSocket } from "./router-socket.ts";
 import { type RouterStats, toServerStatus } from "./server-status.ts";
 
+/** `network`, the router's base network, must sort before every network it is attached to: name it such as `0-shipway`. */
 export type HaproxyRouterOptions = Omit<RouterContainerOptions, "user"> & {
   /** CIDR blocks of proxies before this one whose `X-Forwarded-*` headers are believed. */
   trustedProxies?: string[];
@@ -169,6 +170,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
 
     attach: (network) =>
       inTurn(async () => {
+        refuseEarlierName(network, options.network);
         const address = await fixedAddress(options, network);
         const stored = await readStored(dir);
         if (stored.networks[network] !== address) {
@@ -288,6 +290,15 @@ async function reachable<T>(name: string, ask: () => Promise<T>): Promise<T> {
       });
     throw cause;
   }
+}
+
+/**
+ * Docker leads a container's published ports over the network whose name sorts first (libnetwork, `epHeap.Less`). A network
+ * that sorts before the base network moves the port when it is attached: connections to it were refused for 0.6 s (seen).
+ */
+function refuseEarlierName(network: string, base: string): void {
+  if (network > base) return;
+  throw new Error(`network ${network} sorts before the router's base network ${base}: attaching it would cut all traffic`);
 }
 
 async function fixedAddress({ docker }: HaproxyRouterOptions, network: string): Promise<string> {

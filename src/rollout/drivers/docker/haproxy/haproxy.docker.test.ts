@@ -53,7 +53,7 @@ function newRouter(): Router {
     httpPort,
     bindAddress: "127.0.0.1",
     name: `shipway-router-${id}`,
-    network: `shipway-base-${id}`,
+    network: `0-shipway-base-${id}`,
     labels: { "shipway.test": id },
   });
 }
@@ -138,11 +138,11 @@ async function freePort(): Promise<number> {
 }
 
 /** A /26 nobody has yet, as the rollout driver makes them. */
-async function newNetwork(): Promise<void> {
+async function newNetwork(name: string): Promise<void> {
   await until("a free subnet", async () => {
     const [second, third] = randomBytes(2);
     const Subnet = `10.${200 + ((second ?? 0) % 50)}.${third}.0/26`;
-    await docker.createNetwork({ Name: network, IPAM: { Config: [{ Subnet }] }, Labels: { "shipway.test": id } });
+    await docker.createNetwork({ Name: name, IPAM: { Config: [{ Subnet }] }, Labels: { "shipway.test": id } });
     return true;
   });
 }
@@ -178,7 +178,7 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "shipway-router-"));
   httpPort = await freePort();
   router = newRouter();
-  await newNetwork();
+  await newNetwork(network);
   await router.ensure();
   routerAddress = (await router.attach(network)).address;
   app = await startApp();
@@ -257,6 +257,25 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     });
     console.log(`reloads: ${served} served`);
     expect(lost).toEqual([]);
+  });
+
+  it("loses no request when it joins and leaves networks", async () => {
+    await serve(server("old-1", 3001, "ready"));
+    const names = [`shipway-a${id}`, `shipway-z${id}`];
+    for (const name of names) await newNetwork(name);
+    const { served, lost } = await underLoad(async () => {
+      for (const name of names) {
+        await router.attach(name);
+        await sleep(300);
+      }
+      for (const name of names) {
+        await router.detach(name);
+        await sleep(300);
+      }
+    });
+    expect(lost).toEqual([]);
+    expect(served).toBeGreaterThan(100);
+    await expect(router.attach(`0-a${id}`)).rejects.toThrow("sorts before");
   });
 
   it("does not believe the health of a task's predecessor of the same name", async () => {
@@ -415,7 +434,7 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
       httpPort,
       bindAddress: "127.0.0.1",
       name: `shipway-router-${id}-second`,
-      network: `shipway-base-${id}`,
+      network: `0-shipway-base-${id}`,
       labels: { "shipway.test": id },
     });
     const refused = await second.ensure().catch((error) => error);
