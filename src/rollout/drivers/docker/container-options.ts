@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { Place, Release, ReleaseService } from "../../release.ts";
 import type { TaskVariables } from "../../target.ts";
-import { LABEL, prefixed, placeLabels, type Role } from "./names.ts";
+import { LABEL, placeLabels, prefixed, type Role } from "./names.ts";
 
 /**
  * What ordinary images need of root's powers, and no more (Docker's default set has 14): images that start as root to hand a
@@ -35,7 +35,8 @@ export function taskOptions(task: {
 }): Docker.ContainerCreateOptions {
   const { instance, place, release, service, name } = task;
   const port = service.port === undefined ? undefined : `${service.port}/tcp`;
-  const publish = port !== undefined && service.hostPort !== undefined ? { [port]: [{ HostPort: `${service.hostPort}` }] } : {};
+  const publish =
+    port !== undefined && service.hostPort !== undefined ? { [port]: [{ HostPort: `${service.hostPort}` }] } : {};
   return {
     name: prefixed(instance, name),
     Image: service.image,
@@ -54,7 +55,11 @@ export function taskOptions(task: {
         Type: "volume" as const,
         Source: `shipway-${prefixed(instance, `${place.app}-${place.environment}-${volume}`)}`,
         Target: path,
-        VolumeOptions: { NoCopy: false, Labels: placeLabels(instance, place), DriverConfig: { Name: "local", Options: {} } },
+        VolumeOptions: {
+          NoCopy: false,
+          Labels: placeLabels(instance, place),
+          DriverConfig: { Name: "local", Options: {} },
+        },
       })),
     },
   };

@@ -4,12 +4,20 @@ import { asking, askingUnless, toDockerError } from "./docker-errors.ts";
 
 describe("toDockerError", () => {
   const cases: [string, unknown, string, RegExp][] = [
-    ["a socket that is not there", { code: "ENOENT", message: "connect ENOENT /var/run/docker.sock" }, "DOCKER_UNREACHABLE", /Starting web/],
+    [
+      "a socket that is not there",
+      { code: "ENOENT", message: "connect ENOENT /var/run/docker.sock" },
+      "DOCKER_UNREACHABLE",
+      /Starting web/,
+    ],
     ["a refused connection", { code: "ECONNREFUSED", message: "connect" }, "DOCKER_UNREACHABLE", /does not answer/],
     ["a full disk", engine(500, "mkdir /var/lib/docker/x: no space left on device"), "DISK_FULL", /no space is left/],
     [
       "a port that is taken",
-      engine(500, "driver failed programming external connectivity: Bind for 0.0.0.0:8080 failed: port is already allocated"),
+      engine(
+        500,
+        "driver failed programming external connectivity: Bind for 0.0.0.0:8080 failed: port is already allocated",
+      ),
       "PORT_IN_USE",
       /port 8080 of this machine is taken/,
     ],

@@ -77,7 +77,8 @@ async function pastEvents(docker: Docker, id: string, sinceMs: number): Promise<
 }
 
 function exitSummary(task: string, { exitCode, outOfMemory }: Ending): string {
-  if (outOfMemory) return `${task} was ended because it needed more memory than the service declares; raise \`memory\` in shipway.yml.`;
+  if (outOfMemory)
+    return `${task} was ended because it needed more memory than the service declares; raise \`memory\` in shipway.yml.`;
   if (exitCode === 0) return `${task} exited with 0: a service must keep running until it is stopped.`;
   // The shell's convention; the engine uses it too when it cannot start the command.
   if (exitCode === 127) return `${task} exited with 127: its command was not found in the image.`;
@@ -86,7 +87,10 @@ function exitSummary(task: string, { exitCode, outOfMemory }: Ending): string {
 
 type Probe = { text: string; reached: boolean };
 
-function runningSummary(suspect: Suspect, seen: { listening: Evidence["listening"]; probe: Probe | undefined }): string {
+function runningSummary(
+  suspect: Suspect,
+  seen: { listening: Evidence["listening"]; probe: Probe | undefined },
+): string {
   const { task, service, because } = suspect;
   const { port } = service;
   if (port === undefined) return `${task} is not healthy: ${because}.`;
@@ -123,12 +127,18 @@ function probeHttp(at: { host: string; port: number; path: string; timeoutMs: nu
       answer.on("data", (chunk: string) => {
         body = (body + chunk).slice(0, BODY_SNIPPET);
       });
-      const finish = () => resolve({ text: `${what} → ${describeAnswer(answer.statusCode, answer.headers.location, body)}`, reached: true });
+      const finish = () =>
+        resolve({
+          text: `${what} → ${describeAnswer(answer.statusCode, answer.headers.location, body)}`,
+          reached: true,
+        });
       answer.on("end", finish);
       answer.on("error", finish);
     });
     asked.setTimeout(at.timeoutMs, () => asked.destroy(new Error(`no answer within ${at.timeoutMs} ms`)));
-    asked.on("error", (error: NodeJS.ErrnoException) => resolve({ text: `${what} → ${describeFailure(error)}`, reached: false }));
+    asked.on("error", (error: NodeJS.ErrnoException) =>
+      resolve({ text: `${what} → ${describeFailure(error)}`, reached: false }),
+    );
     asked.end();
   });
 }

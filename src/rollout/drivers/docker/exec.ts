@@ -1,6 +1,6 @@
 import type Docker from "dockerode";
-import { asking } from "./docker-errors.ts";
 import { newLogReader } from "./container-logs.ts";
+import { asking } from "./docker-errors.ts";
 
 export type Executed = { exitCode: number; output: string };
 

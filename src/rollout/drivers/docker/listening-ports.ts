@@ -25,7 +25,9 @@ export async function listeningIn(docker: Docker, container: { id: string; pid: 
   const tables = await Promise.all(["tcp", "tcp6"].map((name) => readTable(docker, container, name)));
   // Docker's own resolver listens on 127.0.0.11 in every container of a network of ours.
   const listening = tables.flatMap(parseListening).filter((one) => one.address !== "127.0.0.11");
-  return listening.filter((one, index) => index === listening.findIndex((other) => other.port === one.port && other.address === one.address));
+  return listening.filter(
+    (one, index) => index === listening.findIndex((other) => other.port === one.port && other.address === one.address),
+  );
 }
 
 async function readTable(docker: Docker, container: { id: string; pid: number }, name: string): Promise<string> {

@@ -32,7 +32,8 @@ export async function ensureNetwork(
       // 409: somebody made it meanwhile.
       const theirs = statusOf(error) === 409 ? await findNetwork(docker, name) : undefined;
       if (theirs !== undefined) return theirs;
-      if (!isSubnetOverlap(error) || attempt === OVERLAP_RETRIES) throw toDockerError(error, `Creating network ${name}`);
+      if (!isSubnetOverlap(error) || attempt === OVERLAP_RETRIES)
+        throw toDockerError(error, `Creating network ${name}`);
       taken.push(subnet);
     }
   }

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest";
-import { dynamicRange, formatSubnet, freeSubnet, parseSubnet, prefixFor, type Subnet, taskAddresses } from "./subnet.ts";
+import {
+  dynamicRange,
+  formatSubnet,
+  freeSubnet,
+  parseSubnet,
+  prefixFor,
+  type Subnet,
+  taskAddresses,
+} from "./subnet.ts";
 
 const subnet = (text: string): Subnet => parseSubnet(text) ?? { base: -1, prefix: -1 };
 

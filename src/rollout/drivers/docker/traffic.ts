@@ -63,7 +63,8 @@ export function shiftedTo(state: RouterState, place: Place, release: Release): R
         ...server,
         state: stateAfterShift(server, release),
       }));
-      if (service === undefined) return { ...backend, hosts: backend.hosts.filter((host) => !claimed.has(host)), servers };
+      if (service === undefined)
+        return { ...backend, hosts: backend.hosts.filter((host) => !claimed.has(host)), servers };
       return { ...newBackend(place, service, backend.internalAddress), servers };
     });
   return { backends };
@@ -152,7 +153,8 @@ function replace(state: RouterState, changed: RouterBackend): RouterState {
   return { backends: state.backends.map((backend) => (backend.name === changed.name ? changed : backend)) };
 }
 
-function mapServers(
+/** Every server of the place as `change` says; without those it gives nothing for. */
+export function mapServers(
   state: RouterState,
   place: Place,
   change: (server: RouterServer) => RouterServer | undefined,

@@ -1,0 +1,450 @@
+import type Docker from "dockerode";
+import { fail } from "../../../shared/errors.ts";
+import { sleep } from "../../../shared/until.ts";
+import {
+  healthDeadlineMs,
+  needsDowntime,
+  type Place,
+  type Release,
+  type ReleaseService,
+  servesTraffic,
+  taskNames,
+} from "../../release.ts";
+import type { HealthReport, ObservedService, RolloutTarget } from "../../target.ts";
+import { newAddressPool } from "./address-pool.ts";
+import { backingVariables, ensureBackingService } from "./backing.ts";
+import { followContainer } from "./container-logs.ts";
+import {
+  listContainers,
+  pauseContainer,
+  removeContainer,
+  type SeenContainer,
+  sideBySide,
+  stopContainer,
+} from "./containers.ts";
+import { asking, askingUnless } from "./docker-errors.ts";
+import { healthNotes, judgeNew, judgeProved } from "./health.ts";
+import { labelFilter, networkName, placeLabels, prefixed } from "./names.ts";
+import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
+import { mend } from "./reconcile.ts";
+import type { Router, RouterServer } from "./router.ts";
+import { runOneOff } from "./run-once.ts";
+import { newStarter } from "./start-tasks.ts";
+import { prefixFor } from "./subnet.ts";
+import { type Judged, newTaskWatch, type WatchedTask } from "./task-watch.ts";
+import { backendsOf, serversOf, shiftedTo, withBackends, withoutPlace, withoutTasks, withState } from "./traffic.ts";
+
+export type DockerTargetOptions = {
+  docker: Docker;
+  router: Router;
+  /** Keeps two Shipways on one engine apart; `default` adds no prefix to names. */
+  instance: string;
+  /** The block that environments' networks are cut from: `10.213.0.0/16`. */
+  subnetPool: string;
+  log?: { debug(fields: object, message: string): void };
+};
+
+/** How often the router is asked while something is awaited: one command on a local socket. */
+const LOOK_EVERY_MS = 50;
+/** Steady watching has time: the router's own checks decide. */
+const WATCH_EVERY_MS = 200;
+const DRAIN_LOOK_EVERY_MS = 25;
+/** Whoever reads the failure looks at the first few tasks; fifty times the same evidence helps nobody. */
+const EVIDENCE_TASKS = 5;
+
+/** Tasks as containers of one Docker Engine, traffic through the router. */
+export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
+  const { docker, router, instance } = options;
+  const addresses = newAddressPool(docker, instance);
+  const routerAddresses = new Map<string, string>();
+  /** Restarts that tasks had behind them when they were found healthy, so that one between two watches is not overlooked. */
+  const provedWith = new Map<string, number | undefined>();
+  /** Counts what was changed in a place, so that a reconciliation notices that its picture is out of date. */
+  const generations = new Map<string, number>();
+
+  const keyOf = (place: Place) => networkName(instance, place);
+  const touch = (place: Place) => generations.set(keyOf(place), (generations.get(keyOf(place)) ?? 0) + 1);
+  const tasksOf = async (place: Place) =>
+    (await listContainers(docker, instance, place)).filter((one) => one.role === "task");
+
+  async function attachedNetwork(place: Place, tasks = 1): Promise<{ network: PlaceNetwork; routerAddress: string }> {
+    const network = await ensureNetwork(docker, {
+      instance,
+      place,
+      pool: options.subnetPool,
+      prefix: prefixFor(tasks),
+    });
+    const known = routerAddresses.get(network.name);
+    if (known !== undefined) return { network, routerAddress: known };
+    const { address } = await router.attach(network.name);
+    routerAddresses.set(network.name, address);
+    return { network, routerAddress: address };
+  }
+
+  const starter = newStarter({ docker, router, instance, addresses, attachedNetwork });
+
+  async function watchedTasks(
+    place: Place,
+    release: Release,
+    services: ReleaseService[],
+    restarts: (name: string) => number | undefined,
+  ): Promise<WatchedTask[]> {
+    const seen = new Map((await tasksOf(place)).map((one) => [one.name, one]));
+    return services.flatMap((service) =>
+      taskNames(place, release.number, service).map((name) => ({
+        name,
+        service,
+        containerId: seen.get(name)?.id,
+        address: seen.get(name)?.address,
+        restarts: restarts(name),
+      })),
+    );
+  }
+
+  async function newWatch(place: Place, tasks: WatchedTask[]) {
+    const names = new Set(tasks.map((task) => task.name));
+    const backends = backendsOf(await router.current(), place)
+      .filter((backend) => backend.servers.some((server) => names.has(server.name)))
+      .map((backend) => backend.name);
+    return newTaskWatch(docker, router, backends, tasks);
+  }
+
+  async function unhealthy(watch: Awaited<ReturnType<typeof newWatch>>, sick: Judged[]): Promise<HealthReport> {
+    const evidence = await Promise.all(
+      sick.slice(0, EVIDENCE_TASKS).map(({ task, verdict }) => watch.evidence(task, becauseOf(verdict))),
+    );
+    const more =
+      sick.length > EVIDENCE_TASKS ? ` ${sick.length - EVIDENCE_TASKS} more tasks are not healthy either.` : "";
+    return { status: "unhealthy", reason: evidence.map((one) => one.summary).join(" ") + more, evidence };
+  }
+
+  const target: RolloutTarget = {
+    async observe(place) {
+      const [tasks, state] = await Promise.all([tasksOf(place), router.current()]);
+      return observedServices(tasks, serversOf(state, place));
+    },
+
+    async prepare(place, release) {
+      const tasks = release.services.reduce((total, service) => total + service.count, 0);
+      await router.ensure();
+      routerAddresses.delete(networkName(instance, place));
+      const { routerAddress } = await attachedNetwork(place, tasks);
+      await router.update((state) => withBackends(state, place, release, routerAddress));
+    },
+
+    async ensureBacking(place, backing, log, signal) {
+      if (backing.length === 0) return {};
+      const { network } = await attachedNetwork(place);
+      const seen = await listContainers(docker, instance, place);
+      await sideBySide(backing, (one) =>
+        ensureBackingService(
+          {
+            docker,
+            instance,
+            place,
+            network: network.name,
+            lendAddress: (use) => addresses.lend(place, network, 1, ([address = ""]) => use(address)),
+            seen,
+            log,
+            signal,
+          },
+          one,
+        ),
+      );
+      return Object.assign({}, ...backing.map((one) => backingVariables(place, one)));
+    },
+
+    async runOnce(place, release, run, log, signal) {
+      const { network, routerAddress } = await attachedNetwork(place);
+      const service = serviceOf(release, run.service);
+      const { key, command, variables, deadlineMs } = run;
+      return await runOneOff(
+        {
+          docker,
+          instance,
+          place,
+          release,
+          service,
+          key,
+          command,
+          variables,
+          deadlineMs,
+          network: network.name,
+          routerAddress,
+        },
+        log,
+        signal,
+      );
+    },
+
+    async startService(place, release, service, variables) {
+      touch(place);
+      const startedAt = Date.now();
+      await starter.startTasks(place, release, service, variables, taskNames(place, release.number, service));
+      options.log?.debug(
+        { service: service.name, release: release.number, ms: Date.now() - startedAt },
+        "tasks started",
+      );
+    },
+
+    async awaitHealthy(place, release, services, { deadlineMs, onProgress, signal }) {
+      const tasks = await watchedTasks(place, release, services, () => 0);
+      const watch = await newWatch(place, tasks);
+      const startedAt = Date.now();
+      const isLate = ({ task }: Judged) =>
+        Date.now() - startedAt >= Math.min(deadlineMs, healthDeadlineMs(task.service));
+      for (;;) {
+        signal?.throwIfAborted();
+        const judged = await watch.look(judgeNew);
+        for (const service of services) onProgress(progressOf(service, judged));
+        const sick = judged.filter(
+          (one) => one.verdict.is === "failed" || (one.verdict.is === "waiting" && isLate(one)),
+        );
+        if (sick.length > 0) return await unhealthy(watch, sick);
+        if (judged.every((one) => one.verdict.is === "healthy")) {
+          for (const { task } of judged) provedWith.set(task.name, watch.restartsOf(task));
+          return {
+            status: "healthy",
+            notes: services.flatMap((service) => healthNotes(service, imageHealthIn(service, judged))),
+          };
+        }
+        await sleep(LOOK_EVERY_MS, signal);
+      }
+    },
+
+    async watchHealth(place, release, services, { forMs, signal }) {
+      const tasks = await watchedTasks(place, release, services, (name) => provedWith.get(name));
+      const watch = await newWatch(place, tasks);
+      const endsAt = Date.now() + forMs;
+      for (;;) {
+        signal?.throwIfAborted();
+        const judged = await watch.look(judgeProved);
+        const sick = judged.filter((one) => one.verdict.is === "failed");
+        if (sick.length > 0) return await unhealthy(watch, sick);
+        const leftMs = endsAt - Date.now();
+        if (leftMs <= 0) return { status: "healthy", notes: [] };
+        await sleep(Math.min(leftMs, WATCH_EVERY_MS), signal);
+      }
+    },
+
+    async shiftTraffic(place, release) {
+      touch(place);
+      await router.update((state) => {
+        const known = serversOf(state, place);
+        const missing = servingTasks(place, release).filter((name) => !known.has(name));
+        if (missing.length > 0)
+          throw new Error(`the router does not know ${missing.join(", ")}: traffic stays where it is`);
+        return shiftedTo(state, place, release);
+      });
+    },
+
+    async awaitDrained(place, serving, deadlineMs) {
+      const backends = backendsOf(await router.current(), place).map((backend) => backend.name);
+      const endsAt = Date.now() + deadlineMs;
+      for (;;) {
+        const statuses = backends.length === 0 ? [] : await router.status(backends);
+        const open = statuses
+          .filter((one) => one.admin === "drain" && !one.name.includes(`-r${serving}-`))
+          .reduce((total, one) => total + one.inFlight, 0);
+        if (open === 0 || Date.now() >= endsAt) return { cut: open };
+        await sleep(DRAIN_LOOK_EVERY_MS);
+      }
+    },
+
+    async park(place, release) {
+      touch(place);
+      await parkRelease(place, release);
+    },
+
+    async wake(place, release) {
+      touch(place);
+      const services = release.services.filter(servesTraffic);
+      const awake = await Promise.all(services.map((service) => wakeService(place, release, service)));
+      return {
+        ready: services.filter((_, index) => awake[index]).map((service) => service.name),
+        missing: services.filter((_, index) => !awake[index]).map((service) => service.name),
+      };
+    },
+
+    async stop(place, release, services) {
+      touch(place);
+      await stopRelease(place, release, services);
+    },
+
+    async reconcile(place, desired) {
+      const generation = generations.get(keyOf(place));
+      return await mend(place, desired, {
+        docker,
+        router,
+        starter,
+        prepare: target.prepare,
+        stopRelease,
+        parkRelease,
+        seen: () => listContainers(docker, instance, place),
+        isOutdated: () => generations.get(keyOf(place)) !== generation,
+        newWatch,
+      });
+    },
+
+    async followLogs(place, task, sinceMs, log, signal) {
+      const found = (await tasksOf(place)).find((one) => one.name === task);
+      if (found === undefined) return;
+      await followContainer(docker, found.id, { sinceMs, untilExit: false, signal }, log);
+    },
+
+    async destroy(place) {
+      touch(place);
+      const seen = await listContainers(docker, instance, place);
+      await router.update((state) => withoutPlace(state, place));
+      await sideBySide(seen, (one) => removeContainer(docker, one.id));
+      const name = networkName(instance, place);
+      if ((await findNetwork(docker, name)) !== undefined) {
+        await router.detach(name);
+        await removeNetwork(docker, name);
+      }
+      routerAddresses.delete(name);
+      await removeVolumes(place);
+    },
+  };
+  return target;
+
+  async function parkRelease(place: Place, release: Release): Promise<void> {
+    const pausable = new Set(
+      release.services
+        .filter((service) => servesTraffic(service) && !needsDowntime(service))
+        .flatMap((service) => taskNames(place, release.number, service)),
+    );
+    const tasks = (await tasksOf(place)).filter((one) => one.release === release.number);
+    const others = tasks.filter((one) => !pausable.has(one.name));
+    await router.update((state) => withState(state, place, pausable, "maint"));
+    await Promise.all([
+      sideBySide(
+        tasks.filter((one) => pausable.has(one.name)),
+        (one) => pauseContainer(docker, one.id),
+      ),
+      stopTasks(place, others),
+    ]);
+  }
+
+  async function stopRelease(place: Place, release: number, services?: string[]): Promise<void> {
+    const seen = (await listContainers(docker, instance, place)).filter((one) => one.release === release);
+    const chosen = seen.filter((one) => services === undefined || services.includes(one.service));
+    const runs = services === undefined ? seen.filter((one) => one.role === "oneoff") : [];
+    await Promise.all([
+      stopTasks(
+        place,
+        chosen.filter((one) => one.role === "task"),
+      ),
+      sideBySide(runs, (one) => removeContainer(docker, one.id)),
+    ]);
+  }
+
+  /** Wakes side by side; false when a task is gone or does not run. */
+  async function wakeService(place: Place, release: Release, service: ReleaseService): Promise<boolean> {
+    const names = taskNames(place, release.number, service).map((name) => prefixed(instance, name));
+    const awake = await Promise.all(names.map((name) => wakeTask(name)));
+    return awake.every(Boolean);
+  }
+
+  async function wakeTask(containerName: string): Promise<boolean> {
+    const container = docker.getContainer(containerName);
+    // Straight away: looking first would double the time to a rollback. 409 or 500: it was not paused.
+    const woken = await askingUnless([404, 409, 500], "Waking a task", async () => {
+      await container.unpause();
+      return true;
+    });
+    if (woken) return true;
+    const info = await askingUnless([404], "Looking at a task", () => container.inspect());
+    return info?.State.Running === true && !info.State.Paused && !info.State.Restarting;
+  }
+
+  /** Out of traffic, ended gracefully, removed, forgotten by the router: in this order, so requests in flight can end. */
+  async function stopTasks(place: Place, tasks: SeenContainer[]): Promise<void> {
+    const names = new Set(tasks.map((one) => one.name));
+    if (names.size === 0) return;
+    await router.update((state) =>
+      [...serversOf(state, place).values()].some((server) => names.has(server.name) && server.state === "ready")
+        ? withState(state, place, names, "drain")
+        : state,
+    );
+    await sideBySide(tasks, (one) => stopContainer(docker, one.id));
+    await router.update((state) => withoutTasks(state, place, (server) => names.has(server.name)));
+    for (const name of names) provedWith.delete(name);
+  }
+
+  async function removeVolumes(place: Place): Promise<void> {
+    const filters = { label: labelFilter(placeLabels(instance, place)) };
+    const { Volumes } = await asking("Listing volumes", () => docker.listVolumes({ filters }));
+    await sideBySide(Volumes ?? [], ({ Name }) =>
+      askingUnless([404], `Removing volume ${Name}`, () => docker.getVolume(Name).remove()),
+    );
+  }
+}
+
+function servingTasks(place: Place, release: Release): string[] {
+  return release.services.filter(servesTraffic).flatMap((service) => taskNames(place, release.number, service));
+}
+
+function observedServices(tasks: SeenContainer[], servers: ReadonlyMap<string, RouterServer>): ObservedService[] {
+  const groups = new Map<string, SeenContainer[]>();
+  for (const task of tasks) {
+    const key = `${task.release}/${task.service}`;
+    groups.set(key, [...(groups.get(key) ?? []), task]);
+  }
+  return [...groups.values()]
+    .flatMap((group) => {
+      const [first] = group;
+      if (first?.release === undefined) return [];
+      return {
+        release: first.release,
+        service: first.service,
+        traffic: trafficOf(group, servers),
+        tasks: group
+          .map(({ name, state }) => ({ name, state: taskState(state) }))
+          .sort((a, b) => a.name.localeCompare(b.name)),
+      };
+    })
+    .sort((a, b) => a.release - b.release || a.service.localeCompare(b.service));
+}
+
+/** `maint` is a parked task, also in the moment between its waking and the shift. */
+function trafficOf(group: SeenContainer[], servers: ReadonlyMap<string, RouterServer>): ObservedService["traffic"] {
+  const states = new Set(group.flatMap((task) => servers.get(task.name)?.state ?? []));
+  if (states.has("ready")) return "serving";
+  if (states.has("maint")) return "standby";
+  return states.has("drain") ? "draining" : "none";
+}
+
+function taskState(state: SeenContainer["state"]): "running" | "paused" | "exited" {
+  if (state === "running" || state === "paused") return state;
+  return "exited";
+}
+
+function progressOf(service: ReleaseService, judged: Judged[]) {
+  const own = judged.filter((one) => one.task.service.name === service.name);
+  const waiting = own.find((one) => one.verdict.is !== "healthy");
+  return {
+    service: service.name,
+    healthy: own.filter((one) => one.verdict.is === "healthy").length,
+    wanted: service.count,
+    detail: waiting === undefined ? "healthy" : becauseOf(waiting.verdict),
+  };
+}
+
+function becauseOf(verdict: Judged["verdict"]): string {
+  if (verdict.is === "failed") return verdict.because;
+  return verdict.is === "waiting" ? verdict.detail : "healthy";
+}
+
+function imageHealthIn(service: ReleaseService, judged: Judged[]) {
+  return judged.find((one) => one.task.service.name === service.name)?.facts.imageHealth ?? "none";
+}
+
+function serviceOf(release: Release, name: string): ReleaseService {
+  const service = release.services.find((one) => one.name === name);
+  if (service !== undefined) return service;
+  throw fail("REQUEST_INVALID", {
+    message: `r${release.number} has no service ${name}.`,
+    hint: `Its services are ${release.services.map((one) => one.name).join(", ")}.`,
+  });
+}

@@ -1,0 +1,172 @@
+import type Docker from "dockerode";
+import { fail } from "../../../shared/errors.ts";
+import type { Place, Release, ReleaseService } from "../../release.ts";
+import type { TaskVariables } from "../../target.ts";
+import type { AddressPool } from "./address-pool.ts";
+import { taskOptions } from "./container-options.ts";
+import { listContainers, removeContainer, type SeenContainer, sideBySide } from "./containers.ts";
+import { askingUnless, isAddressTaken, statusOf, toDockerError } from "./docker-errors.ts";
+import { LABEL, prefixed } from "./names.ts";
+import type { PlaceNetwork } from "./network.ts";
+import type { Router, RouterServer } from "./router.ts";
+import { withTasks } from "./traffic.ts";
+
+export type Starter = {
+  /** Starts those of `names` that do not run, side by side, and makes all of them known to the router, without traffic. */
+  startTasks(
+    place: Place,
+    release: Release,
+    service: ReleaseService,
+    variables: TaskVariables,
+    names: string[],
+  ): Promise<void>;
+};
+
+/** A stranger on our network may hold an address that no list shows; a few tries get past it. */
+const ADDRESS_TRIES = 4;
+
+export function newStarter(context: {
+  docker: Docker;
+  router: Router;
+  instance: string;
+  addresses: AddressPool;
+  attachedNetwork: (place: Place) => Promise<{ network: PlaceNetwork; routerAddress: string }>;
+}): Starter {
+  const { docker, router, instance, addresses } = context;
+
+  async function startTasks(
+    place: Place,
+    release: Release,
+    service: ReleaseService,
+    variables: TaskVariables,
+    names: string[],
+  ): Promise<void> {
+    const [{ network, routerAddress }, seen] = await Promise.all([
+      context.attachedNetwork(place),
+      listContainers(docker, instance, place),
+    ]);
+    const existing = new Map(seen.filter((one) => one.role === "task").map((one) => [one.name, one]));
+    const missing = names.filter((name) => !isAlive(existing.get(name)));
+    const start = (name: string, address: string) =>
+      startOne({ place, release, service, variables, name, routerAddress, network, address, left: existing.get(name) });
+
+    await addresses.lend(place, network, missing.length, async (lent) => {
+      const addressOf = new Map(names.map((name) => [name, existing.get(name)?.address]));
+      missing.forEach((name, index) => void addressOf.set(name, lent[index]));
+      // The router looks for the tasks while they start: it is quicker than waiting to tell it.
+      await sideBySide(
+        [
+          () => tellRouter(place, release, service, addressOf),
+          () =>
+            sideBySide(missing, async (name) => {
+              const used = await start(name, addressOf.get(name) ?? "");
+              addressOf.set(name, used);
+            }),
+        ],
+        (work) => work(),
+      );
+      const isMoved = missing.some((name, index) => addressOf.get(name) !== lent[index]);
+      if (isMoved) await tellRouter(place, release, service, addressOf);
+    });
+  }
+
+  async function tellRouter(
+    place: Place,
+    release: Release,
+    service: ReleaseService,
+    addressOf: ReadonlyMap<string, string | undefined>,
+  ): Promise<void> {
+    const { port } = service;
+    if (port === undefined || addressOf.size === 0) return;
+    await router.update((state) => {
+      const known = new Map(state.backends.flatMap((backend) => backend.servers.map((one) => [one.name, one])));
+      const servers = [...addressOf].flatMap(([name, address]): RouterServer[] =>
+        address === undefined ? [] : [{ name, address, port, state: stateOf(known.get(name), address) }],
+      );
+      return withTasks(state, place, release, service, servers);
+    });
+  }
+
+  type Starting = {
+    place: Place;
+    release: Release;
+    service: ReleaseService;
+    variables: TaskVariables;
+    name: string;
+    routerAddress: string;
+    network: PlaceNetwork;
+    address: string;
+    /** What an earlier attempt left under this name. */
+    left: SeenContainer | undefined;
+  };
+
+  /** @returns the address the task really got */
+  async function startOne(task: Starting): Promise<string> {
+    if (task.left !== undefined) await removeContainer(docker, task.left.id);
+    for (let attempt = 1; ; attempt++) {
+      const id = await create(task);
+      try {
+        await askingUnlessStarted(docker, id);
+        return task.address;
+      } catch (error) {
+        await removeContainer(docker, id);
+        if (!isAddressTaken(error) || attempt === ADDRESS_TRIES) throw toDockerError(error, `Starting ${task.name}`);
+        // The one that is taken stays lent meanwhile, so another is given.
+        const [address] = await addresses.lend(task.place, task.network, 1, async (lent) => lent);
+        if (address !== undefined) task.address = address;
+      }
+    }
+  }
+
+  async function create(task: Starting): Promise<string> {
+    const options = taskOptions({
+      ...task,
+      instance,
+      attachment: { network: task.network.name, address: task.address },
+    });
+    try {
+      return (await docker.createContainer(options)).id;
+    } catch (error) {
+      if (statusOf(error) !== 409) throw toDockerError(error, `Creating ${task.name}`);
+      return await adopt(task, error);
+    }
+  }
+
+  /** The name is taken: by a repetition of this very call, or by somebody else's container. */
+  async function adopt(task: Starting, conflict: unknown): Promise<string> {
+    const name = prefixed(instance, task.name);
+    const info = await askingUnless([404], `Looking at ${name}`, () => docker.getContainer(name).inspect());
+    const labels = info?.Config.Labels ?? {};
+    const isOurs =
+      labels[LABEL.instance] === instance &&
+      labels[LABEL.app] === task.place.app &&
+      labels[LABEL.environment] === task.place.environment &&
+      labels[LABEL.task] === task.name;
+    if (info !== undefined && isOurs) return info.Id;
+    throw fail("DOCKER_FAILED", {
+      message: `The container name ${name} is taken by a container that is not of this environment.`,
+      hint: `Look at it with \`docker inspect ${name}\`, and rename or remove it.`,
+      cause: conflict,
+    });
+  }
+
+  return { startTasks };
+}
+
+/** A task that Docker restarts again and again is for the health check to judge. */
+function isAlive(seen: SeenContainer | undefined): boolean {
+  return seen?.state === "running" || seen?.state === "restarting";
+}
+
+/** A task at a new address has everything to prove again. */
+function stateOf(known: RouterServer | undefined, address: string): RouterServer["state"] {
+  return known !== undefined && known.address === address && known.state !== "maint" ? known.state : "drain";
+}
+
+async function askingUnlessStarted(docker: Docker, id: string): Promise<void> {
+  try {
+    await docker.getContainer(id).start();
+  } catch (error) {
+    if (statusOf(error) !== 304) throw error;
+  }
+}
