@@ -31,7 +31,7 @@ export type Backend = {
   output(): AsyncIterable<Buffer>;
   /** Resolves when the process has ended, with what it wrote to standard error. */
   ended: Promise<{ exitCode: number | null; stderr: string }>;
-  /** Ends the process and all it started; git removes its temporary files. */
+  /** Ends the process and all it started. git then leaves an unfinished pack behind; ending `input` is the clean way. */
   stop(signal?: NodeJS.Signals): void;
 };
 

@@ -1,7 +1,8 @@
+import { access, constants } from "node:fs/promises";
 import type { IncomingMessage } from "node:http";
 import type {} from "@fastify/swagger";
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
-import { toProblem } from "../shared/errors.ts";
+import { fail, toProblem } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import { type Backend, type BackendRequest, startBackend } from "./git-backend.ts";
 import { feed, isReadable, newOutlet, type Outlet, requestBody } from "./http-stream.ts";
@@ -76,9 +77,18 @@ export const gitHttp: FastifyPluginAsync<GitHttpOptions> = async (fastify, given
   });
 };
 
+/** @throws GIT_FAILED when git or its http-backend is not installed: better at start than at the first push */
 async function findBackend({ git }: Repositories): Promise<string> {
   const { stdout } = await git.run(["--exec-path"]);
-  return `${stdout.toString("utf8").trim()}/git-http-backend`;
+  const program = `${stdout.toString("utf8").trim()}/git-http-backend`;
+  await access(program, constants.X_OK).catch((cause) => {
+    throw fail("GIT_FAILED", {
+      message: `git is installed without its HTTP server: there is no ${program}.`,
+      hint: "Install it; on Alpine Linux it is in the package git-daemon.",
+      cause,
+    });
+  });
+  return program;
 }
 
 // --- who may do what

@@ -48,8 +48,9 @@ export async function receivePush(
   // When the client breaks off, git finds the pack incomplete and removes what it had of it.
   const feeding = feed(backend.input, wholeRequest(head.chunks, request.body), outlet.cut);
 
-  const unread = AbortSignal.any([outlet.gone, request.closing]);
-  const record = (stored: RefCommand[]) => recordPush({ app, actor, stored, options: head.options, unread }, services);
+  const unread = firstAborted(outlet.gone, request.closing);
+  const record = (stored: RefCommand[]) =>
+    recordPush({ app, actor, stored, options: head.options, unread: unread.signal }, services);
   let recorded: Promise<RecordedPush> | undefined;
   const answer = await relayAnswer(backend, outlet, head, (report) => {
     recorded = record(head.commands.filter(({ ref }) => report.stored.has(ref)));
@@ -60,7 +61,7 @@ export async function receivePush(
   const stopKeepAlive = keepAlive(request, answer);
   try {
     const { stored, lines, problem } = await recorded;
-    await showProgress(lines, { outlet, unread, closing: request.closing, visible: answer.ended() });
+    await showProgress(lines, { outlet, unread: unread.signal, closing: request.closing, visible: answer.ended() });
     const unpack = answer.report()?.unpack;
     if (unpack !== undefined && unpack !== "ok" && feeding.received() > request.maxPushBytes) {
       await outlet.send(encodeProgress(tooLarge(request.maxPushBytes)));
@@ -68,6 +69,7 @@ export async function receivePush(
     return { refs: stored.map(({ ref }) => ref), bytes: feeding.received(), unpack, problem };
   } finally {
     stopKeepAlive();
+    unread.release();
     if (answer.ended()) await outlet.send(FLUSH);
     outlet.end();
     await feeding.done;
@@ -192,6 +194,20 @@ async function showProgress(
   if (to.visible && !complete && to.closing.aborted) {
     await to.outlet.send(encodeProgress("Shipway is restarting. Your push is stored and its work goes on afterwards."));
   }
+}
+
+// Not AbortSignal.any: on Node 20 the long-lived signal among its sources keeps every signal ever made of it.
+function firstAborted(...signals: AbortSignal[]): { signal: AbortSignal; release(): void } {
+  const first = new AbortController();
+  const abort = () => first.abort(signals.find(({ aborted }) => aborted)?.reason);
+  for (const signal of signals) signal.addEventListener("abort", abort);
+  if (signals.some(({ aborted }) => aborted)) abort();
+  return {
+    signal: first.signal,
+    release() {
+      for (const signal of signals) signal.removeEventListener("abort", abort);
+    },
+  };
 }
 
 function whenAborted(signal: AbortSignal): { promise: Promise<undefined>; release(): void } {

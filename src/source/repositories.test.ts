@@ -248,7 +248,8 @@ test("what killed git processes left is cleared once it is old, and not before",
   const left = [join(dir, "objects", "tmp_objdir-incoming-old"), join(root, "hosted", ".new-blog-old")];
   const fresh = [join(dir, "objects", "tmp_objdir-incoming-new"), join(root, "hosted", ".new-blog-new")];
   for (const path of [...left, ...fresh]) await mkdir(path);
-  for (const path of left) await utimes(path, old, old);
+  await writeFile(join(dir, "objects", "tmp_objdir-incoming-new", "tmp_pack"), "");
+  for (const path of [...left, ...fresh.slice(0, 1)]) await utimes(path, old, old);
   await writeFile(join(dir, "refs", "heads", "main.lock"), "");
   await utimes(join(dir, "refs", "heads", "main.lock"), old, old);
   const next = commit();

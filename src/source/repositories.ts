@@ -60,9 +60,10 @@ export type Repositories = {
   git: GitCommand;
 };
 
-// No git process holds a lock or a quarantine this long; what is older was left by one that was killed.
-const STALE_MS = 6 * 3_600_000;
-const STALE_LOCK_MS = 10 * 60_000;
+// What nobody has written to for this long was left by a process that was killed: git cleans up when its input ends, but
+// not on a signal (seen with 2.39). An upload writes all the time, and a lock is held for moments.
+const STALE_MS = 3_600_000;
+const STALE_LOCK_MS = 600_000;
 
 const DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin";
 
@@ -396,7 +397,18 @@ async function removeOlder(dir: string, name: RegExp, ageMs: number, options = {
   });
   for (const entry of entries.filter((candidate) => name.test(candidate.name))) {
     const path = join(entry.parentPath, entry.name);
-    const info = await stat(path).catch(() => undefined);
-    if (info && Date.now() - info.mtimeMs > ageMs) await rm(path, { recursive: true, force: true });
+    if (Date.now() - (await lastWrittenAt(path)) > ageMs) await rm(path, { recursive: true, force: true });
   }
+}
+
+/** When `path`, or for a directory anything in it, was last written. What vanishes meanwhile counts as written now. */
+async function lastWrittenAt(path: string): Promise<number> {
+  const inside = await readdir(path, { recursive: true }).catch(() => []);
+  const times = [path, ...inside.map((name) => join(path, name))].map((each) =>
+    stat(each).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => Date.now(),
+    ),
+  );
+  return Math.max(...(await Promise.all(times)));
 }
