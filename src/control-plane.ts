@@ -30,6 +30,8 @@ import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 
 export type ControlPlaneOptions = {
   dataDir: string;
+  /** Label and name prefix of everything made in Docker; undefined draws a random one at the first start. */
+  instance: string | undefined;
   /** Of the API and git. */
   port: number;
   /** Where the apps answer. */
@@ -67,7 +69,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const release = postgres ? await lockDataDir(store, dataDir) : async () => {};
   options.onProgress(postgres ? (postgres.adopted ? "Postgres: took over the one that was running" : "Postgres: ready") : "Postgres: the one at DATABASE_URL");
 
-  const instance = await instanceName(store);
+  const instance = await instanceName(store, options.instance);
   const docker = new Docker({ socketPath: options.dockerSocket });
   const router = haproxyRouter({
     docker,
@@ -193,9 +195,9 @@ async function lockDataDir(store: Store, dataDir: string): Promise<() => Promise
   });
 }
 
-/** A short random name of this installation, so that two on one Docker Engine never touch each other's containers. */
-async function instanceName(store: Store): Promise<string> {
-  await store.db.insertInto("settings").values({ name: "instance", value: newInstanceName() }).onConflict((conflict) => conflict.doNothing()).execute();
+/** The name of this installation, kept from its first start, so that two on one Docker Engine never touch each other's containers. */
+async function instanceName(store: Store, wanted: string | undefined): Promise<string> {
+  await store.db.insertInto("settings").values({ name: "instance", value: wanted ?? newInstanceName() }).onConflict((conflict) => conflict.doNothing()).execute();
   return (await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()).value;
 }
 

@@ -52,6 +52,8 @@ async function main(): Promise<number> {
 
   const settle = (options: UpOptions) => ({
     dataDir: options.data ?? dataDir,
+    // Names in Docker stay short for the one installation that most machines have.
+    instance: (options.data ?? dataDir) === join(dataHome, "shipway") ? "default" : undefined,
     port: options.port ?? PORT,
     httpPort: options.httpPort ?? HTTP_PORT,
     bind: options.bind ?? "127.0.0.1",

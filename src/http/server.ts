@@ -1,5 +1,6 @@
 import swagger from "@fastify/swagger";
-import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from "fastify";
+import Fastify, {
+  LogController, type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -39,7 +40,7 @@ export async function buildServer(
   options: { logger?: FastifyServerOptions["loggerInstance"] } = {},
 ): Promise<Server> {
   const server = Fastify({
-    ...(options.logger ? { loggerInstance: options.logger, disableRequestLogging: true } : { logger: false }),
+    ...(options.logger ? { loggerInstance: options.logger, logController: new LogController({ disableRequestLogging: true }) } : { logger: false }),
     bodyLimit: LARGEST_BODY_BYTES,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 500 },

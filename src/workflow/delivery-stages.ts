@@ -49,7 +49,11 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
     runCi: (change) => step("ci", () => staged(deps.log, () => runCi(deps, change))),
     buildImages: (change, spec) => step("images", () => staged(deps.log, () => build(deps, change, spec))),
     recordRelease: (change, spec, images) => step("record-release", () => recordRelease(store.db, change, spec, images)),
-    requestDeployments: (change, release, environments) => step("request-deployments", () => requestDeployments(deps, change, release, environments)),
+    requestDeployments: async (change, release, environments) => {
+      // Workflows are started outside of steps: a step may run again, and the engine allows only workflows to start others.
+      const started = await step("request-deployments", () => requestDeployments(deps, change, release, environments));
+      for (const id of started) await deps.startDeployment(id);
+    },
     endDelivery: (change, stop) => step("end-delivery", () => endDelivery(store.db, change, stop)),
   };
 }
@@ -220,7 +224,7 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
 }
 
 /** All environments at once, so that the delivery ends when the last of them has. */
-async function requestDeployments(deps: DeliveryDeps, change: DeliveredChange, release: number, environments: string[]): Promise<void> {
+async function requestDeployments(deps: DeliveryDeps, change: DeliveredChange, release: number, environments: string[]): Promise<string[]> {
   const requested = await deps.store.db.transaction().execute(async (tx) => {
     const started: (string | undefined)[] = [];
     for (const environment of environments) {
@@ -229,5 +233,5 @@ async function requestDeployments(deps: DeliveryDeps, change: DeliveredChange, r
     }
     return started;
   });
-  for (const id of requested) if (id !== undefined) await deps.startDeployment(id);
+  return requested.filter((id) => id !== undefined);
 }
