@@ -1,7 +1,7 @@
 import { html, raw } from "./html.js";
 
 /**
- * The products, drawn. Each function returns the inside of an SVG of 800 × 640; the page puts it on a panel of the
+ * The products, drawn. Each function returns the inside of an SVG; the page puts it on a panel of the
  * product's own tone. Everything is generated here, so the shop needs no image from anywhere.
  */
 const DRAWINGS = { sneaker, runner, coat, boot, tote, knit };
@@ -15,6 +15,16 @@ const ALT = {
   knit: "Patterned lambswool jumper with bands of colour from dusk to dawn",
 };
 
+/** Each drawing's own frame in the 800 × 640 it is drawn in, so that every product fills its panel alike. */
+const FRAMES = {
+  sneaker: "52 150 720 420",
+  runner: "40 150 740 420",
+  coat: "140 24 520 616",
+  boot: "130 20 620 570",
+  tote: "110 24 580 580",
+  knit: "110 50 580 570",
+};
+
 /** Names of arts end up in class names; a name we do not know becomes one we do. */
 export const knownArt = (art) => (Object.hasOwn(DRAWINGS, art) ? art : "tote");
 
@@ -25,11 +35,12 @@ export const knownArt = (art) => (Object.hasOwn(DRAWINGS, art) ? art : "tote");
 export function drawing(art, { decorative = false } = {}) {
   const name = knownArt(art);
   // The same drawing may be on a page twice, and ids must not be.
-  const id = `${name}${(serial = (serial + 1) % 1_000_000)}`;
+  serial = (serial + 1) % 1_000_000;
+  const id = `${name}${serial}`;
   const inside = raw(DRAWINGS[name]((suffix) => `${id}-${suffix}`));
   return decorative
-    ? html`<svg class="art" viewBox="0 0 800 640" aria-hidden="true" focusable="false">${inside}</svg>`
-    : html`<svg class="art" viewBox="0 0 800 640" role="img" aria-label="${ALT[name]}">${inside}</svg>`;
+    ? html`<svg class="art" viewBox="${FRAMES[name]}" aria-hidden="true" focusable="false">${inside}</svg>`
+    : html`<svg class="art" viewBox="${FRAMES[name]}" role="img" aria-label="${ALT[name]}">${inside}</svg>`;
 }
 let serial = 0;
 
@@ -65,7 +76,7 @@ function dots(points, color, r) {
 
 function sneaker(id) {
   const upper =
-    "M112 446 C104 400 108 336 126 282 C130 262 146 254 164 260 C194 274 232 282 266 274 C290 262 306 232 320 206 C328 190 350 188 362 200 C398 252 444 298 508 322 C582 346 664 352 702 396 C716 414 718 432 714 446 Z";
+    "M112 446 C104 400 108 336 126 282 C130 262 146 254 164 260 C194 274 232 282 266 274 C290 262 306 232 320 206 C328 190 350 188 362 200 C398 252 444 298 508 322 C582 346 664 352 702 396 C716 414 718 432 714 446 L700 474 L124 474 Z";
   return `<defs>
     ${gradient(id("leather"), [
       [0, "#fbf6ea"],
@@ -141,7 +152,7 @@ function sneaker(id) {
 
 function runner(id) {
   const upper =
-    "M118 424 C106 380 104 320 122 262 C128 240 150 236 168 248 C196 268 236 276 266 262 C288 246 304 218 322 196 C334 184 352 186 362 200 C394 250 446 290 508 312 C588 336 668 344 706 392 C716 406 718 420 714 434 Z";
+    "M118 424 C106 380 104 320 122 262 C128 240 150 236 168 248 C196 268 236 276 266 262 C288 246 304 218 322 196 C334 184 352 186 362 200 C394 250 446 290 508 312 C588 336 668 344 706 392 C716 406 718 420 714 434 L700 468 L124 468 Z";
   return `<defs>
     ${gradient(id("mesh"), [
       [0, "#8d97a0"],
@@ -157,7 +168,7 @@ function runner(id) {
     ])}
     <pattern id="${id("ripstop")}" width="14" height="14" patternUnits="userSpaceOnUse" patternTransform="rotate(24)"><path d="M0 0H14M0 0V14" stroke="#fff" stroke-opacity=".16" stroke-width="1.4"/></pattern>
     <clipPath id="${id("clip")}"><path d="${upper}"/></clipPath></defs>
-  ${shadow(id("shadow"), 412, 526, 356, 24)}
+  ${shadow(id("shadow"), 404, 514, 350, 22)}
   ${shape("M266 262 C288 246 304 218 322 196 C334 184 352 186 362 200 L374 216 C360 240 340 268 318 288 Z", "#39414a")}
   ${shape(upper, `url(#${id("mesh")})`)}
   ${shape(upper, `url(#${id("ripstop")})`)}
@@ -182,10 +193,10 @@ function runner(id) {
     "#f7f4ec",
     8,
   )}
-  ${shape("M88 418 C78 452 76 500 108 516 C180 530 240 508 320 510 C440 514 560 530 690 516 C736 508 754 470 740 428 C736 416 724 416 714 420 C560 448 300 444 124 412 C106 408 92 406 88 418 Z", `url(#${id("mid")})`)}
-  ${shape("M88 450 C200 478 330 452 450 462 C570 472 660 474 744 452 C744 486 726 510 690 516 C560 530 440 514 320 510 C240 508 180 530 108 516 C84 504 82 474 88 450 Z", "#cfc8b8")}
-  ${shape("M104 514 C180 530 240 508 320 510 C440 514 560 530 692 516 L676 528 C560 540 440 526 320 524 C240 522 180 540 116 526 Z", "#2c3238")}
-  ${line("M92 444 C200 472 330 446 450 456 C570 466 660 468 742 446", "#fff", 2)}`;
+  ${shape("M86 420 C74 450 72 486 98 500 C180 516 260 496 340 498 C460 502 560 516 660 500 C708 491 744 462 744 424 C740 413 727 414 716 419 C560 446 300 442 124 412 C106 406 92 408 86 420 Z", `url(#${id("mid")})`)}
+  ${shape("M80 450 C200 476 330 450 450 460 C570 470 660 466 738 446 C730 474 706 491 660 500 C560 516 460 502 340 498 C260 496 180 516 98 500 C82 490 79 470 80 450 Z", "#cfc8b8")}
+  ${shape("M92 497 C180 516 260 496 340 498 C460 502 560 516 672 497 L656 508 C560 525 460 513 340 510 C260 508 180 527 110 511 Z", "#2c3238")}
+  ${line("M81 447 C200 473 330 447 450 457 C570 467 660 463 739 443", "#fff", 2)}`;
 }
 
 function boot(id) {
@@ -272,58 +283,63 @@ function coat(id) {
       [1, "#141c33"],
     ])}
     ${gradient(id("sleeve"), [
-      [0, "#263251"],
+      [0, "#2a3657"],
       [1, "#10172b"],
+    ])}
+    ${gradient(id("collar"), [
+      [0, "#465786"],
+      [1, "#2f3d62"],
     ])}
     ${gradient(
       id("fold"),
       [
         [0, "#000", 0],
-        [0.5, "#000", 0.28],
+        [0.5, "#000", 0.26],
         [1, "#000", 0],
       ],
       `x1="0" y1="0" x2="1" y2="0"`,
     )}
     ${gradient(id("inner"), [
-      [0, "#b9a58a"],
-      [1, "#8f7c63"],
+      [0, "#6f6150"],
+      [1, "#b9a58a"],
     ])}</defs>
-  ${shadow(id("shadow"), 400, 612, 210, 16)}
-  ${shape("M306 132 C266 142 240 170 228 220 C206 310 192 400 190 470 C190 482 244 490 248 478 C256 410 276 330 300 262 Z", `url(#${id("sleeve")})`)}
-  ${shape("M494 132 C534 142 560 170 572 220 C594 310 608 400 610 470 C610 482 556 490 552 478 C544 410 524 330 500 262 Z", `url(#${id("sleeve")})`)}
-  ${shape("M340 96 C370 84 430 84 460 96 L452 150 L400 210 L348 150 Z", `url(#${id("inner")})`)}
-  ${shape("M342 92 C318 112 298 130 288 150 C280 250 284 330 270 420 C260 490 250 550 246 600 C300 612 360 614 404 612 L436 250 L400 212 C374 186 350 150 342 92 Z", `url(#${id("wool")})`)}
-  ${shape("M458 92 C482 112 502 130 512 150 C520 250 516 330 530 420 C540 490 550 550 554 600 C500 612 448 614 404 612 L372 268 L400 212 C426 186 450 150 458 92 Z", `url(#${id("wool")})`)}
-  ${shape("M300 240 C304 360 292 490 280 606 L318 610 C322 490 326 360 318 240 Z", `url(#${id("fold")})`)}
-  ${shape("M482 240 C480 360 494 490 506 608 L470 611 C462 490 462 360 466 240 Z", `url(#${id("fold")})`)}
-  ${line("M372 268 L404 612", "#0c1224", 2.4)}
-  ${shape("M342 92 C334 66 352 52 372 50 C366 90 378 150 400 212 C366 196 322 176 302 128 C318 116 332 106 342 92 Z", "#35446b")}
-  ${shape("M458 92 C466 66 448 52 428 50 C434 90 422 150 400 212 C434 196 478 176 498 128 C482 116 468 106 458 92 Z", "#3b4b75")}
-  ${line("M372 50 C366 90 378 150 400 212 C422 150 434 90 428 50", "#5a6c9a", 1.6)}
-  ${line("M302 128 C322 176 366 196 400 212 C434 196 478 176 498 128", "#141c33", 2)}
-  ${shape("M286 396 L346 388 L347 402 L286 410 Z", "#141c33")}
-  ${shape("M514 396 L454 388 L453 402 L514 410 Z", "#141c33")}
+  ${shadow(id("shadow"), 400, 622, 200, 14)}
+  ${shape("M312 126 C272 136 246 162 234 212 C212 300 198 390 196 452 C196 464 246 472 250 460 C260 396 280 324 304 258 Z", `url(#${id("sleeve")})`)}
+  ${shape("M488 126 C528 136 554 162 566 212 C588 300 602 390 604 452 C604 464 554 472 550 460 C540 396 520 324 496 258 Z", `url(#${id("sleeve")})`)}
+  ${shape("M346 104 C344 62 368 46 400 46 C432 46 456 62 454 104 L446 150 L402 214 L354 150 Z", `url(#${id("inner")})`)}
+  ${shape("M340 96 C318 112 304 126 294 146 C284 240 290 320 276 410 C264 490 252 560 248 610 C300 621 360 624 404 622 L436 250 L400 214 C374 186 350 150 340 96 Z", `url(#${id("wool")})`)}
+  ${shape("M460 96 C482 112 496 126 506 146 C516 240 510 320 524 410 C536 490 548 560 552 610 C500 621 448 624 404 622 L374 270 L400 214 C426 186 450 150 460 96 Z", `url(#${id("wool")})`)}
+  ${shape("M304 244 C308 360 294 500 280 616 L322 620 C326 500 330 360 322 244 Z", `url(#${id("fold")})`)}
+  ${shape("M478 244 C476 360 492 500 508 616 L466 621 C458 500 458 360 462 244 Z", `url(#${id("fold")})`)}
+  ${line("M374 270 L404 622", "#0c1224", 2.4)}
+  ${shape("M346 104 C342 74 350 56 372 49 C360 84 372 150 400 214 C362 200 316 178 298 136 C314 122 330 114 346 104 Z", `url(#${id("collar")})`)}
+  ${shape("M454 104 C458 74 450 56 428 49 C440 84 428 150 400 214 C438 200 484 178 502 136 C486 122 470 114 454 104 Z", `url(#${id("collar")})`)}
+  ${line("M372 49 C360 84 372 150 400 214 C428 150 440 84 428 49", "#6d80b0", 1.6)}
+  ${line("M298 136 C316 178 362 200 400 214 C438 200 484 178 502 136", "#141c33", 2)}
+  ${shape("M372 49 C380 45 420 45 428 49 C420 56 380 56 372 49 Z", "#3b4a73")}
+  ${shape("M288 400 L348 390 L349 405 L288 415 Z", "#141c33")}
+  ${shape("M512 400 L452 390 L451 405 L512 415 Z", "#141c33")}
   ${dots(
     [
-      [416, 296],
-      [421, 366],
-      [426, 436],
+      [418, 300],
+      [423, 372],
+      [428, 444],
     ],
     "#0c1224",
     9,
   )}
   ${dots(
     [
-      [414, 294],
-      [419, 364],
-      [424, 434],
+      [416, 298],
+      [421, 370],
+      [426, 442],
     ],
     "#c9b48f",
     7.5,
   )}
-  ${stitch("M248 590 C300 602 360 604 402 602", "#4a5a86", 1.3)}
-  ${stitch("M408 602 C450 604 500 602 551 590", "#4a5a86", 1.3)}
-  ${line("M192 452 C210 460 232 462 250 458 M608 452 C590 460 568 462 550 458", "#4a5a86", 1.6)}`;
+  ${stitch("M250 600 C300 611 360 614 402 612", "#4a5a86", 1.3)}
+  ${stitch("M408 612 C450 614 500 611 550 600", "#4a5a86", 1.3)}
+  ${line("M198 434 C214 442 234 444 252 440 M602 434 C586 442 566 444 548 440", "#4a5a86", 1.6)}`;
 }
 
 function tote(id) {
@@ -381,7 +397,7 @@ function knit(id) {
   const height = 52;
   const rows = bands.map(
     (color, index) =>
-      `<rect x="120" y="${560 - (index + 1) * height}" width="560" height="${height + 1}" fill="${color}"/>`,
+      `<rect x="120" y="${560 - (index + 1) * height}" width="560" height="${height + (index === 0 ? 30 : 1)}" fill="${color}"/>`,
   );
   const motifs = bands.flatMap((_, index) => {
     const y = 560 - index * height;
@@ -417,7 +433,7 @@ function knit(id) {
     <rect x="120" y="60" width="560" height="530" fill="url(#${id("stitch")})"/>
     <rect x="120" y="60" width="560" height="530" fill="url(#${id("light")})"/>
     ${shape("M264 306 C248 344 234 396 220 464 L258 470 C258 400 260 350 264 306 Z", "#0b0f20").replace("/>", ' fill-opacity=".5"/>')}
-    ${line("M266 190 C268 230 266 270 264 306 M534 190 C532 230 534 270 536 306", "#0b0f20", 5).replace("/>", ' stroke-opacity=".34"/>')}
+    ${line("M266 190 C268 230 266 270 264 306 M534 190 C532 230 534 270 536 306", "#0b0f20", 3).replace("/>", ' stroke-opacity=".22"/>')}
     <path d="M250 528 H550 V580 H250 Z M130 424 H240 V480 H130 Z M560 424 H670 V480 H560 Z" fill="#141a30" fill-opacity=".55"/>
   </g>
   ${Array.from({ length: 24 }, (_, index) => line(`M${268 + index * 11.5} 536 V562`, "#0b0f20", 2).replace("/>", ' stroke-opacity=".4"/>')).join("")}

@@ -27,7 +27,7 @@ export function homePage(site, { launches, stale }) {
 <section class="hero">
   <h1><span>${site.theme.headline[0]}</span> <em>${site.theme.headline[1]}</em></h1>
   <p class="hero-intro">${site.theme.intro}</p>
-  ${cover && coverPanel(site, cover)}
+  ${cover && coverPanel(cover)}
 </section>
 
 <section class="block" id="open" aria-labelledby="open-title">
@@ -68,7 +68,7 @@ ${
 
 const left = (site, iso) => formatLeft(Date.parse(iso) - site.now);
 
-function coverPanel(site, launch) {
+function coverPanel(launch) {
   return html`<a class="cover tone-${knownArt(launch.art)}" href="/launches/${launch.slug}">
     ${drawing(launch.art)}
     <span class="cover-caption">
