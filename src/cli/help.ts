@@ -1,4 +1,5 @@
 import type { Colors } from "picocolors/types.js";
+import { wrap } from "../events/narrated-line.ts";
 import type { Command, OptionSpec } from "./command.ts";
 
 /** One paragraph of the overview, in this order. */
@@ -29,7 +30,7 @@ export function renderCommandHelp(command: Command, colors: Colors): string {
   const usage = ["shipway", command.name, ...args, ...((command.options ?? []).length > 0 ? ["[options]"] : [])];
   return sections([
     [`${command.summary.charAt(0).toUpperCase()}${command.summary.slice(1)}.`],
-    command.details === undefined ? [] : command.details.split("\n"),
+    command.details === undefined ? [] : wrap("", command.details),
     [`${colors.bold("Usage")}  ${usage.join(" ")}`],
     listing(
       "Arguments",

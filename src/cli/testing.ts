@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
-import type { ApiEvent, Deployment, Environment } from "../http/schemas.ts";
+import type { ApiEvent, Deployment, Environment, Status } from "../http/schemas.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { writeCredentials } from "./credentials.ts";
 import { runCli } from "./run-cli.ts";
@@ -159,6 +159,20 @@ export function newDeployment(changes: Partial<Deployment> = {}): Deployment {
     evidence: [],
     rolledBack: false,
     addresses: ["http://web.production.launches.localhost:8080"],
+    ...changes,
+  };
+}
+
+export function newStatus(changes: Partial<Status> = {}): Status {
+  return {
+    version: "1.2.3",
+    instance: "test",
+    apiUrl: "http://localhost:7070",
+    httpPort: 8080,
+    dataDir: "/data",
+    uptimeMs: 3_600_000,
+    docker: { reachable: true, version: "20.10.24" },
+    apps: [],
     ...changes,
   };
 }

@@ -1,0 +1,498 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { FastifyInstance } from "fastify";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { until } from "../shared/until.ts";
+import { COMMANDS } from "./commands/index.ts";
+import { readCredentials } from "./credentials.ts";
+import {
+  errorBody,
+  newDeployment,
+  newEnvironment,
+  newEvent,
+  newStatus,
+  newTestCli,
+  sendEvents,
+  startTestServer,
+  type TestCli,
+  type TestServer,
+  TOKEN,
+} from "./testing.ts";
+
+let server: TestServer;
+let cli: TestCli;
+let routes: (app: FastifyInstance) => void = () => {};
+
+const production = { environment: "production", subject: "deployment:d_1" };
+const app = {
+  name: "launches",
+  gitUrl: "http://127.0.0.1:1/git/launches.git",
+  createdAt: "2026-11-23T10:00:00.000Z",
+  environments: ["production"],
+};
+
+async function start(add: (app: FastifyInstance) => void = () => {}): Promise<void> {
+  routes = add;
+  server = await startTestServer((fastify) => {
+    fastify.get("/api/apps/launches", async () => app);
+    routes(fastify);
+  });
+  cli = await newTestCli(server.url);
+}
+
+beforeEach(async () => {
+  routes = () => {};
+});
+afterEach(async () => {
+  await server?.close();
+  await cli?.close();
+});
+
+function deliveryRoutes(
+  fastify: FastifyInstance,
+  events: ReturnType<typeof newEvent>[],
+  ended = newDeployment(),
+): void {
+  const started = { deliveryId: "c_1", deploymentId: "d_1" };
+  fastify.post("/api/apps/launches/deployments", (_request, reply) => reply.status(202).send(started));
+  fastify.post("/api/apps/launches/environments/production/rollback", (_request, reply) =>
+    reply.status(202).send(started),
+  );
+  fastify.get("/api/deployments/d_1", async () => ended);
+  fastify.get("/api/events", (_request, reply) =>
+    sendEvents(
+      reply,
+      events.map((event) => ({ id: event.id, event: "event", data: event })),
+    ),
+  );
+}
+
+const liveEvents = [
+  newEvent(1, "deployment.started", { deploymentId: "d_1", kind: "deploy", release: 7, from: 6 }, production),
+  newEvent(2, "rollout.live", { release: 7, afterMs: 2300, addresses: ["http://web.localhost:8080"] }, production),
+  newEvent(3, "delivery.ended", { status: "live", deployments: [], durationMs: 9000 }),
+];
+
+describe("deploy", () => {
+  it("follows the delivery until it is live, says the next step, and exits 0", async () => {
+    await start((fastify) => deliveryRoutes(fastify, liveEvents));
+    const { code, out, err } = await cli.run(["deploy", "--app", "launches", "--ref", "main"]);
+    expect(err).toBe(
+      [
+        "→ production  r6 → r7",
+        "✓ live in 2.3 s   http://web.localhost:8080",
+        "✓ done in 9.0 s",
+        "  r7 serves production (live after 2.3 s). Back again: `shipway rollback --env production`",
+        "",
+      ].join("\n"),
+    );
+    expect({ code, out }).toEqual({ code: 0, out: "" });
+    expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({
+      environment: "production",
+      ref: "main",
+    });
+  });
+
+  it("gives the deployment as JSON on stdout and keeps the talk on stderr", async () => {
+    await start((fastify) => deliveryRoutes(fastify, liveEvents));
+    const { code, out } = await cli.run(["deploy", "--app", "launches", "--release", "r7", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toMatchObject({ id: "d_1", status: "succeeded", release: 7 });
+    expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({
+      environment: "production",
+      release: 7,
+    });
+  });
+
+  it.each(["stopped", "superseded"])("exits 1 when it %s", async (status) => {
+    const events = [newEvent(1, "delivery.ended", { status, at: "ci", deployments: [], durationMs: 9000 })];
+    await start((fastify) => deliveryRoutes(fastify, events, newDeployment({ status: "failed" })));
+    expect((await cli.run(["deploy", "--app", "launches", "--ref", "main"])).code).toBe(1);
+  });
+
+  it("cancels nothing on Ctrl-C and says how to return", async () => {
+    await start((fastify) => deliveryRoutes(fastify, liveEvents.slice(0, 1)));
+    const ctrlC = new AbortController();
+    const shown: string[] = [];
+    const running = cli.run(["deploy", "--app", "launches", "--ref", "main"], {
+      interrupted: ctrlC.signal,
+      err: (text) => shown.push(text),
+    });
+    await until("progress", () => shown.length > 0);
+    ctrlC.abort();
+    expect((await running).code).toBe(130);
+    expect(shown.join("")).toContain("You left; the work goes on.\n  Follow it: `shipway deployments d_1`\n");
+    expect(shown.join("")).toContain("  Stop it:   `shipway cancel d_1`\n");
+    expect(server.requests.filter(({ method, url }) => method !== "GET" && url.includes("cancel"))).toEqual([]);
+  });
+
+  it("returns at once with --no-wait", async () => {
+    await start((fastify) => deliveryRoutes(fastify, []));
+    const { code, out, err } = await cli.run(["deploy", "--app", "launches", "--ref", "main", "--no-wait", "--json"]);
+    expect({ code, out: JSON.parse(out) }).toEqual({ code: 0, out: { deliveryId: "c_1", deploymentId: "d_1" } });
+    expect(err).toBe("Started. Follow it: `shipway deployments d_1`\n");
+  });
+
+  it("refuses --ref together with --release before it asks the server", async () => {
+    await start();
+    const { code, err } = await cli.run(["deploy", "--app", "launches", "--ref", "main", "--release", "7"]);
+    expect(code).toBe(2);
+    expect(err).toContain("--ref and --release exclude each other.");
+    expect(server.requests).toEqual([]);
+  });
+
+  it("takes the app from shipway.yml above, and asks which environment when that leaves a choice", async () => {
+    await start((fastify) => {
+      fastify.get("/api/apps/shop", async () => ({ ...app, name: "shop", environments: ["blue", "green"] }));
+    });
+    await writeFile(join(cli.dir, "shipway.yml"), "app: shop\nservices: [broken\n");
+    await mkdir(join(cli.dir, "src"));
+    const { code, err } = await cli.run(["deploy", "--ref", "main"], { cwd: join(cli.dir, "src") });
+    expect(code).toBe(2);
+    expect(err).toBe("✗ Which environment of shop? It has blue, green.\n  → Name it, such as `--env blue`.\n");
+  });
+});
+
+describe("rollback", () => {
+  it("goes to the previous good release when none is named, and says that pushes are paused", async () => {
+    await start((fastify) => deliveryRoutes(fastify, liveEvents, newDeployment({ kind: "rollback", release: 6 })));
+    const { code, err } = await cli.run(["rollback", "--app", "launches"]);
+    expect(code).toBe(0);
+    expect(err).toContain("Pushes do not deploy to production until you say so: `shipway resume --env production`");
+    expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({});
+  });
+
+  it.each(["r5", "5"])("goes to %s", async (to) => {
+    await start((fastify) => deliveryRoutes(fastify, liveEvents));
+    await cli.run(["rollback", "--app", "launches", "--to", to]);
+    expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({ to: 5 });
+  });
+
+  it("passes the API's refusal on, with its hint", async () => {
+    await start((fastify) => {
+      fastify.post("/api/apps/launches/environments/production/rollback", (_request, reply) =>
+        reply
+          .status(404)
+          .send(errorBody("RELEASE_NOT_FOUND", "App launches has no release r99.", "`shipway releases`")),
+      );
+    });
+    const { code, err } = await cli.run(["rollback", "--app", "launches", "--to", "r99"]);
+    expect({ code, err }).toEqual({ code: 2, err: "✗ App launches has no release r99.\n  → `shipway releases`\n" });
+  });
+
+  it("touches nothing with --help", async () => {
+    await start();
+    const { code, out, err } = await cli.run(["rollback", "--help"]);
+    expect({ code, err, requests: server.requests }).toEqual({ code: 0, err: "", requests: [] });
+    expect(out).toContain("$ shipway rollback --to r5 --env production");
+  });
+});
+
+describe("reading", () => {
+  const releases = [7, 6].map((number) => ({
+    app: "launches",
+    number,
+    commit: "3f2c1ab9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5",
+    refName: "main",
+    subject: `Change number ${number} with a subject that goes on and on and on, much further than it fits`,
+    author: "Maria",
+    createdAt: "2026-11-23T11:00:00.000Z",
+    images: [],
+    liveIn: number === 7 ? ["production"] : [],
+    standbyIn: number === 6 ? ["production"] : [],
+  }));
+  const withReleases = (fastify: FastifyInstance) => fastify.get("/api/apps/launches/releases", async () => releases);
+
+  it("fits a table to the terminal", async () => {
+    await start(withReleases);
+    const { out } = await cli.run(["releases", "--app", "launches"], { isTTY: { in: true, out: true, err: true } });
+    const lines = out.trimEnd().split("\n");
+    expect(lines.every((line) => line.length <= 80)).toBe(true);
+    expect(lines[1]).toMatch(/^r7 .*3f2c1ab .*… .*1 h ago$/);
+  });
+
+  it("cuts and colours nothing when piped", async () => {
+    await start(withReleases);
+    const { out } = await cli.run(["releases", "--app", "launches"]);
+    expect(out).toContain("Change number 6 with a subject that goes on and on and on, much further than it fits");
+    expect(out).not.toContain("\u001b");
+  });
+
+  it("gives the API's own JSON", async () => {
+    await start(withReleases);
+    const { out, err } = await cli.run(["releases", "--app", "launches", "--json"]);
+    expect(JSON.parse(out)).toEqual(releases);
+    expect(err).toBe("");
+  });
+
+  it("shows what runs where, and what to do about a frozen environment", async () => {
+    await start((fastify) => {
+      fastify.get("/api/status", async () => newStatus({ apiUrl: server.url, apps: [app] }));
+      fastify.get("/api/apps/launches/environments", async () => [
+        newEnvironment({ frozen: { reason: "rolled back to r6 by maria", since: "2026-11-23T11:00:00.000Z" } }),
+      ]);
+    });
+    const { code, out, err } = await cli.run(["status"]);
+    expect(code).toBe(0);
+    expect(out.split("\n")[0]).toBe(`Shipway 1.2.3 at ${server.url}, up for 1 h 0 min, Docker 20.10.24`);
+    expect(out).toMatch(/launches +production +r7 +r6 +web 2\/2 +frozen/);
+    expect(err).toContain("Go on: `shipway resume --app launches --env production`");
+  });
+
+  it("shows why a deployment failed", async () => {
+    const evidence = {
+      task: "web-r7-1",
+      service: "web",
+      summary: "It exited right after its start.",
+      state: "exited" as const,
+      exitCode: 1,
+      probes: [],
+      listening: [],
+      lastLines: ["Error: no DB_URL"],
+    };
+    await start((fastify) => {
+      fastify.get("/api/deployments/d_1", async () =>
+        newDeployment({
+          status: "failed",
+          phase: "prove",
+          problem: { code: "X", message: "web did not become healthy.", hint: "Set DB_URL." },
+          evidence: [evidence],
+        }),
+      );
+    });
+    const { out } = await cli.run(["deployments", "d_1"]);
+    expect(out).toContain("✗ prove: web did not become healthy.\n  ✗ web-r7-1: It exited right after its start.\n");
+    expect(out).toContain("    exit code 1\n      | Error: no DB_URL\n→ Set DB_URL.\n");
+  });
+
+  it("reads a pipeline by its number and shows the output of the step that failed, page after page", async () => {
+    const step = (id: string, name: string, status: string) => ({ id, name, status, logId: `p_9.step-${id}` });
+    await start((fastify) => {
+      fastify.get("/api/apps/launches/pipelines", async () => [
+        {
+          id: "p_9",
+          app: "launches",
+          number: 12,
+          commit: "3f2c1ab",
+          refName: "main",
+          status: "failed",
+          reason: null,
+          createdAt: "2026-11-23T11:00:00.000Z",
+          endedAt: null,
+          durationMs: 5,
+          steps: [step("1", "lint", "passed"), step("2", "unit", "failed")],
+        },
+      ]);
+      fastify.get<{ Querystring: { id: string; from: string } }>("/api/logs", async ({ query }) => {
+        const from = Number(query.from);
+        return from >= 3 || query.id !== "p_9.step-2"
+          ? []
+          : [{ line: from, at: "2026-11-23T11:00:00.000Z", stream: "out", text: `line ${from}` }];
+      });
+    });
+    const { code, out } = await cli.run(["logs", "--app", "launches", "--pipeline", "12"]);
+    expect({ code, out }).toEqual({ code: 0, out: "line 0\nline 1\nline 2\n" });
+    const unknown = await cli.run(["logs", "--app", "launches", "--pipeline", "12", "--step", "unti"]);
+    expect(unknown.code).toBe(2);
+    expect(unknown.err).toContain("`shipway logs --pipeline 12 --step unit`");
+  });
+
+  it("follows events behind the past ones, without a gap", async () => {
+    const past = Array.from({ length: 30 }, (_, index) => newEvent(index + 1, "app.created", { app: "launches" }));
+    await start((fastify) => {
+      fastify.get<{ Querystring: { after?: string } }>("/api/events", async (request, reply) => {
+        const after = Number(request.query.after ?? 0);
+        if (!request.headers.accept?.includes("event-stream")) {
+          return past.filter(({ id }) => id > after).slice(0, 20);
+        }
+        const more = newEvent(31, "app.removed", { app: "launches" });
+        sendEvents(reply, [{ id: 31, event: "event", data: more }]);
+        return reply;
+      });
+    });
+    const ctrlC = new AbortController();
+    const lines: string[] = [];
+    const { code } = await cli.run(["events", "-f", "--json", "--limit", "2"], {
+      interrupted: ctrlC.signal,
+      out: (line) => {
+        lines.push(line);
+        if (lines.length === 3) ctrlC.abort();
+      },
+    });
+    expect(code).toBe(0);
+    expect(lines.map((line) => (JSON.parse(line) as { id: number }).id)).toEqual([29, 30, 31]);
+    expect(server.requests.at(-1)?.url).toContain("after=30");
+  });
+});
+
+describe("secret set", () => {
+  const withSecret = (fastify: FastifyInstance) =>
+    fastify.put("/api/apps/launches/environments/production/secrets/KEY", async () => ({
+      name: "KEY",
+      version: 3,
+      updatedAt: "2026-11-23T11:00:00.000Z",
+    }));
+
+  it("takes the value from stdin without its last newline, and shows it nowhere", async () => {
+    await start(withSecret);
+    const { code, out, err } = await cli.run(["secret", "set", "KEY", "--app", "launches"], {
+      readStdin: async () => "s3cret\nsecond line\n",
+    });
+    expect(code).toBe(0);
+    expect(server.requests.at(-1)?.body).toEqual({ value: "s3cret\nsecond line" });
+    expect(out + err).not.toContain("s3cret");
+    expect(err).toContain("KEY is set for launches production (version 3).");
+  });
+
+  it("asks at the terminal", async () => {
+    await start(withSecret);
+    const typed = { isTTY: { in: true, out: true, err: true }, promptSecret: async () => "typed" };
+    expect((await cli.run(["secret", "set", "KEY", "--app", "launches"], typed)).code).toBe(0);
+    expect(server.requests.at(-1)?.body).toEqual({ value: "typed" });
+  });
+
+  it("takes no value as an argument", async () => {
+    await start(withSecret);
+    const { code } = await cli.run(["secret", "set", "KEY", "s3cret", "--app", "launches"]);
+    expect({ code, requests: server.requests }).toEqual({ code: 2, requests: [] });
+  });
+});
+
+describe("app remove", () => {
+  it("removes nothing without --yes, and says what it would remove", async () => {
+    await start();
+    const { code, err } = await cli.run(["app", "remove", "launches"]);
+    expect(code).toBe(2);
+    expect(err).toContain("(it runs in production)");
+    expect(err).toContain("`shipway app remove launches --yes`");
+    expect(server.requests.filter(({ method }) => method === "DELETE")).toEqual([]);
+  });
+});
+
+describe("signing in", () => {
+  const status = (fastify: FastifyInstance) => fastify.get("/api/status", async () => newStatus());
+
+  it("stores a token that works", async () => {
+    await start(status);
+    const fresh = await newTestCli();
+    try {
+      const { code } = await fresh.run(["login", `${server.url}/`], { readStdin: async () => `${TOKEN}\n` });
+      expect(code).toBe(0);
+      expect(await readCredentials(fresh.credentialsFile)).toEqual({
+        servers: { [server.url]: { token: TOKEN } },
+        default: server.url,
+      });
+    } finally {
+      await fresh.close();
+    }
+  });
+
+  it("stores no token that is refused", async () => {
+    await start(status);
+    const fresh = await newTestCli();
+    try {
+      const { code, err } = await fresh.run(["login", server.url], { readStdin: async () => "wrong" });
+      expect({ code, err }).toEqual({ code: 2, err: "✗ This token is not known.\n  → Sign in: `shipway login`\n" });
+      expect(await readCredentials(fresh.credentialsFile)).toEqual({ servers: {} });
+    } finally {
+      await fresh.close();
+    }
+  });
+
+  it("prefers flags to the environment and the environment to the file", async () => {
+    await start(status);
+    const environment = { SHIPWAY_SERVER: "http://127.0.0.1:9", SHIPWAY_TOKEN: "wrong" };
+    expect((await cli.run(["status", "--server", server.url, "--token", TOKEN], { environment })).code).toBe(0);
+    expect((await cli.run(["status", "--server", server.url], { environment })).code).toBe(2);
+    expect((await cli.run(["status"])).code).toBe(0);
+  });
+
+  it("exits 75 with the way to start it when no server answers", async () => {
+    await start();
+    await server.close();
+    const { code, err } = await cli.run(["status"]);
+    expect({ code, err }).toEqual({
+      code: 75,
+      err: `✗ No Shipway answers at ${server.url}: the connection was refused.\n  → Start it: \`shipway up\`\n`,
+    });
+  });
+
+  it("exits 70 with the request id when the server breaks", async () => {
+    await start((fastify) => {
+      fastify.get("/api/apps", (_request, reply) => reply.status(500).send(errorBody("BUG", "Something broke.")));
+    });
+    const { code, err } = await cli.run(["app", "list"]);
+    expect(code).toBe(70);
+    expect(err).toContain("request req-1");
+  });
+});
+
+describe("doctor", () => {
+  it("says of each check what was found and what to do, and exits 1 when something must be fixed", async () => {
+    cli = await newTestCli();
+    const { code, out, err } = await cli.run(["doctor", "--http-port", "80"], {
+      actions: {
+        up: async () => 0,
+        demo: async () => 0,
+        doctor: async ({ httpPort }) => [
+          { name: "git", status: "ok", found: "2.39.5" },
+          { name: `port ${httpPort}`, status: "fail", found: "taken", fix: "Free it." },
+        ],
+      },
+    });
+    expect({ code, out }).toEqual({ code: 1, out: "✓ git      2.39.5\n✗ port 80  taken\n           → Free it.\n" });
+    expect(err).toBe("1 problem to fix before Shipway can work.\n");
+  });
+});
+
+describe("words", () => {
+  beforeEach(async () => {
+    cli = await newTestCli();
+  });
+
+  it.each([
+    [["depoy"], "There is no command `shipway depoy`.", "Did you mean `shipway deploy`?"],
+    [["app", "craete"], "There is no command `shipway app craete`.", "Did you mean `shipway app create`?"],
+    [["xyzzy"], "There is no command `shipway xyzzy`.", "See what there is: `shipway --help`"],
+    [["app"], "`shipway app` needs a verb.", "One of: create, list, remove."],
+    [["deploy", "--rlease", "r7"], "Unknown option '--rlease'.", "Did you mean `--release`?"],
+    [["cancel"], "Missing required argument 'id'.", "`shipway cancel --help`"],
+    [["deploy", "--release", "seven"], "--release: write a release as r7 or 7", "`shipway deploy --help`"],
+    [["up", "--port", "99999"], "--port:", "`shipway up --help`"],
+    [["logs", "--since", "5"], "--since: write a duration", "`shipway logs --help`"],
+    [["status"], "No Shipway server is known here.", "`shipway up`"],
+  ])("%j is refused with what to do instead", async (argv, message, hint) => {
+    const { code, out, err } = await cli.run(argv);
+    expect({ code, out }).toEqual({ code: 2, out: "" });
+    expect(err).toContain(message);
+    expect(err).toContain(hint);
+  });
+
+  it("shows the overview on stdout when nothing is asked", async () => {
+    const { code, out, err } = await cli.run([]);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    const listed = COMMANDS.filter(({ hidden }) => !hidden).map(({ name }) => name.split(" ")[0] ?? "");
+    expect(listed.filter((word) => !new RegExp(`^  ${word} `, "m").test(out))).toEqual([]);
+    expect(out).not.toContain("git-credential");
+  });
+
+  it.each(COMMANDS.map((command) => [command.name, command] as const))(
+    "explains `%s` with an example",
+    async (name, command) => {
+      const { code, out, err } = await cli.run([...name.split(" "), "--help"]);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+      expect(out).toContain(`Usage  shipway ${name}`);
+      for (const { run } of command.examples) expect(out).toContain(`$ ${run}`);
+      expect(out.split("\n").filter((line) => line.length > 110)).toEqual([]);
+    },
+  );
+
+  it.each([
+    { name: "a terminal", changes: {}, colored: true },
+    { name: "NO_COLOR", changes: { environment: { NO_COLOR: "1" } }, colored: false },
+    { name: "a pipe", changes: { isTTY: { in: false, out: false, err: false } }, colored: false },
+  ])("colours for $name: $colored", async ({ changes, colored }) => {
+    const { err } = await cli.run(["status"], { isTTY: { in: true, out: true, err: true }, ...changes });
+    expect(err.includes("\u001b[")).toBe(colored);
+  });
+});
