@@ -1,8 +1,8 @@
 import { mkdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import Docker from "dockerode";
-import type { Logger as Pino } from "pino";
 import { sql } from "kysely";
+import type { Logger as Pino } from "pino";
 import { mayActAs } from "./access/roles.ts";
 import { createToken, findIdentity } from "./access/tokens.ts";
 import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
@@ -64,10 +64,17 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const { dataDir, log } = options;
   const startedAt = Date.now();
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
-  const postgres = options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
+  const postgres =
+    options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
   const store = await openStore(postgres?.connectionString ?? options.databaseUrl ?? "", log);
   const release = postgres ? await lockDataDir(store, dataDir) : async () => {};
-  options.onProgress(postgres ? (postgres.adopted ? "Postgres: took over the one that was running" : "Postgres: ready") : "Postgres: the one at DATABASE_URL");
+  options.onProgress(
+    postgres
+      ? postgres.adopted
+        ? "Postgres: took over the one that was running"
+        : "Postgres: ready"
+      : "Postgres: the one at DATABASE_URL",
+  );
 
   const instance = await instanceName(store, options.instance);
   const docker = new Docker({ socketPath: options.dockerSocket });
@@ -108,7 +115,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     target,
     repositories,
     engine: { startDelivery, startDeployment },
-    dockerVersion: () => docker.version().then(({ Version }) => Version, () => undefined),
+    dockerVersion: () =>
+      docker.version().then(
+        ({ Version }) => Version,
+        () => undefined,
+      ),
     apiUrl: `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`,
     httpPort: options.httpPort,
     dataDir,
@@ -121,7 +132,13 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     onPush: (push, signal) => pushProgress(platform, push, signal),
     authenticate: async ({ password }) => {
       const identity = await findIdentity(store.db, password);
-      return identity && { actor: identity.name, canRead: (app) => mayActAs(identity, "viewer", app), canWrite: (app) => mayActAs(identity, "developer", app) };
+      return (
+        identity && {
+          actor: identity.name,
+          canRead: (app) => mayActAs(identity, "viewer", app),
+          canWrite: (app) => mayActAs(identity, "developer", app),
+        }
+      );
     },
   });
   await listen(server, options);
@@ -173,7 +190,9 @@ async function lockDataDir(store: Store, dataDir: string): Promise<() => Promise
     held = store.db
       .connection()
       .execute(async (connection) => {
-        const { rows } = await sql<{ locked: boolean }>`select pg_try_advisory_lock(hashtext('shipway-control-plane')) as locked`.execute(connection);
+        const { rows } = await sql<{
+          locked: boolean;
+        }>`select pg_try_advisory_lock(hashtext('shipway-control-plane')) as locked`.execute(connection);
         const got = rows[0]?.locked === true;
         resolve(got);
         if (!got) return;
@@ -197,8 +216,14 @@ async function lockDataDir(store: Store, dataDir: string): Promise<() => Promise
 
 /** The name of this installation, kept from its first start, so that two on one Docker Engine never touch each other's containers. */
 async function instanceName(store: Store, wanted: string | undefined): Promise<string> {
-  await store.db.insertInto("settings").values({ name: "instance", value: wanted ?? newInstanceName() }).onConflict((conflict) => conflict.doNothing()).execute();
-  return (await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()).value;
+  await store.db
+    .insertInto("settings")
+    .values({ name: "instance", value: wanted ?? newInstanceName() })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  return (
+    await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()
+  ).value;
 }
 
 async function freeBytes(dir: string): Promise<number> {
@@ -208,10 +233,17 @@ async function freeBytes(dir: string): Promise<number> {
 
 const newInstanceName = () => Math.random().toString(36).slice(2, 8).padEnd(6, "0");
 
-async function listen(server: Awaited<ReturnType<typeof buildServer>>, { port, bind }: ControlPlaneOptions): Promise<void> {
+async function listen(
+  server: Awaited<ReturnType<typeof buildServer>>,
+  { port, bind }: ControlPlaneOptions,
+): Promise<void> {
   await server.listen({ port, host: bind }).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code !== "EADDRINUSE") throw cause;
-    throw fail("PORT_IN_USE", { message: `Port ${port} of ${bind} is in use by another program.`, hint: "Choose another with `shipway up --port N`.", cause });
+    throw fail("PORT_IN_USE", {
+      message: `Port ${port} of ${bind} is in use by another program.`,
+      hint: "Choose another with `shipway up --port N`.",
+      cause,
+    });
   });
 }
 

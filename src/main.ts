@@ -3,22 +3,18 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import Docker from "dockerode";
-import { pino } from "pino";
 import { z } from "zod";
-import { runDemo } from "./cli/demo.ts";
 import type { CliContext, UpOptions } from "./cli/context.ts";
-import { rememberServer } from "./cli/credentials.ts";
-import { runDoctor } from "./cli/doctor.ts";
-import { machineFacts } from "./cli/machine-facts.ts";
 import { runCli } from "./cli/run-cli.ts";
 import { terminalContext } from "./cli/terminal.ts";
-import { runUp } from "./cli/up.ts";
 
 /** The only place that reads the environment. */
 const Environment = z.object({
   DATABASE_URL: z.url().optional(),
-  DOCKER_HOST: z.string().startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock").default("unix:///var/run/docker.sock"),
+  DOCKER_HOST: z
+    .string()
+    .startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock")
+    .default("unix:///var/run/docker.sock"),
   PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
@@ -42,14 +38,16 @@ async function main(): Promise<number> {
   const home = homedir();
   const dockerSocket = environment.DOCKER_HOST.slice("unix://".length);
   const root = fileURLToPath(new URL("..", import.meta.url));
-  const version = z.object({ version: z.string() }).parse(JSON.parse(readFileSync(join(root, "package.json"), "utf8"))).version;
+  const version = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(readFileSync(join(root, "package.json"), "utf8"))).version;
   const credentialsFile = join(environment.XDG_CONFIG_HOME ?? join(home, ".config"), "shipway", "credentials.json");
   // Root's own home is closed to the account Postgres runs under.
   const dataHome = process.getuid?.() === 0 ? "/var/lib" : (environment.XDG_DATA_HOME ?? join(home, ".local", "share"));
   const dataDir = environment.SHIPWAY_DATA ?? join(dataHome, "shipway");
-  const log = pino({ level: environment.SHIPWAY_LOG }, pino.destination({ fd: 2, sync: true }));
   const terminal = terminalContext(process);
 
+  const selfCommand = [process.execPath, fileURLToPath(import.meta.url)];
   const settle = (options: UpOptions) => ({
     dataDir: options.data ?? dataDir,
     // Names in Docker stay short for the one installation that most machines have.
@@ -61,27 +59,49 @@ async function main(): Promise<number> {
     dockerSocket,
     searchPath: environment.PATH,
     version,
-    log,
   });
+  // The server's parts are loaded by the commands that need them: git asks a `shipway git-credential` at every push.
   const context: CliContext = {
     ...terminal,
     version,
     environment,
     credentialsFile,
-    selfCommand: [process.execPath, fileURLToPath(import.meta.url)],
+    selfCommand,
     actions: {
-      up: (options) => runUp(settle(options), { ...terminal, remember: (url, token) => rememberServer(credentialsFile, url, token) }),
-      demo: (options) => runDemo(options, { ...terminal, projectDir: root, selfCommand: [process.execPath, fileURLToPath(import.meta.url)], dockerSocket, environment: process.env }),
-      doctor: (options) => {
+      async up(options) {
+        const [{ runUp }, { rememberServer }, { pino }] = await Promise.all([
+          import("./cli/up.ts"),
+          import("./cli/credentials.ts"),
+          import("pino"),
+        ]);
+        const log = pino({ level: environment.SHIPWAY_LOG }, pino.destination({ fd: 2, sync: true }));
+        return runUp(
+          { ...settle(options), log },
+          { ...terminal, remember: (url, token) => rememberServer(credentialsFile, url, token) },
+        );
+      },
+      async demo(options) {
+        const { runDemo } = await import("./cli/demo.ts");
+        return runDemo(options, { ...terminal, projectDir: root, selfCommand, dockerSocket, environment: process.env });
+      },
+      async doctor(options) {
+        const [{ runDoctor }, { machineFacts }, { default: Docker }] = await Promise.all([
+          import("./cli/doctor.ts"),
+          import("./cli/machine-facts.ts"),
+          import("dockerode"),
+        ]);
         const { dataDir: dir, port, httpPort } = settle(options);
-        return runDoctor(machineFacts(new Docker({ socketPath: dockerSocket }), async () => []), {
-          dataDir: dir,
-          ports: [
-            { port, purpose: "API and git", flag: "--port" },
-            { port: httpPort, purpose: "apps", flag: "--http-port" },
-          ],
-          baseImages: ["haproxy:2.6"],
-        });
+        return runDoctor(
+          machineFacts(new Docker({ socketPath: dockerSocket }), async () => []),
+          {
+            dataDir: dir,
+            ports: [
+              { port, purpose: "API and git", flag: "--port" },
+              { port: httpPort, purpose: "apps", flag: "--http-port" },
+            ],
+            baseImages: ["haproxy:2.6"],
+          },
+        );
       },
     },
   };

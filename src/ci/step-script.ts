@@ -45,14 +45,18 @@ export function parseStepMarker(line: string, nonce: string): StepMarker | undef
 }
 
 function mainScript({ nonce, dir, giveTo }: ScriptOptions, after: boolean): string {
-  const run = (file: string) => `"$shell" ${quote(`${dir}/${file}`)} 2>&1`;
+  // In a subshell: dash redirects in the calling process itself while a command runs, and the markers need that one's standard error.
+  const run = (file: string, variables = "") => `(${variables} exec "$shell" ${quote(`${dir}/${file}`)} 2>&1)`;
   const lines = [
     "if [ -x /bin/bash ]; then shell=/bin/bash; else shell=/bin/sh; fi",
     run("script.sh"),
     "code=$?",
     `printf '\\035%s scriptEnd %s\\n' ${quote(nonce)} "$code" >&2`,
     ...(after
-      ? [`BITBUCKET_EXIT_CODE=$code ${run("after.sh")}`, `printf '\\035%s afterEnd %s\\n' ${quote(nonce)} "$?" >&2`]
+      ? [
+          run("after.sh", "export BITBUCKET_EXIT_CODE=$code;"),
+          `printf '\\035%s afterEnd %s\\n' ${quote(nonce)} "$?" >&2`,
+        ]
       : []),
     ...(giveTo ? [`chown -R ${quote(giveTo.owner)} ${quote(giveTo.dir)} 2>/dev/null`] : []),
     "exit $code",

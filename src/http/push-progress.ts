@@ -8,7 +8,11 @@ import type { Platform } from "./platform.ts";
  * Records a push and starts its deliveries; what comes back tells of them, line by line, until all have ended.
  * The work is durable once this resolves: whoever stops reading stops nothing.
  */
-export async function pushProgress(platform: Platform, push: ReceivedPush, signal: AbortSignal): Promise<AsyncIterable<string>> {
+export async function pushProgress(
+  platform: Platform,
+  push: ReceivedPush,
+  signal: AbortSignal,
+): Promise<AsyncIterable<string>> {
   const { store, repositories, engine } = platform;
   const after = await lastEventId(store.db);
   const { changes, remarks } = await recordPush(store.db, repositories, push);
@@ -18,7 +22,12 @@ export async function pushProgress(platform: Platform, push: ReceivedPush, signa
 
 type Told = { after: number; remarks: string[]; deliveryIds: string[] };
 
-async function* tell(platform: Platform, push: ReceivedPush, { after, remarks, deliveryIds }: Told, signal: AbortSignal): AsyncGenerator<string, void, void> {
+async function* tell(
+  platform: Platform,
+  push: ReceivedPush,
+  { after, remarks, deliveryIds }: Told,
+  signal: AbortSignal,
+): AsyncGenerator<string, void, void> {
   yield* remarks;
   if (deliveryIds.length === 0) return;
   if (push.options.includes("no-wait")) {

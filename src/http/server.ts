@@ -1,6 +1,5 @@
 import swagger from "@fastify/swagger";
-import Fastify, {
-  LogController, type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from "fastify";
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -40,7 +39,9 @@ export async function buildServer(
   options: { logger?: FastifyServerOptions["loggerInstance"] } = {},
 ): Promise<Server> {
   const server = Fastify({
-    ...(options.logger ? { loggerInstance: options.logger, logController: new LogController({ disableRequestLogging: true }) } : { logger: false }),
+    ...(options.logger
+      ? { loggerInstance: options.logger, logController: new LogController({ disableRequestLogging: true }) }
+      : { logger: false }),
     bodyLimit: LARGEST_BODY_BYTES,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 500 },

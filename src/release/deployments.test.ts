@@ -2,7 +2,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { readEvents } from "../events/event-stream.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
-import { cancelDeployment, type DeploymentRequest, type DeploymentResult, endDeployment, getDeployment, requestDeployment } from "./deployments.ts";
+import {
+  cancelDeployment,
+  type DeploymentRequest,
+  type DeploymentResult,
+  endDeployment,
+  getDeployment,
+  requestDeployment,
+} from "./deployments.ts";
 
 let store: Store;
 beforeAll(async () => {
@@ -18,10 +25,28 @@ const place = { app: "shop", environment: "production" };
 const request = (wanted: Partial<DeploymentRequest>) =>
   store.db
     .transaction()
-    .execute((tx) => requestDeployment(tx, { ...place, release: 1, kind: "deploy", actor: "ada", deliveryId: `c_${Math.random()}`, ...wanted }));
-const succeeded: DeploymentResult = { status: "succeeded", live: 1, standby: null, standbyMs: 1_000, phases: [], evidence: [], rolledBack: false };
+    .execute((tx) =>
+      requestDeployment(tx, {
+        ...place,
+        release: 1,
+        kind: "deploy",
+        actor: "ada",
+        deliveryId: `c_${Math.random()}`,
+        ...wanted,
+      }),
+    );
+const succeeded: DeploymentResult = {
+  status: "succeeded",
+  live: 1,
+  standby: null,
+  standbyMs: 1_000,
+  phases: [],
+  evidence: [],
+  rolledBack: false,
+};
 const statusOf = async (id: string) => (await getDeployment(store.db, id)).status;
-const environment = () => store.db.selectFrom("environments").selectAll().where("app", "=", "shop").executeTakeFirstOrThrow();
+const environment = () =>
+  store.db.selectFrom("environments").selectAll().where("app", "=", "shop").executeTakeFirstOrThrow();
 
 describe("the deployments of an environment", () => {
   it("start at once where nothing runs, and one at a time", async () => {
@@ -55,7 +80,12 @@ describe("the deployments of an environment", () => {
     const push = await request({ release: 6 });
     expect(await endDeployment(store.db, rollback.id, { ...succeeded, live: 4, standby: 5 })).toBeUndefined();
     expect(await statusOf(push.id)).toBe("superseded");
-    expect(await environment()).toMatchObject({ live_release: 4, standby_release: 5, frozen_reason: "rolled back to r4 by ada", running_deployment: null });
+    expect(await environment()).toMatchObject({
+      live_release: 4,
+      standby_release: 5,
+      frozen_reason: "rolled back to r4 by ada",
+      running_deployment: null,
+    });
   });
 
   it("are requested once per delivery, however often the step is repeated", async () => {

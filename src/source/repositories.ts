@@ -1,13 +1,15 @@
 import { randomUUID } from "node:crypto";
-import { access, mkdir, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import pLimit from "p-limit";
 import { fail } from "../shared/errors.ts";
 import type { PushedRef } from "./change.ts";
 import { type GitCommand, gitCommand } from "./git-command.ts";
+import { maintainRepository, settleDefaultBranch } from "./maintain-repository.ts";
 import { Name } from "./name.ts";
 import type { RefCommand } from "./push-request.ts";
-import { classifyRef, isCommitId, isRefName, isRepositoryPath } from "./ref-name.ts";
+import { commitsOf, listRefs, peel, pushedRefs, unrecordedRefs } from "./pushed-refs.ts";
+import { isCommitId, isRefName, isRepositoryPath } from "./ref-name.ts";
+import { appNotFound, isMissing, isThere, type RepositoryStore } from "./repository-store.ts";
 
 export type CommitDescription = {
   commit: string;
@@ -60,11 +62,6 @@ export type Repositories = {
   git: GitCommand;
 };
 
-// What nobody has written to for this long was left by a process that was killed: git cleans up when its input ends, but
-// not on a signal (seen with 2.39). An upload writes all the time, and a lock is held for moments.
-const STALE_MS = 3_600_000;
-const STALE_LOCK_MS = 600_000;
-
 const DEFAULT_SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin";
 
 /** `searchPath` is the PATH in which git is found. */
@@ -72,7 +69,7 @@ export function gitRepositories(options: { dir: string; searchPath?: string }): 
   const root = resolve(options.dir);
   const git = gitCommand(options.searchPath ?? DEFAULT_SEARCH_PATH);
   const dirOf = (app: string) => join(root, `${checkedName(app)}.git`);
-  const store: Store = {
+  const store: RepositoryStore = {
     root,
     git,
     dirOf,
@@ -94,17 +91,10 @@ export function gitRepositories(options: { dir: string; searchPath?: string }): 
     },
     settleDefaultBranch: (app) => settleDefaultBranch(store, app),
     unrecordedRefs: (app, recorded) => unrecordedRefs(store, app, recorded),
-    maintain: (app) => maintain(store, app),
+    maintain: (app) => maintainRepository(store, app),
     remove: (app) => removeRepository(store, app),
   };
 }
-
-type Store = {
-  root: string;
-  git: GitCommand;
-  dirOf(app: string): string;
-  run(app: string, args: string[], options?: Parameters<GitCommand["run"]>[1]): ReturnType<GitCommand["run"]>;
-};
 
 function checkedName(app: string): string {
   if (Name.safeParse(app).success) return app;
@@ -114,16 +104,9 @@ function checkedName(app: string): string {
   });
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
-
 // --- making and removing
 
-async function createRepository(store: Store, app: string): Promise<void> {
+async function createRepository(store: RepositoryStore, app: string): Promise<void> {
   const name = Name.safeParse(app);
   if (!name.success) {
     throw fail("REQUEST_INVALID", {
@@ -195,7 +178,7 @@ async function writeSettings(dir: string): Promise<void> {
   await rename(beside, join(dir, "config"));
 }
 
-async function removeRepository(store: Store, app: string): Promise<void> {
+async function removeRepository(store: RepositoryStore, app: string): Promise<void> {
   const gone = join(store.root, `.gone-${app}-${randomUUID()}`);
   try {
     await rename(store.dirOf(app), gone);
@@ -206,13 +189,9 @@ async function removeRepository(store: Store, app: string): Promise<void> {
   await rm(gone, { recursive: true, force: true });
 }
 
-function isMissing(error: unknown): boolean {
-  return typeof error === "object" && error !== null && "code" in error && error.code === "ENOENT";
-}
-
 // --- reading
 
-async function readFileAt(store: Store, app: string, commit: string, path: string, maxBytes: number) {
+async function readFileAt(store: RepositoryStore, app: string, commit: string, path: string, maxBytes: number) {
   if (!(await isThere(store.dirOf(app)))) throw appNotFound(app);
   if (!isCommitId(commit)) throw commitNotFound(app, commit);
   if (!isRepositoryPath(path)) return undefined;
@@ -239,7 +218,7 @@ function fileTooLarge(path: string, bytes: number, maxBytes: number) {
   });
 }
 
-async function resolveCommit(store: Store, app: string, text: string): Promise<string> {
+async function resolveCommit(store: RepositoryStore, app: string, text: string): Promise<string> {
   if (!isRefName(text)) throw commitNotFound(app, text);
   const refs = text.startsWith("refs/") ? [text] : [`refs/heads/${text}`, `refs/tags/${text}`];
   const candidates = /^[0-9a-f]{4,40}$/.test(text) ? [...refs, text] : refs;
@@ -255,7 +234,7 @@ function commitNotFound(app: string, text: string) {
   });
 }
 
-async function describeCommit(store: Store, app: string, commit: string): Promise<CommitDescription> {
+async function describeCommit(store: RepositoryStore, app: string, commit: string): Promise<CommitDescription> {
   const id = await resolveCommit(store, app, commit);
   const format = ["%H", "%an", "%ae", "%at", "%ct", "%s", "%b"].join("%x00");
   const { stdout } = await store.run(app, ["log", "-1", `--format=${format}`, "--end-of-options", id, "--"]);
@@ -270,145 +249,4 @@ async function describeCommit(store: Store, app: string, commit: string): Promis
     authoredAt: Number(authored) * 1_000,
     committedAt: Number(committed) * 1_000,
   };
-}
-
-/** The commit each object name leads to, in order; undefined where there is none. The names must be free of line breaks. */
-async function peel(store: Store, app: string, names: string[]): Promise<(string | undefined)[]> {
-  if (names.length === 0) return [];
-  if (!(await isThere(store.dirOf(app)))) throw appNotFound(app);
-  const input = names.map((name) => `${name}^{commit}\n`).join("");
-  const { stdout } = await store.run(app, ["cat-file", "--batch-check=%(objectname) %(objecttype)"], { input });
-  const lines = stdout.toString("utf8").split("\n");
-  return names.map((_, n) => /^([0-9a-f]{40}) commit$/.exec(lines[n] ?? "")?.[1]);
-}
-
-function appNotFound(app: string) {
-  return fail("APP_NOT_FOUND", {
-    message: `There is no app ${app} here.`,
-    hint: `Create it: \`shipway app create ${app}\`.`,
-  });
-}
-
-/** Full ref name → object, not peeled. */
-async function listRefs(store: Store, app: string, under = ["refs/heads", "refs/tags"]): Promise<Map<string, string>> {
-  if (!(await isThere(store.dirOf(app)))) throw appNotFound(app);
-  const { stdout } = await store.run(app, ["for-each-ref", "--format=%(objectname) %(refname)", ...under]);
-  const lines = stdout.toString("utf8").split("\n").filter(Boolean);
-  return new Map(lines.map((line) => [line.slice(41), line.slice(0, 40)]));
-}
-
-/** Peels the tags among `refs`; a branch points at a commit always. */
-async function commitsOf(store: Store, app: string, refs: Map<string, string>): Promise<Map<string, string>> {
-  const tags = [...refs].filter(([ref]) => ref.startsWith("refs/tags/"));
-  const peeled = await peel(
-    store,
-    app,
-    tags.map(([, id]) => id),
-  );
-  const commits = new Map(refs);
-  tags.forEach(([ref], n) => {
-    const commit = peeled[n];
-    if (commit === undefined) commits.delete(ref);
-    else commits.set(ref, commit);
-  });
-  return commits;
-}
-
-// --- what a push changed
-
-async function pushedRefs(store: Store, app: string, commands: RefCommand[]): Promise<PushedRef[]> {
-  const tagIds = commands
-    .filter(({ ref }) => ref.startsWith("refs/tags/"))
-    .flatMap(({ oldId, newId }) => [oldId, newId].filter((id) => id !== undefined));
-  const peeled = await peel(store, app, tagIds);
-  const commitOf = new Map(tagIds.map((id, n) => [id, peeled[n]]));
-  // One git process per updated branch: few at a time, so that a mirror push does not start hundreds.
-  const limit = pLimit(4);
-  return Promise.all(commands.map((command) => limit(() => pushedRef(store, app, command, commitOf))));
-}
-
-async function pushedRef(
-  store: Store,
-  app: string,
-  { ref, oldId, newId }: RefCommand,
-  commitOf: Map<string, string | undefined>,
-): Promise<PushedRef> {
-  const { refKind, refName } = classifyRef(ref);
-  if (refKind === "tag") {
-    const namesCommit = newId === undefined || commitOf.get(newId) !== undefined;
-    return {
-      ref,
-      refKind: namesCommit ? "tag" : "other",
-      refName: namesCommit ? refName : ref,
-      oldCommit: oldId && commitOf.get(oldId),
-      newCommit: newId && (commitOf.get(newId) ?? newId),
-      forced: oldId !== undefined && newId !== undefined,
-    };
-  }
-  const forced = refKind === "branch" && (await isRewritten(store, app, oldId, newId));
-  return { ref, refKind, refName, oldCommit: oldId, newCommit: newId, forced };
-}
-
-async function isRewritten(store: Store, app: string, oldId: string | undefined, newId: string | undefined) {
-  if (oldId === undefined || newId === undefined) return false;
-  // 128: the old commit is not there any more, so it cannot be an ancestor.
-  const okExitCodes = [0, 1, 128];
-  const { exitCode } = await store.run(app, ["merge-base", "--is-ancestor", oldId, newId], { okExitCodes });
-  return exitCode !== 0;
-}
-
-async function unrecordedRefs(store: Store, app: string, recorded: Map<string, string>): Promise<PushedRef[]> {
-  const refs = await listRefs(store, app);
-  const commits = await commitsOf(store, app, refs);
-  const arrived = [...commits]
-    .filter(([ref, commit]) => recorded.get(ref) !== commit)
-    .map(([ref]) => ({ ref, oldId: recorded.get(ref), newId: refs.get(ref) }));
-  const deleted = [...recorded]
-    .filter(([ref]) => classifyRef(ref).refKind !== "other" && !refs.has(ref))
-    .map(([ref, commit]) => ({ ref, oldId: commit, newId: undefined }));
-  return pushedRefs(store, app, [...arrived, ...deleted]);
-}
-
-async function settleDefaultBranch(store: Store, app: string): Promise<void> {
-  const branches = [...(await listRefs(store, app, ["refs/heads"])).keys()];
-  const { stdout } = await store.run(app, ["symbolic-ref", "HEAD"]);
-  if (branches.includes(stdout.toString("utf8").trim())) return;
-  const best = branches.find((ref) => ref === "refs/heads/master") ?? branches[0];
-  if (best !== undefined) await store.run(app, ["symbolic-ref", "HEAD", best]);
-}
-
-// --- housekeeping
-
-async function maintain(store: Store, app: string): Promise<void> {
-  await removeOlder(store.root, /^\.(new|gone)-/, STALE_MS);
-  const dir = store.dirOf(app);
-  await removeOlder(join(dir, "objects"), /^(tmp_objdir-)?incoming-/, STALE_MS);
-  // A lock left by a killed git refuses every later push to its ref.
-  await removeOlder(dir, /^(packed-refs|HEAD|config|shallow)\.lock$/, STALE_LOCK_MS);
-  await removeOlder(join(dir, "refs"), /\.lock$/, STALE_LOCK_MS, { recursive: true });
-  await settleDefaultBranch(store, app);
-  await store.run(app, ["gc", "--auto", "--quiet"]);
-}
-
-async function removeOlder(dir: string, name: RegExp, ageMs: number, options = { recursive: false }): Promise<void> {
-  const entries = await readdir(dir, { withFileTypes: true, ...options }).catch((error) => {
-    if (isMissing(error)) return [];
-    throw error;
-  });
-  for (const entry of entries.filter((candidate) => name.test(candidate.name))) {
-    const path = join(entry.parentPath, entry.name);
-    if (Date.now() - (await lastWrittenAt(path)) > ageMs) await rm(path, { recursive: true, force: true });
-  }
-}
-
-/** When `path`, or for a directory anything in it, was last written. What vanishes meanwhile counts as written now. */
-async function lastWrittenAt(path: string): Promise<number> {
-  const inside = await readdir(path, { recursive: true }).catch(() => []);
-  const times = [path, ...inside.map((name) => join(path, name))].map((each) =>
-    stat(each).then(
-      ({ mtimeMs }) => mtimeMs,
-      () => Date.now(),
-    ),
-  );
-  return Math.max(...(await Promise.all(times)));
 }

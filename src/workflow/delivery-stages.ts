@@ -6,7 +6,7 @@ import { getEnvironment } from "../environment/environments.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
-import type { Stages, Staged } from "../flow.ts";
+import type { Staged, Stages } from "../flow.ts";
 import { buildImages } from "../image/build-images.ts";
 import type { ImageBuilder } from "../image/builder.ts";
 import { planImages } from "../image/plan-images.ts";
@@ -35,7 +35,10 @@ export type DeliveryDeps = {
   log: Logger;
 };
 
-type DeliveryStages = Pick<Stages, "openDelivery" | "readSpec" | "runCi" | "buildImages" | "recordRelease" | "requestDeployments" | "endDelivery">;
+type DeliveryStages = Pick<
+  Stages,
+  "openDelivery" | "readSpec" | "runCi" | "buildImages" | "recordRelease" | "requestDeployments" | "endDelivery"
+>;
 
 const SPEC_FILE = "shipway.yml";
 const PIPELINES_FILE = "bitbucket-pipelines.yml";
@@ -48,7 +51,8 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
     readSpec: (change) => step("read-spec", () => staged(deps.log, () => readSpec(deps, change))),
     runCi: (change) => step("ci", () => staged(deps.log, () => runCi(deps, change))),
     buildImages: (change, spec) => step("images", () => staged(deps.log, () => build(deps, change, spec))),
-    recordRelease: (change, spec, images) => step("record-release", () => recordRelease(store.db, change, spec, images)),
+    recordRelease: (change, spec, images) =>
+      step("record-release", () => recordRelease(store.db, change, spec, images)),
     requestDeployments: async (change, release, environments) => {
       // Workflows are started outside of steps: a step may run again, and the engine allows only workflows to start others.
       const started = await step("request-deployments", () => requestDeployments(deps, change, release, environments));
@@ -66,34 +70,53 @@ async function staged<T>(log: Logger, work: () => Promise<Staged<T>>): Promise<S
     if (errorCode(error) !== undefined) return { ok: false, problem: toProblem(error) };
     log.error({ err: error }, "a stage broke");
     const message = `Something broke in Shipway: ${error instanceof Error ? error.message : String(error)}`;
-    return { ok: false, problem: { code: "BUG", message, hint: "Shipway's own log has the details. Push again, or report it." } };
+    return {
+      ok: false,
+      problem: { code: "BUG", message, hint: "Shipway's own log has the details. Push again, or report it." },
+    };
   }
 }
 
-const frameOf = (change: DeliveredChange, subject = `change:${change.id}`) => ({ app: change.app, subject, deliveryId: change.id, actor: change.actor });
+const frameOf = (change: DeliveredChange, subject = `change:${change.id}`) => ({
+  app: change.app,
+  subject,
+  deliveryId: change.id,
+  actor: change.actor,
+});
 
 function emitter(deps: DeliveryDeps, change: DeliveredChange, subject?: string) {
   return (event: Parameters<typeof appendEvent>[2]) =>
     deps.store.db.transaction().execute((tx) => appendEvent(tx, frameOf(change, subject), event));
 }
 
-async function readSpec(deps: DeliveryDeps, change: DeliveredChange): Promise<Staged<{ spec: AppSpec; environments: string[] }>> {
+async function readSpec(
+  deps: DeliveryDeps,
+  change: DeliveredChange,
+): Promise<Staged<{ spec: AppSpec; environments: string[] }>> {
   const emit = emitter(deps, change);
   const { refKind, refName, commit, subject } = change;
   const announce = (environments: string[]) =>
     emit({ kind: "delivery.started", data: { changeId: change.id, refKind, refName, commit, subject, environments } });
   try {
     const spec = await parseSpecAt(deps, change);
-    const wanted = change.onlyEnvironment === undefined ? environmentsFor(spec, change) : [requireDeclared(spec, change.onlyEnvironment)];
+    const wanted =
+      change.onlyEnvironment === undefined
+        ? environmentsFor(spec, change)
+        : [requireDeclared(spec, change.onlyEnvironment)];
     await announce(wanted);
     const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
     for (const { environment, reason } of frozen) {
       await emit({
         kind: "delivery.note",
-        data: { text: `${environment} is frozen (${reason}): this push is not deployed there. Go on with \`shipway resume --app ${change.app} --env ${environment}\`.` },
+        data: {
+          text: `${environment} is frozen (${reason}): this push is not deployed there. Go on with \`shipway resume --app ${change.app} --env ${environment}\`.`,
+        },
       });
     }
-    return { ok: true, value: { spec, environments: wanted.filter((name) => !frozen.some(({ environment }) => environment === name)) } };
+    return {
+      ok: true,
+      value: { spec, environments: wanted.filter((name) => !frozen.some(({ environment }) => environment === name)) },
+    };
   } catch (error) {
     await announce([]);
     throw error;
@@ -126,10 +149,12 @@ function requireDeclared(spec: AppSpec, environment: string): string {
 
 async function findFrozen(deps: DeliveryDeps, app: string, environments: string[]) {
   const rows = await Promise.all(
-    environments.map((environment) => getEnvironment(deps.store.db, { app, environment }).catch((error: unknown) => {
-      if (hasCode(error, "ENVIRONMENT_NOT_FOUND")) return undefined;
-      throw error;
-    })),
+    environments.map((environment) =>
+      getEnvironment(deps.store.db, { app, environment }).catch((error: unknown) => {
+        if (hasCode(error, "ENVIRONMENT_NOT_FOUND")) return undefined;
+        throw error;
+      }),
+    ),
   );
   return rows.flatMap((row) => (row?.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
 }
@@ -142,7 +167,11 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
     await emit({ kind: "delivery.note", data: { text: `No tests: ${reason}.` } });
     return { ok: true, value: { status: "none", reason } };
   }
-  const planned = planPipeline(parsePipelines(text, PIPELINES_FILE), { refKind: change.refKind, refName: change.refName, message: change.subject });
+  const planned = planPipeline(parsePipelines(text, PIPELINES_FILE), {
+    refKind: change.refKind,
+    refName: change.refName,
+    message: change.subject,
+  });
   if (planned.status === "none") {
     await emit({ kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
     return { ok: true, value: planned };
@@ -166,18 +195,34 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
     },
     {
       executor: deps.executor,
-      journal: { load: async (id) => known.find((step) => step.id === id), save: (step) => saveStep(deps.store.db, pipeline.id, step) },
+      journal: {
+        load: async (id) => known.find((step) => step.id === id),
+        save: (step) => saveStep(deps.store.db, pipeline.id, step),
+      },
       logFor: async (id) => {
         const writer = await deps.logs.open(stepLogId(pipeline.id, id));
         return { sink: writer.sink, alreadyLogged: writer.linesBefore, close: writer.close };
       },
-      onEvent: (event) => emitCi({ kind: `ci.${event.kind}`, data: { ...event, pipelineId: pipeline.id, number: pipeline.number } } satisfies StageEvent),
+      onEvent: (event) =>
+        emitCi({
+          kind: `ci.${event.kind}`,
+          data: { ...event, pipelineId: pipeline.id, number: pipeline.number },
+        } satisfies StageEvent),
       now: Date.now,
     },
   );
   const status = outcome.status;
   await closePipeline(deps.store.db, pipeline.id, status, "reason" in outcome ? outcome.reason : undefined);
-  await emitCi({ kind: "ci.pipelineEnded", data: { pipelineId: pipeline.id, number: pipeline.number, status, durationMs: "durationMs" in outcome ? outcome.durationMs : 0, ...("reason" in outcome && { reason: outcome.reason }) } });
+  await emitCi({
+    kind: "ci.pipelineEnded",
+    data: {
+      pipelineId: pipeline.id,
+      number: pipeline.number,
+      status,
+      durationMs: "durationMs" in outcome ? outcome.durationMs : 0,
+      ...("reason" in outcome && { reason: outcome.reason }),
+    },
+  });
   await deps.executor.cleanUp(pipeline.id);
   if (status === "passed" || status === "none") return { ok: true, value: outcome };
   const why = status === "failed" ? outcome.reason : "it was canceled";
@@ -193,16 +238,34 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
 
 async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>> {
   const repositoryDir = deps.repositories.dirOf(change.app);
-  const plans = await planImages({ app: change.app, services: spec.services, repositoryDir, commit: change.commit }, deps.repositories.git);
+  const plans = await planImages(
+    { app: change.app, services: spec.services, repositoryDir, commit: change.commit },
+    deps.repositories.git,
+  );
   const emit = emitter(deps, change);
-  const writers = new Map(await Promise.all(Object.keys(spec.services).map(async (name) => [name, await deps.logs.open(buildLogId(change.id, name))] as const)));
+  const writers = new Map(
+    await Promise.all(
+      Object.keys(spec.services).map(
+        async (name) => [name, await deps.logs.open(buildLogId(change.id, name))] as const,
+      ),
+    ),
+  );
   const sinkOf = (service: string) => writers.get(service)?.sink ?? (() => undefined);
   try {
     const [outcomes, fetched] = await Promise.all([
-      buildImages(plans, deps.builder, { logFor: sinkOf, onEvent: (event) => emit({ kind: `image.${event.kind}`, data: event }) }),
+      buildImages(plans, deps.builder, {
+        logFor: sinkOf,
+        onEvent: (event) => emit({ kind: `image.${event.kind}`, data: event }),
+      }),
       Promise.all(
         Object.entries(spec.services).flatMap(([service, { image }]) =>
-          image === undefined ? [] : [deps.builder.fetch(image, sinkOf(service)).then(({ digest }) => ({ service, name: image, digest, reused: true }))],
+          image === undefined
+            ? []
+            : [
+                deps.builder
+                  .fetch(image, sinkOf(service))
+                  .then(({ digest }) => ({ service, name: image, digest, reused: true })),
+              ],
         ),
       ),
     ]);
@@ -212,23 +275,43 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
         ok: false,
         problem: {
           code: "BUILD_FAILED",
-          message: outcomes.failures.map(({ service, message }) => `The image of ${service} could not be built: ${message}`).join("\n"),
+          message: outcomes.failures
+            .map(({ service, message }) => `The image of ${service} could not be built: ${message}`)
+            .join("\n"),
           hint: `Read the whole output with \`shipway logs --app ${change.app} --build ${change.id} --service ${services[0] ?? ""}\`.`,
         },
       };
     }
-    return { ok: true, value: [...outcomes.images.map(({ service, name, digest, reused }) => ({ service, name, digest, reused })), ...fetched] };
+    return {
+      ok: true,
+      value: [
+        ...outcomes.images.map(({ service, name, digest, reused }) => ({ service, name, digest, reused })),
+        ...fetched,
+      ],
+    };
   } finally {
     await Promise.all([...writers.values()].map((writer) => writer.close()));
   }
 }
 
 /** All environments at once, so that the delivery ends when the last of them has. */
-async function requestDeployments(deps: DeliveryDeps, change: DeliveredChange, release: number, environments: string[]): Promise<string[]> {
+async function requestDeployments(
+  deps: DeliveryDeps,
+  change: DeliveredChange,
+  release: number,
+  environments: string[],
+): Promise<string[]> {
   const requested = await deps.store.db.transaction().execute(async (tx) => {
     const started: (string | undefined)[] = [];
     for (const environment of environments) {
-      const request = { app: change.app, environment, release, kind: "deploy" as const, actor: change.actor, deliveryId: change.id };
+      const request = {
+        app: change.app,
+        environment,
+        release,
+        kind: "deploy" as const,
+        actor: change.actor,
+        deliveryId: change.id,
+      };
       started.push((await requestDeployment(tx, request)).start);
     }
     return started;

@@ -3,7 +3,15 @@ import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import { newMask } from "../events/mask-secrets.ts";
 import type { Stages } from "../flow.ts";
-import { type Deployment, type DeploymentResult, endDeployment, frameOf, getDeployment, isCancelRequested, markLive } from "../release/deployments.ts";
+import {
+  type Deployment,
+  type DeploymentResult,
+  endDeployment,
+  frameOf,
+  getDeployment,
+  isCancelRequested,
+  markLive,
+} from "../release/deployments.ts";
 import { deploymentLogId } from "../release/log-ids.ts";
 import { getRelease } from "../release/releases.ts";
 import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
@@ -39,13 +47,19 @@ export function newDeploymentStages(deps: DeploymentDeps, step: DurableStep): De
     openDeployment: (id) => getDeployment(deps.store.db, id),
     rollOut: (deployment) => rollOutDeployment(deps, deployment, step),
     endDeployment: async (deployment, result) => {
-      const next = await step("end-deployment", () => endDeployment(deps.store.db, deployment.id, result).then((id) => id ?? null));
+      const next = await step("end-deployment", () =>
+        endDeployment(deps.store.db, deployment.id, result).then((id) => id ?? null),
+      );
       if (next !== null) await deps.startDeployment(next);
     },
   };
 }
 
-async function rollOutDeployment(deps: DeploymentDeps, deployment: Deployment, step: DurableStep): Promise<DeploymentResult> {
+async function rollOutDeployment(
+  deps: DeploymentDeps,
+  deployment: Deployment,
+  step: DurableStep,
+): Promise<DeploymentResult> {
   const place = { app: deployment.app, environment: deployment.environment };
   const canceling = watchCancel(deps, deployment.id);
   const logs = await openLogs(deps, deployment);
@@ -53,7 +67,14 @@ async function rollOutDeployment(deps: DeploymentDeps, deployment: Deployment, s
   try {
     const target = await getRelease(deps.store.db, place.app, deployment.release);
     const { release, environmentSpec } = resolveRelease(target, place.environment);
-    const backing = await prepareBacking(deps, deployment, environmentSpec, logs.sink("backing"), emit, canceling.signal);
+    const backing = await prepareBacking(
+      deps,
+      deployment,
+      environmentSpec,
+      logs.sink("backing"),
+      emit,
+      canceling.signal,
+    );
     const variables = await variablesOf(deps, deployment, environmentSpec, backing);
     const previous = await findPrevious(deps, deployment, backing);
     const outcome = await rollOut(
@@ -71,7 +92,8 @@ async function rollOutDeployment(deps: DeploymentDeps, deployment: Deployment, s
         variables,
         durable: step,
         onEvent: async (event) => {
-          if (event.kind === "live") await markLive(deps.store.db, deployment, event.afterMs, addressesOf(release, deps.httpPort));
+          if (event.kind === "live")
+            await markLive(deps.store.db, deployment, event.afterMs, addressesOf(release, deps.httpPort));
           await emit(event.kind === "live" ? { ...event, addresses: addressesOf(release, deps.httpPort) } : event);
         },
         log: logs.sink,
@@ -92,12 +114,16 @@ async function rollOutDeployment(deps: DeploymentDeps, deployment: Deployment, s
 function watchCancel(deps: DeploymentDeps, id: string): { signal: AbortSignal; stop(): void } {
   const controller = new AbortController();
   const timer = setInterval(async () => {
-    if (await isCancelRequested(deps.store.db, id).catch(() => false)) controller.abort(new Error("the deployment was canceled"));
+    if (await isCancelRequested(deps.store.db, id).catch(() => false))
+      controller.abort(new Error("the deployment was canceled"));
   }, CANCEL_POLL_MS);
   return { signal: controller.signal, stop: () => clearInterval(timer) };
 }
 
-async function openLogs(deps: DeploymentDeps, deployment: Deployment): Promise<{ sink(name: string): LogSink; close(): Promise<void> }> {
+async function openLogs(
+  deps: DeploymentDeps,
+  deployment: Deployment,
+): Promise<{ sink(name: string): LogSink; close(): Promise<void> }> {
   const mask = newMask(await deps.secrets.all(deployment));
   const writers = new Map<string, ReturnType<LogStore["open"]>>();
   const sink =
@@ -107,14 +133,22 @@ async function openLogs(deps: DeploymentDeps, deployment: Deployment): Promise<{
       writers.set(name, writer);
       void writer.then((opened) => opened.sink(lines));
     };
-  return { sink, close: async () => void (await Promise.all([...writers.values()].map(async (writer) => (await writer).close()))) };
+  return {
+    sink,
+    close: async () => void (await Promise.all([...writers.values()].map(async (writer) => (await writer).close()))),
+  };
 }
 
 function eventWriter(deps: DeploymentDeps, deployment: Deployment) {
   return (event: RolloutEvent & { addresses?: string[] }) =>
-    deps.store.db.transaction().execute((tx) =>
-      appendEvent(tx, frameOf(deployment), { kind: `rollout.${event.kind}`, data: { ...event, deploymentId: deployment.id, release: deployment.release } }),
-    );
+    deps.store.db
+      .transaction()
+      .execute((tx) =>
+        appendEvent(tx, frameOf(deployment), {
+          kind: `rollout.${event.kind}`,
+          data: { ...event, deploymentId: deployment.id, release: deployment.release },
+        }),
+      );
 }
 
 async function prepareBacking(
@@ -129,29 +163,53 @@ async function prepareBacking(
   const names = Object.keys(spec.backing);
   if (names.length === 0) return {};
   const backing = await Promise.all(
-    Object.entries(spec.backing).map(async ([name, declared]) => ({ name, spec: declared, password: await deps.secrets.internal(place, `backing-${name}`) })),
+    Object.entries(spec.backing).map(async ([name, declared]) => ({
+      name,
+      spec: declared,
+      password: await deps.secrets.internal(place, `backing-${name}`),
+    })),
   );
   const slow = setTimeout(() => void emit({ kind: "note", text: `starting ${names.join(" and ")}` }), 500);
   return deps.target.ensureBacking(place, backing, log, signal).finally(() => clearTimeout(slow));
 }
 
 /** What each service's tasks are started with: its own variables, the backing services' addresses, its secrets at the versions of this deployment. */
-async function variablesOf(deps: DeploymentDeps, deployment: Deployment, spec: EnvironmentSpec, backing: BackingVariables): Promise<Record<string, TaskVariables>> {
+async function variablesOf(
+  deps: DeploymentDeps,
+  deployment: Deployment,
+  spec: EnvironmentSpec,
+  backing: BackingVariables,
+): Promise<Record<string, TaskVariables>> {
   const names = [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))];
   const restored = deployment.kind === "rollback" ? await secretVersionsOf(deps, deployment) : undefined;
   const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored;
   const { values, versions } = await deps.secrets.resolve(deployment, names, kept);
-  await deps.store.db.updateTable("deployments").set({ secret_versions: JSON.stringify(versions) }).where("id", "=", deployment.id).execute();
+  await deps.store.db
+    .updateTable("deployments")
+    .set({ secret_versions: JSON.stringify(versions) })
+    .where("id", "=", deployment.id)
+    .execute();
   return Object.fromEntries(
     Object.entries(spec.services).map(([name, service]) => [
       name,
-      { env: {}, secrets: { ...backing, ...Object.fromEntries(service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : []))) } },
+      {
+        env: {},
+        secrets: {
+          ...backing,
+          ...Object.fromEntries(
+            service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
+          ),
+        },
+      },
     ]),
   );
 }
 
 /** The versions that the release last ran with here: a rollback restores the record, not only the image. */
-async function secretVersionsOf(deps: DeploymentDeps, place: { app: string; environment: string; release: number }): Promise<Record<string, number> | undefined> {
+async function secretVersionsOf(
+  deps: DeploymentDeps,
+  place: { app: string; environment: string; release: number },
+): Promise<Record<string, number> | undefined> {
   const row = await deps.store.db
     .selectFrom("deployments")
     .select("secret_versions")
@@ -168,7 +226,10 @@ async function findPrevious(deps: DeploymentDeps, deployment: Deployment, backin
   if (deployment.from_release === null) return undefined;
   const record = await getRelease(deps.store.db, deployment.app, deployment.from_release);
   const { release } = resolveRelease(record, deployment.environment);
-  return { release, variables: await liveVariables(deps, { ...deployment, release: deployment.from_release }, backing) };
+  return {
+    release,
+    variables: await liveVariables(deps, { ...deployment, release: deployment.from_release }, backing),
+  };
 }
 
 /** The variables of a release that served before, for when its tasks have to be started again. */
@@ -180,26 +241,54 @@ export async function liveVariables(
   const record = await getRelease(deps.store.db, deployment.app, deployment.release);
   const { release } = resolveRelease(record, deployment.environment);
   const versions = await secretVersionsOf(deps as DeploymentDeps, deployment);
-  const { values } = await deps.secrets.resolve(deployment, [...new Set(release.services.flatMap(({ secrets }) => secrets))], versions);
+  const { values } = await deps.secrets.resolve(
+    deployment,
+    [...new Set(release.services.flatMap(({ secrets }) => secrets))],
+    versions,
+  );
   return Object.fromEntries(
     release.services.map((service) => [
       service.name,
-      { env: {}, secrets: { ...backing, ...Object.fromEntries(service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : []))) } },
+      {
+        env: {},
+        secrets: {
+          ...backing,
+          ...Object.fromEntries(
+            service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
+          ),
+        },
+      },
     ]),
   );
 }
 
 function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: RolloutOutcome): DeploymentResult {
-  const before = { live: deployment.from_release, standby: undefined, standbyMs: spec.standbyMs, phases: outcome.phases };
+  const before = {
+    live: deployment.from_release,
+    standby: undefined,
+    standbyMs: spec.standbyMs,
+    phases: outcome.phases,
+  };
   switch (outcome.status) {
     case "done":
-      return { ...before, status: "succeeded", live: deployment.release, standby: outcome.standby ?? null, evidence: [], rolledBack: false };
+      return {
+        ...before,
+        status: "succeeded",
+        live: deployment.release,
+        standby: outcome.standby ?? null,
+        evidence: [],
+        rolledBack: false,
+      };
     case "failed":
       return {
         ...before,
         status: "failed",
         phase: outcome.phase,
-        problem: { code: "ROLLOUT_FAILED", message: outcome.reason, hint: `See the evidence again with \`shipway deployments ${deployment.id}\`.` },
+        problem: {
+          code: "ROLLOUT_FAILED",
+          message: outcome.reason,
+          hint: `See the evidence again with \`shipway deployments ${deployment.id}\`.`,
+        },
         evidence: outcome.evidence,
         rolledBack: outcome.trafficMoved && outcome.rolledBack,
       };
@@ -207,7 +296,11 @@ function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: Rollou
       return {
         ...before,
         status: "canceled",
-        problem: { code: "CANCELED", message: "The deployment was canceled.", hint: "Deploy again with `shipway deploy`." },
+        problem: {
+          code: "CANCELED",
+          message: "The deployment was canceled.",
+          hint: "Deploy again with `shipway deploy`.",
+        },
         evidence: [],
         rolledBack: outcome.trafficMoved,
       };

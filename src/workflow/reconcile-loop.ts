@@ -76,26 +76,51 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): P
   const place = { app: row.app, environment: row.name };
   if (row.standby_release !== null && row.standby_until !== null && row.standby_until < new Date()) {
     await deps.target.stop(place, row.standby_release);
-    await deps.store.db.updateTable("environments").set({ standby_release: null, standby_until: null }).where("app", "=", row.app).where("name", "=", row.name).execute();
+    await deps.store.db
+      .updateTable("environments")
+      .set({ standby_release: null, standby_until: null })
+      .where("app", "=", row.app)
+      .where("name", "=", row.name)
+      .execute();
     return;
   }
   const mended = await deps.target.reconcile(place, await desiredState(deps, row));
   for (const text of mended) {
-    await deps.store.db.transaction().execute((tx) =>
-      appendEvent(tx, { ...place, subject: `environment:${row.name}`, actor: "shipway" }, { kind: "environment.mended", data: { text } }),
-    );
+    await deps.store.db
+      .transaction()
+      .execute((tx) =>
+        appendEvent(
+          tx,
+          { ...place, subject: `environment:${row.name}`, actor: "shipway" },
+          { kind: "environment.mended", data: { text } },
+        ),
+      );
   }
 }
 
 async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<DesiredState> {
   const place = { app: row.app, environment: row.name };
   if (row.live_release === null) return { inProgress: [] };
-  const { release, environmentSpec } = resolveRelease(await getRelease(deps.store.db, row.app, row.live_release), row.name);
-  const backing = await Promise.all(
-    Object.entries(environmentSpec.backing).map(async ([name, spec]) => ({ name, spec, password: await deps.secrets.internal(place, `backing-${name}`) })),
+  const { release, environmentSpec } = resolveRelease(
+    await getRelease(deps.store.db, row.app, row.live_release),
+    row.name,
   );
-  const variables = await liveVariables(deps, { ...place, release: row.live_release }, await deps.target.ensureBacking(place, backing, () => undefined));
-  const standby = row.standby_release === null ? undefined : resolveRelease(await getRelease(deps.store.db, row.app, row.standby_release), row.name).release;
+  const backing = await Promise.all(
+    Object.entries(environmentSpec.backing).map(async ([name, spec]) => ({
+      name,
+      spec,
+      password: await deps.secrets.internal(place, `backing-${name}`),
+    })),
+  );
+  const variables = await liveVariables(
+    deps,
+    { ...place, release: row.live_release },
+    await deps.target.ensureBacking(place, backing, () => undefined),
+  );
+  const standby =
+    row.standby_release === null
+      ? undefined
+      : resolveRelease(await getRelease(deps.store.db, row.app, row.standby_release), row.name).release;
   return { live: { release, variables }, ...(standby && { standby }), inProgress: [] };
 }
 

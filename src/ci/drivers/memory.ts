@@ -8,6 +8,8 @@ export type MemoryExecutor = StepExecutor & {
   started: string[];
   /** Lets a step that waits in `hold` go on. */
   release(runId: string, stepId: string): void;
+  /** How many steps of a run have not ended. */
+  running(runId: string): number;
   /** Everyone who waits for a step gets DOCKER_UNREACHABLE, as after a crash; the steps go on by themselves. */
   crash(): void;
 };
@@ -20,6 +22,7 @@ type Container = {
   listeners: Set<() => void>;
   stop: AbortController;
   held: () => void;
+  over: boolean;
 };
 
 /**
@@ -44,7 +47,12 @@ export function memoryExecutor(now: () => number = Date.now): MemoryExecutor {
       listeners: new Set(),
       stop,
       held: () => held(),
-      ended: Promise.resolve().then(() => interpret(container, context, step, holding, now)),
+      over: false,
+      ended: Promise.resolve()
+        .then(() => interpret(container, context, step, holding, now))
+        .finally(() => {
+          container.over = true;
+        }),
     };
     containers.set(key, container);
     return container;
@@ -78,6 +86,7 @@ export function memoryExecutor(now: () => number = Date.now): MemoryExecutor {
     runStep,
     started,
     release: (runId, stepId) => containers.get(`${runId}/${stepId}`)?.held(),
+    running: (runId) => [...containers].filter(([key, { over }]) => key.startsWith(`${runId}/`) && !over).length,
     crash() {
       const before = life;
       life = new AbortController();

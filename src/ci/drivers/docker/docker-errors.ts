@@ -36,10 +36,18 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+const UNREACHABLE = [
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "ENOENT",
+  "EACCES",
+  "EPIPE",
+  "ETIMEDOUT",
+  "ENOTFOUND",
+  "ERR_STREAM_PREMATURE_CLOSE",
+];
+
 function isUnreachable(error: unknown): boolean {
   const code = typeof error === "object" && error !== null && "code" in error ? String(error.code) : "";
-  return (
-    ["ECONNREFUSED", "ECONNRESET", "ENOENT", "EACCES", "EPIPE", "ETIMEDOUT", "ENOTFOUND"].includes(code) &&
-    statusOf(error) === undefined
-  );
+  return UNREACHABLE.includes(code) && statusOf(error) === undefined;
 }

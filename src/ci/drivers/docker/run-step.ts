@@ -1,53 +1,25 @@
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type Docker from "dockerode";
 import { formatDurationMs } from "../../../shared/duration.ts";
-import type { LogLine, LogSink } from "../../../shared/log-line.ts";
+import type { LogSink } from "../../../shared/log-line.ts";
 import { runProgram } from "../../../shared/run-program.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { PipelineContext, StepOptions, StepOutcome, StepPlan } from "../../executor.ts";
 import { renderStepScript } from "../../step-script.ts";
 import { keepArtifacts, restoreArtifacts } from "./artifacts.ts";
-import { isExpired, resolveCache, restoreCache, type StepCache, saveFromArchive, saveFromCheckout } from "./caches.ts";
+import type { StepCache } from "./caches.ts";
 import { checkOut } from "./checkout.ts";
+import { conclude, type EndState, tooLong } from "./conclude-step.ts";
 import { diskFull, messageOf, statusOf, toDockerError } from "./docker-errors.ts";
 import { readLogs } from "./follow-logs.ts";
-import { ServiceFailure, type Services, startServices } from "./services.ts";
-import type { StepContainers, StepKey } from "./step-containers.ts";
-import { expandVariables, stepEnvironment, toDockerEnv } from "./step-environment.ts";
-import { CLONE_DIR, SCRIPTS_DIR, type StepDirs, type StepFiles } from "./step-files.ts";
+import { ServiceFailure, startServices } from "./services.ts";
+import { mountsOf, resolveCaches, restoreCaches, saveCaches } from "./step-caches.ts";
+import { toDockerEnv } from "./step-environment.ts";
+import { CLONE_DIR, SCRIPTS_DIR } from "./step-files.ts";
 import { newStepLog, type StepLog } from "./step-log.ts";
-
-export type ExecutorParts = {
-  docker: Docker;
-  instance: string;
-  searchPath: string;
-  serviceDeadlineMs: number;
-  now: () => number;
-  containers: StepContainers;
-  files: StepFiles;
-};
-
-/** One call of `runStep`: what every phase needs. */
-export type StepRun = ExecutorParts & {
-  key: StepKey;
-  context: PipelineContext;
-  step: StepPlan;
-  dirs: StepDirs;
-  environment: Record<string, string>;
-  options: StepOptions;
-  log: LogSink;
-  /** A remark of ours in the step's log. */
-  remark: (text: string) => void;
-  /** Lines logged so far, those from before a crash included. */
-  logged: () => number;
-  startedAt: number;
-  /** Aborts when the step is canceled or its time is over. */
-  signal: AbortSignal;
-  timeOver: AbortSignal;
-};
+import { type ExecutorParts, ensureImage, newStepRun, outcomeOf, removeContainers, type StepRun } from "./step-run.ts";
 
 /** The step's container, running or ended, and what its labels say. */
 type Attached = { container: Docker.Container; nonce: string; linesBefore: number };
@@ -75,38 +47,6 @@ export async function runStep(
     if (isNoSpace(error)) throw diskFull(`run step "${step.name}"`, error);
     throw toDockerError(error, `run step "${step.name}"`);
   }
-}
-
-async function newStepRun(
-  parts: ExecutorParts,
-  key: StepKey,
-  context: PipelineContext,
-  step: StepPlan,
-  log: LogSink,
-  options: StepOptions,
-  startedAt: number,
-): Promise<StepRun> {
-  let logged = options.alreadyLogged;
-  const counting: LogSink = (lines) => {
-    logged += lines.length;
-    log(lines);
-  };
-  const timeOver = AbortSignal.timeout(Math.max(0, startedAt + step.maxTimeMs - parts.now()));
-  return {
-    ...parts,
-    key,
-    context,
-    step,
-    dirs: await parts.files.makeStepDirs(context.runId, step),
-    environment: stepEnvironment(context, step),
-    options,
-    log: counting,
-    remark: (text) => counting([{ at: parts.now(), stream: "meta", text } satisfies LogLine]),
-    logged: () => logged,
-    startedAt,
-    timeOver,
-    signal: options.signal ? AbortSignal.any([options.signal, timeOver]) : timeOver,
-  };
 }
 
 async function runFresh(run: StepRun): Promise<StepOutcome> {
@@ -144,7 +84,7 @@ function endOfSetUp(run: StepRun, error: unknown): StepOutcome | undefined {
 async function prepare(run: StepRun, failed: AbortController): Promise<{ attached: Attached; caches: StepCache[] }> {
   const { step, dirs } = run;
   const image = ensureImage(run, step.image, step.login);
-  const checkout = prepareCheckout(run, image.then(homeOf));
+  const checkout = prepareCheckout(run, image);
   const services = startServices(
     run,
     image.then(() => undefined),
@@ -192,38 +132,7 @@ async function allSettledOrAbort<T extends readonly Promise<unknown>[]>(
   return results.map((result) => (result.status === "fulfilled" ? result.value : undefined)) as never;
 }
 
-/** A pull cannot be taken back, but nobody has to wait for it. */
-export async function ensureImage(
-  run: StepRun,
-  image: string,
-  login: StepPlan["login"],
-): Promise<Docker.ImageInspectInfo> {
-  const startedAt = run.now();
-  const expanded = login && {
-    username: expandVariables(login.username, run.environment),
-    password: expandVariables(login.password, run.environment),
-  };
-  const ensured = run.containers.ensureImage(image, expanded);
-  ensured.catch(() => undefined);
-  const { info, pulled } = await Promise.race([ensured, aborted(run.signal)]);
-  if (pulled) run.remark(`pulled ${image} in ${formatDurationMs(run.now() - startedAt)}`);
-  return info;
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
-}
-
-/** Where `~` is for the step's user. */
-function homeOf(image: Docker.ImageInspectInfo): string {
-  const home = image.Config.Env?.find((entry) => entry.startsWith("HOME="));
-  return home === undefined ? "/root" : home.slice("HOME=".length);
-}
-
-async function prepareCheckout(run: StepRun, home: Promise<string>): Promise<StepCache[]> {
+async function prepareCheckout(run: StepRun, image: Promise<Docker.ImageInspectInfo>): Promise<StepCache[]> {
   const { step, dirs, context, signal } = run;
   const startedAt = run.now();
   await checkOut(context, step.clone, dirs.build, run.searchPath, signal);
@@ -234,52 +143,9 @@ async function prepareCheckout(run: StepRun, home: Promise<string>): Promise<Ste
   }
   const files = await restoreArtifacts(run.files.artifactsRoot(context.runId), step, dirs.build);
   if (files > 0) run.remark(`restored ${files} artifact ${files === 1 ? "file" : "files"} of earlier steps`);
-  const caches = step.caches.length === 0 ? [] : await restoreCaches(run, await home);
+  const caches = step.caches.length === 0 ? [] : await restoreCaches(run, await image);
   if (step.runAsUser !== undefined && step.runAsUser !== 0) await runProgram(["chmod", "-R", "a+rwX", dirs.build]);
   return caches;
-}
-
-async function restoreCaches(run: StepRun, home: string): Promise<StepCache[]> {
-  const { step, dirs, context } = run;
-  const caches = await Promise.all(
-    step.caches.map((cache) => resolveCache(cache, run.files.cachesDir(context.app), dirs.build, home, run.searchPath)),
-  );
-  return Promise.all(
-    caches.flatMap((cache, index) => {
-      const name = step.caches[index]?.name ?? "";
-      if (cache) return restoreOne(run, cache);
-      run.remark(`cache ${name}: none of its key files exists, so it is not used`);
-      return [];
-    }),
-  );
-}
-
-async function restoreOne(run: StepRun, cache: StepCache): Promise<StepCache> {
-  if (cache.hit && (await isExpired(cache, run.now()))) {
-    await run.files.discard(cache.kept, (path) =>
-      run.containers.removeAsRoot(run.step.image, dirname(path), basename(path)),
-    );
-    run.remark(`cache ${cache.name}: older than 7 days, made anew`);
-    return { ...cache, hit: false };
-  }
-  if (!cache.hit) {
-    run.remark(`cache ${cache.name}: nothing kept yet`);
-    return cache;
-  }
-  const startedAt = run.now();
-  await restoreCache(cache, run.dirs.build, mountOf(run, cache));
-  run.remark(`cache ${cache.name}: restored in ${formatDurationMs(run.now() - startedAt)}`);
-  return cache;
-}
-
-function mountOf(run: StepRun, cache: StepCache): string {
-  return join(run.dirs.mounts, basename(cache.kept));
-}
-
-/** A kept cache outside of the checkout is mounted over its path; one that is not kept is not, since the image may have files there. */
-function mountsOf(run: StepRun, caches: readonly StepCache[]): { source: string; target: string }[] {
-  const mounted = caches.filter(({ hit, place }) => hit && place.kind === "container");
-  return mounted.map((cache) => ({ source: mountOf(run, cache), target: cache.place.path }));
 }
 
 async function writeScripts(run: StepRun, nonce: string): Promise<void> {
@@ -309,12 +175,7 @@ async function goOn(run: StepRun, main: Docker.ContainerInfo): Promise<StepOutco
     linesBefore: Number(Labels["shipway.lines"] ?? 0),
   };
   const { info } = await run.containers.ensureImage(run.step.image);
-  const { dirs, context, step } = run;
-  const caches = await Promise.all(
-    step.caches.map((cache) =>
-      resolveCache(cache, run.files.cachesDir(context.app), dirs.build, homeOf(info), run.searchPath),
-    ),
-  );
+  const caches = await resolveCaches(run, info);
   return watch(
     run,
     attached,
@@ -348,16 +209,18 @@ async function watch(
   }
 }
 
-type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number };
-
 /** Reads the container's output until it has ended. Undefined when it was removed meanwhile. */
 async function followToEnd(container: Docker.Container, log: StepLog): Promise<EndState | undefined> {
-  const reading = readLogs(container, true, log.take);
-  reading.catch(() => undefined);
+  // A connection that breaks makes the reading fail; the client's own wait would then never return, so it is not waited for alone.
+  const reading = readLogs(container, true, log.take).then(() => "read" as const);
+  const ended = container.wait().then(() => "ended" as const);
+  for (const promise of [reading, ended]) promise.catch(() => undefined);
   try {
-    await container.wait();
-    // The engine ends the stream when the container ends; it must not keep us if it does not.
-    await Promise.race([reading, sleep(5_000)]);
+    const first = await Promise.race([reading, ended]);
+    // The engine closes the output and reports the end at almost the same moment; neither may keep us if it does not.
+    const patience = sleep(5_000).then(() => "neither" as const);
+    const second = await Promise.race([first === "read" ? ended : reading, patience]);
+    if (first === "read" && second === "neither") await ended;
     const { State } = await container.inspect();
     if (!log.isComplete()) await readMissing(container, log);
     const endedAt = Date.parse(State.FinishedAt);
@@ -378,55 +241,7 @@ async function readMissing(container: Docker.Container, log: StepLog): Promise<v
   });
 }
 
-function conclude(run: StepRun, log: StepLog, state: EndState | undefined): StepOutcome {
-  const { step, options, timeOver } = run;
-  const exitCode = log.scriptExit()?.exitCode ?? state?.exitCode ?? 137;
-  const endedAt = state && Number.isFinite(state.endedAt) ? state.endedAt : run.now();
-  const commands = log.commands(endedAt, exitCode);
-  const common = { endedAt, commands, lastLines: log.lastLines() };
-  if (options.signal?.aborted) return outcomeOf(run, { ...common, status: "canceled", reason: "canceled" });
-  if (timeOver.aborted) return outcomeOf(run, { ...common, status: "failed", exitCode, reason: tooLong(step) });
-  if (!state) {
-    const reason = "the step's container was removed while it ran: start the pipeline again";
-    return outcomeOf(run, { ...common, status: "failed", reason });
-  }
-  if (log.scriptExit() && exitCode === 0) return outcomeOf(run, { ...common, status: "passed", exitCode });
-  const failedCommand = commands.at(-1)?.command;
-  return outcomeOf(run, {
-    ...common,
-    status: "failed",
-    exitCode,
-    ...(failedCommand === undefined ? {} : { failedCommand }),
-    reason: whyFailed(step, log, exitCode, state, failedCommand),
-  });
-}
-
-function whyFailed(
-  step: StepPlan,
-  log: StepLog,
-  exitCode: number,
-  state: EndState,
-  failedCommand: string | undefined,
-): string {
-  const what = failedCommand === undefined ? "the script" : `\`${firstLine(failedCommand)}\``;
-  if (state.outOfMemory) {
-    return `${what} ran out of memory (the step has ${step.memoryMiB} MB): give the step a larger \`size\` in its definition`;
-  }
-  return log.scriptExit()
-    ? `${what} exited with ${exitCode}`
-    : `the step's container was stopped during ${what} (exit code ${exitCode})`;
-}
-
-function firstLine(command: string): string {
-  const [first = "", ...rest] = command.trim().split("\n");
-  return rest.length > 0 ? `${first} …` : first;
-}
-
-function tooLong(step: StepPlan): string {
-  return `ran longer than ${formatDurationMs(step.maxTimeMs)} (max-time)`;
-}
-
-/** What the step leaves for later ones. A cache that cannot be kept costs time later, not the step. */
+/** What the step leaves for later ones. */
 async function collect(
   run: StepRun,
   container: Docker.Container,
@@ -437,47 +252,7 @@ async function collect(
   const { files, notes } = await keepArtifacts(dirs.build, step.artifacts, dirs.artifacts);
   if (files > 0) run.remark(`kept ${files} artifact ${files === 1 ? "file" : "files"}`);
   for (const note of notes) run.remark(note);
-  if (outcome.status !== "passed") return;
-  for (const cache of caches.filter(({ hit }) => !hit)) {
-    const startedAt = run.now();
-    try {
-      const saved = await saveCache(run, container, cache);
-      if (saved) run.remark(`cache ${cache.name}: kept in ${formatDurationMs(run.now() - startedAt)}`);
-    } catch (error) {
-      run.remark(`cache ${cache.name} was not kept: ${messageOf(error)}`);
-    }
-  }
-}
-
-async function saveCache(run: StepRun, container: Docker.Container, cache: StepCache): Promise<boolean> {
-  if (cache.place.kind === "checkout") return saveFromCheckout(cache, run.dirs.build);
-  try {
-    const archive = await container.getArchive({ path: cache.place.path });
-    return await saveFromArchive(cache, archive, extractTar);
-  } catch (error) {
-    // The step never made the directory.
-    if (statusOf(error) === 404) return false;
-    throw error;
-  }
-}
-
-/** The system's tar, which refuses names and links that lead out of the directory. */
-function extractTar(dir: string): NodeJS.WritableStream & { done: Promise<void> } {
-  const child = spawn("tar", ["-x", "-p", "--numeric-owner", "--strip-components=1", "-C", dir], {
-    stdio: ["pipe", "ignore", "pipe"],
-  });
-  let complaint = "";
-  child.stderr.on("data", (chunk: Buffer) => {
-    complaint = (complaint + chunk.toString()).slice(-2_000);
-  });
-  const done = new Promise<void>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", (code) =>
-      code === 0 ? resolve() : reject(new Error(`tar exited with ${code}: ${complaint.trim()}`)),
-    );
-  });
-  done.catch(() => undefined);
-  return Object.assign(child.stdin, { done });
+  if (outcome.status === "passed") await saveCaches(run, container, caches);
 }
 
 /** A service that stopped in the middle is the likely reason of a failure that looks like another. */
@@ -498,18 +273,6 @@ async function finish(run: StepRun, outcome: StepOutcome): Promise<StepOutcome> 
   return outcome;
 }
 
-async function removeContainers(run: StepRun): Promise<void> {
-  const found = await run.containers.list(run.key);
-  await run.containers.remove(found.map(({ Id }) => Id));
-}
-
-function outcomeOf(run: StepRun, rest: Partial<StepOutcome> & Pick<StepOutcome, "status">): StepOutcome {
-  const { step, startedAt } = run;
-  return { id: step.id, name: step.name, startedAt, endedAt: run.now(), commands: [], lastLines: [], ...rest };
-}
-
 function isNoSpace(error: unknown): boolean {
   return typeof error === "object" && error !== null && "code" in error && error.code === "ENOSPC";
 }
-
-export type { Services };

@@ -2,9 +2,9 @@ import type Docker from "dockerode";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import type { ServicePlan } from "../../executor.ts";
 import { readLogs } from "./follow-logs.ts";
-import { ensureImage, type StepRun } from "./run-step.ts";
 import { awaitReady, type Namespace, readyCheckOf } from "./service-readiness.ts";
 import { expandVariables, toDockerEnv } from "./step-environment.ts";
+import { ensureImage, type StepRun } from "./step-run.ts";
 
 /** The network that a step shares with its services. */
 export type Services = { namespace: Namespace };
@@ -30,10 +30,11 @@ const UNKNOWN_KIND_MS = 30_000;
  * Starts the services of a step and resolves when all of them answer; undefined when it has none. They share one network namespace, whose owner is a
  * container that only waits: a service that stops then does not take the network with it.
  */
-export async function startServices(run: StepRun, stepImageIsHere: Promise<void>): Promise<Services | undefined> {
+export async function startServices(run: StepRun, stepImage: Promise<unknown>): Promise<Services | undefined> {
   const { step, containers, key } = run;
   if (step.services.length === 0) return undefined;
-  const holding = stepImageIsHere.then(async (): Promise<Namespace> => {
+  const hold = async (): Promise<Namespace> => {
+    await stepImage;
     run.signal.throwIfAborted();
     // A shell whose input never ends waits for ever, and needs no other program in the image.
     const container = await containers.create(key, {
@@ -48,7 +49,8 @@ export async function startServices(run: StepRun, stepImageIsHere: Promise<void>
     await container.start();
     const { State } = await container.inspect();
     return { container, pid: State.Pid };
-  });
+  };
+  const holding = hold();
   const results = await Promise.allSettled(step.services.map((service) => startService(run, service, holding)));
   const failed = results.find((result) => result.status === "rejected");
   if (failed) throw failed.reason;

@@ -67,9 +67,13 @@ export function newStepContainers(docker: Docker) {
       } catch (error) {
         if (statusOf(error) !== 404) throw toDockerError(error, `look for the image ${image}`);
       }
-      const running = pulls.get(image) ?? pull(image, login).finally(() => pulls.delete(image));
+      const running = pulls.get(image) ?? pull(image, login);
       pulls.set(image, running);
-      await running;
+      try {
+        await running;
+      } finally {
+        pulls.delete(image);
+      }
       return { info: await inspect(), pulled: true };
     },
 
@@ -113,11 +117,14 @@ export function newStepContainers(docker: Docker) {
     async remove(ids: readonly string[]): Promise<void> {
       await Promise.all(
         ids.map(async (id) => {
+          const container = docker.getContainer(id);
           try {
-            await docker.getContainer(id).remove({ force: true, v: true });
+            await container.remove({ force: true, v: true });
           } catch (error) {
-            // Gone already, or another call is removing it.
-            if (statusOf(error) !== 404 && statusOf(error) !== 409) throw toDockerError(error, "remove a container");
+            if (statusOf(error) === 404) return;
+            if (statusOf(error) !== 409) throw toDockerError(error, "remove a container");
+            // Another call is removing it; its end is ours too.
+            await container.wait({ condition: "removed" }).catch(() => undefined);
           }
         }),
       );
