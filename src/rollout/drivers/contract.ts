@@ -1,0 +1,328 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { LogLine } from "../../shared/log-line.ts";
+import { Secret } from "../../shared/secret.ts";
+import { until } from "../../shared/until.ts";
+import { type Place, type Release, type ReleaseService, taskName } from "../release.ts";
+import type { HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
+
+/** `web` and its kind have a port, `worker` and its kind none. `crash` is healthy until some time after it got traffic. */
+export type Behaviour = "web" | "web-broken" | "web-exits" | "web-crashes" | "worker" | "worker-exits";
+
+export type RolloutHarness = {
+  target: RolloutTarget;
+  /** A place of its own for one test. */
+  newPlace(): Place;
+  service(place: Place, name: string, behaviour: Behaviour, changes?: Partial<ReleaseService>): ReleaseService;
+  /** The release that answers a request from outside to the service now; undefined when none does. */
+  answering(place: Place, service: string): Promise<number | undefined>;
+  /** Removes a running task behind the target's back. */
+  lose(place: Place, task: string): Promise<void>;
+  cleanUp(): Promise<void>;
+};
+
+const nothing: TaskVariables = { env: {}, secrets: {} };
+
+/** What every driver of `RolloutTarget` must do. */
+export function describeRolloutTarget(driver: string, newHarness: () => Promise<RolloutHarness>): void {
+  describe(`RolloutTarget on ${driver}`, () => {
+    let harness: RolloutHarness;
+    let target: RolloutTarget;
+    let places: Place[] = [];
+    beforeAll(async () => {
+      harness = await newHarness();
+      target = harness.target;
+    });
+    afterEach(async () => {
+      for (const place of places) await target.destroy(place);
+      places = [];
+    });
+    afterAll(async () => {
+      await harness?.cleanUp();
+    });
+
+    const newPlace = () => {
+      const place = harness.newPlace();
+      places.push(place);
+      return place;
+    };
+    const releaseOf = (place: Place, number: number, behaviours: Record<string, Behaviour>): Release => ({
+      app: place.app,
+      number,
+      services: Object.entries(behaviours).map(([name, behaviour]) => harness.service(place, name, behaviour)),
+    });
+    const start = async (place: Place, release: Release, variables: TaskVariables = nothing) => {
+      await target.prepare(place, release);
+      await Promise.all(release.services.map((one) => target.startService(place, release, one, variables)));
+    };
+    const prove = (place: Place, release: Release): Promise<HealthReport> =>
+      target.awaitHealthy(place, release, release.services, { deadlineMs: 15_000, onProgress: () => undefined });
+    const serve = async (place: Place, release: Release) => {
+      await start(place, release);
+      expect(await prove(place, release)).toMatchObject({ status: "healthy" });
+      await target.shiftTraffic(place, release);
+    };
+    const seen = async (place: Place) => brief(await target.observe(place));
+
+    it("finds nothing in a place that was never used, and takes stopping and destroying there for done", async () => {
+      const place = newPlace();
+      await target.stop(place, 1);
+      await target.destroy(place);
+      expect(await target.observe(place)).toEqual([]);
+    });
+
+    it("starts tasks beside what runs, without traffic, and a repetition changes nothing", async () => {
+      const place = newPlace();
+      const release = releaseOf(place, 1, { web: "web", worker: "worker" });
+      await start(place, release);
+      const first = await target.observe(place);
+      await start(place, release);
+      expect(await target.observe(place)).toEqual(first);
+      expect(brief(first)).toEqual(["r1 web draining running", "r1 worker none running"]);
+      expect(await harness.answering(place, "web")).toBeUndefined();
+    });
+
+    it("moves traffic of all services to the proved release, and the old one answers until then", async () => {
+      const place = newPlace();
+      await serve(place, releaseOf(place, 1, { web: "web", api: "web" }));
+      const next = releaseOf(place, 2, { web: "web", api: "web" });
+      await start(place, next);
+      expect(await prove(place, next)).toMatchObject({ status: "healthy" });
+      expect(await harness.answering(place, "web")).toBe(1);
+      await target.shiftTraffic(place, next);
+      expect(await harness.answering(place, "web")).toBe(2);
+      expect(await harness.answering(place, "api")).toBe(2);
+      expect(await target.awaitDrained(place, 2, 5_000)).toEqual({ cut: 0 });
+      expect(await seen(place)).toEqual([
+        "r1 api draining running",
+        "r1 web draining running",
+        "r2 api serving running",
+        "r2 web serving running",
+      ]);
+    });
+
+    it.each(["web-broken", "web-exits", "worker-exits"] as const)(
+      "finds a %s task unhealthy and keeps the evidence",
+      async (behaviour) => {
+        const place = newPlace();
+        const release = releaseOf(place, 1, { app: behaviour });
+        await start(place, release);
+        const report = await prove(place, release);
+        expect(report).toMatchObject({
+          status: "unhealthy",
+          reason: expect.stringContaining(taskName(place, "app", 1, 1)),
+          evidence: [
+            {
+              task: taskName(place, "app", 1, 1),
+              service: "app",
+              ...(behaviour === "web-broken" ? {} : { exitCode: 1 }),
+            },
+          ],
+        });
+        if (behaviour === "web-broken" && report.status === "unhealthy") {
+          expect(report.evidence[0]?.probes.join()).toContain("500");
+        }
+      },
+    );
+
+    it("tells how many tasks are healthy while it waits", async () => {
+      const place = newPlace();
+      const release: Release = {
+        app: place.app,
+        number: 1,
+        services: [harness.service(place, "web", "web", { count: 2 })],
+      };
+      await start(place, release);
+      const told: string[] = [];
+      await target.awaitHealthy(place, release, release.services, {
+        deadlineMs: 15_000,
+        onProgress: ({ service, healthy, wanted }) => void told.push(`${service} ${healthy}/${wanted}`),
+      });
+      expect(told.at(-1)).toBe("web 2/2");
+    });
+
+    it("stops waiting when it is aborted, with the reason", async () => {
+      const place = newPlace();
+      const release = releaseOf(place, 1, { web: "web-broken" });
+      await start(place, release);
+      const reason = new Error("canceled by anna");
+      const options = { deadlineMs: 15_000, onProgress: () => undefined };
+      const aborted = target.awaitHealthy(place, release, release.services, {
+        ...options,
+        signal: abortedBy(reason, 30),
+      });
+      await expect(aborted).rejects.toBe(reason);
+      const watched = target.watchHealth(place, release, [], { forMs: 15_000, signal: abortedBy(reason, 30) });
+      await expect(watched).rejects.toBe(reason);
+    });
+
+    it("sees that a task crashes while it is watched", async () => {
+      const place = newPlace();
+      const release = releaseOf(place, 1, { web: "web-crashes" });
+      await serve(place, release);
+      const report = await target.watchHealth(place, release, release.services, { forMs: 10_000 });
+      expect(report).toMatchObject({
+        status: "unhealthy",
+        evidence: [{ task: taskName(place, "web", 1, 1), exitCode: 1 }],
+      });
+    });
+
+    it("parks what serves and stops what works; the parked release answers again once woken and given traffic", async () => {
+      const place = newPlace();
+      const first = releaseOf(place, 1, { web: "web", worker: "worker" });
+      const second = releaseOf(place, 2, { web: "web" });
+      await serve(place, first);
+      await serve(place, second);
+      await target.park(place, first);
+      await target.park(place, first);
+      expect(await seen(place)).toEqual(["r1 web standby paused", "r2 web serving running"]);
+      expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
+      expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
+      expect(await seen(place)).toEqual(["r1 web standby running", "r2 web serving running"]);
+      await target.shiftTraffic(place, first);
+      expect(await harness.answering(place, "web")).toBe(1);
+    });
+
+    it("says which parked services are gone", async () => {
+      const place = newPlace();
+      const release = releaseOf(place, 1, { web: "web", api: "web" });
+      await serve(place, release);
+      await target.park(place, release);
+      await harness.lose(place, taskName(place, "api", 1, 1));
+      expect(await target.wake(place, release)).toEqual({ ready: ["web"], missing: ["api"] });
+    });
+
+    it("leaves parked releases parked when traffic moves", async () => {
+      const place = newPlace();
+      const first = releaseOf(place, 1, { web: "web" });
+      await serve(place, first);
+      await serve(place, releaseOf(place, 2, { web: "web" }));
+      await target.park(place, first);
+      await serve(place, releaseOf(place, 3, { web: "web" }));
+      expect(await seen(place)).toEqual(["r1 web standby paused", "r2 web draining running", "r3 web serving running"]);
+    });
+
+    it("stops a release, or only some of its services, and a repetition finds it done", async () => {
+      const place = newPlace();
+      await start(place, releaseOf(place, 1, { web: "web", worker: "worker" }));
+      await target.stop(place, 1, ["worker"]);
+      expect(await seen(place)).toEqual(["r1 web draining running"]);
+      await target.stop(place, 1);
+      await target.stop(place, 1);
+      expect(await seen(place)).toEqual([]);
+    });
+
+    it("takes a service with count 0 for healthy", async () => {
+      const place = newPlace();
+      const release: Release = {
+        app: place.app,
+        number: 1,
+        services: [harness.service(place, "web", "web", { count: 0 })],
+      };
+      await serve(place, release);
+      expect(await target.watchHealth(place, release, release.services, { forMs: 0 })).toMatchObject({
+        status: "healthy",
+      });
+      expect(await harness.answering(place, "web")).toBeUndefined();
+    });
+
+    describe("runOnce", () => {
+      const runIn = async (
+        place: Place,
+        line: string,
+        more: { key?: string; deadlineMs?: number; signal?: AbortSignal } = {},
+      ) => {
+        const release = releaseOf(place, 1, { web: "web" });
+        await target.prepare(place, release);
+        const lines: LogLine[] = [];
+        const { key = "k1", deadlineMs = 10_000, signal } = more;
+        const run = { key, service: "web", command: ["sh", "-c", line], variables: nothing, deadlineMs };
+        const result = await target.runOnce(place, release, run, (some) => void lines.push(...some), signal);
+        return { result, lines: lines.filter((one) => one.stream !== "meta").map((one) => one.text) };
+      };
+
+      it("gives exit code and output, and the same again for a run that ended before", async () => {
+        const place = newPlace();
+        const done = { exitCode: 3, outOfMemory: false, timedOut: false };
+        expect(await runIn(place, "echo hello; exit 3")).toEqual({ result: done, lines: ["hello"] });
+        // Another command under the same key is not run: the key names what was done.
+        expect((await runIn(place, "exit 0")).result).toEqual(done);
+        expect((await runIn(place, "exit 0", { key: "k2" })).result.exitCode).toBe(0);
+      });
+
+      it("ends a run that takes too long, and one that is aborted", async () => {
+        const place = newPlace();
+        expect((await runIn(place, "sleep 30", { deadlineMs: 300 })).result).toMatchObject({ timedOut: true });
+        const reason = new Error("canceled");
+        await expect(runIn(place, "sleep 30", { key: "k2", signal: abortedBy(reason, 300) })).rejects.toBe(reason);
+      });
+    });
+
+    describe("reconcile", () => {
+      it("starts what is missing of the live release, gives it traffic, removes what nobody declares, and then finds nothing to do", async () => {
+        const place = newPlace();
+        const release = releaseOf(place, 2, { web: "web", worker: "worker" });
+        await serve(place, release);
+        await start(place, releaseOf(place, 9, { web: "web" }));
+        await harness.lose(place, taskName(place, "web", 2, 1));
+        await harness.lose(place, taskName(place, "worker", 2, 1));
+        const desired = { live: { release, variables: {} }, inProgress: [] };
+        expect(await target.reconcile(place, desired)).not.toEqual([]);
+        expect(await seen(place)).toEqual(["r2 web serving running", "r2 worker none running"]);
+        expect(await harness.answering(place, "web")).toBe(2);
+        expect(await target.reconcile(place, desired)).toEqual([]);
+      });
+
+      it("leaves the tasks of a deployment in progress alone", async () => {
+        const place = newPlace();
+        const live = releaseOf(place, 1, { web: "web" });
+        await serve(place, live);
+        await start(place, releaseOf(place, 2, { web: "web" }));
+        const before = await seen(place);
+        expect(await target.reconcile(place, { live: { release: live, variables: {} }, inProgress: [2] })).toEqual([]);
+        expect(await seen(place)).toEqual(before);
+      });
+    });
+
+    it("keeps one backing service over releases and gives its variables as secrets", async () => {
+      const place = newPlace();
+      const backing = [
+        { name: "cache", spec: { engine: "redis" as const }, password: new Secret("CACHE_PASSWORD", "x") },
+      ];
+      const first = await target.ensureBacking(place, backing, () => undefined);
+      const again = await target.ensureBacking(place, backing, () => undefined);
+      expect(first.CACHE_URL?.reveal()).toMatch(/cache/);
+      expect(Object.keys(again)).toEqual(Object.keys(first));
+      expect(await target.observe(place)).toEqual([]);
+    });
+
+    it("follows a task's output until nobody listens any more", async () => {
+      const place = newPlace();
+      await start(place, releaseOf(place, 1, { web: "web" }));
+      const lines: LogLine[] = [];
+      const stop = new AbortController();
+      const task = taskName(place, "web", 1, 1);
+      const following = target.followLogs(place, task, 0, (some) => void lines.push(...some), stop.signal);
+      await until("a line", () => lines.length > 0);
+      expect(lines[0]).toMatchObject({ stream: "out", text: expect.stringContaining("says hello") });
+      expect(Math.abs((lines[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
+      stop.abort();
+      await following;
+      await target.followLogs(place, "no-such-task-r1-1", 0, () => undefined, new AbortController().signal);
+    });
+  });
+}
+
+function brief(observed: ObservedService[]): string[] {
+  return observed
+    .map(
+      (one) =>
+        `r${one.release} ${one.service} ${one.traffic} ${[...new Set(one.tasks.map((task) => task.state))].join("+")}`,
+    )
+    .sort();
+}
+
+function abortedBy(reason: Error, afterMs: number): AbortSignal {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(reason), afterMs);
+  return controller.signal;
+}
