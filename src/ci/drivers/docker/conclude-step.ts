@@ -1,0 +1,56 @@
+import { formatDurationMs } from "../../../shared/duration.ts";
+import type { StepOutcome, StepPlan } from "../../executor.ts";
+import type { StepLog } from "./step-log.ts";
+import { outcomeOf, type StepRun } from "./step-run.ts";
+
+/** What the engine says of an ended container. */
+export type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number };
+
+/** The outcome of a step whose script was started; `state` is undefined when its container was removed. */
+export function conclude(run: StepRun, log: StepLog, state: EndState | undefined): StepOutcome {
+  const { step, options, timeOver } = run;
+  const exitCode = log.scriptExit()?.exitCode ?? state?.exitCode ?? 137;
+  const endedAt = state && Number.isFinite(state.endedAt) ? state.endedAt : run.now();
+  const commands = log.commands(endedAt, exitCode);
+  const common = { endedAt, commands, lastLines: log.lastLines() };
+  if (options.signal?.aborted) return outcomeOf(run, { ...common, status: "canceled", reason: "canceled" });
+  if (timeOver.aborted) return outcomeOf(run, { ...common, status: "failed", exitCode, reason: tooLong(step) });
+  if (!state) {
+    const reason = "the step's container was removed while it ran: start the pipeline again";
+    return outcomeOf(run, { ...common, status: "failed", reason });
+  }
+  if (log.scriptExit() && exitCode === 0) return outcomeOf(run, { ...common, status: "passed", exitCode });
+  const failedCommand = commands.at(-1)?.command;
+  return outcomeOf(run, {
+    ...common,
+    status: "failed",
+    exitCode,
+    ...(failedCommand === undefined ? {} : { failedCommand }),
+    reason: whyFailed(step, log, exitCode, state, failedCommand),
+  });
+}
+
+function whyFailed(
+  step: StepPlan,
+  log: StepLog,
+  exitCode: number,
+  state: EndState,
+  failedCommand: string | undefined,
+): string {
+  const what = failedCommand === undefined ? "the script" : `\`${firstLine(failedCommand)}\``;
+  if (state.outOfMemory) {
+    return `${what} ran out of memory (the step has ${step.memoryMiB} MB): give the step a larger \`size\` in its definition`;
+  }
+  return log.scriptExit()
+    ? `${what} exited with ${exitCode}`
+    : `the step's container was stopped during ${what} (exit code ${exitCode})`;
+}
+
+function firstLine(command: string): string {
+  const [first = "", ...rest] = command.trim().split("\n");
+  return rest.length > 0 ? `${first} …` : first;
+}
+
+export function tooLong(step: StepPlan): string {
+  return `ran longer than ${formatDurationMs(step.maxTimeMs)} (max-time)`;
+}

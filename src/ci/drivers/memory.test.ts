@@ -1,0 +1,29 @@
+import { newId } from "../../shared/new-id.ts";
+import { describeStepExecutor } from "./contract.ts";
+import { memoryExecutor } from "./memory.ts";
+
+describeStepExecutor("memory", async () => {
+  const executor = memoryExecutor();
+  const runId = newId("run");
+  return {
+    executor,
+    image: "any",
+    context: {
+      runId,
+      app: "shop",
+      repositoryDir: "/nowhere",
+      commit: "0".repeat(40),
+      refKind: "branch",
+      refName: "main",
+      buildNumber: 1,
+      variables: {},
+      secrets: {},
+    },
+    async crash() {
+      executor.crash();
+      return executor;
+    },
+    left: async () => executor.running(runId),
+    close: () => executor.cleanUp(runId),
+  };
+});
