@@ -20,6 +20,7 @@ import {
   lastLines,
   type RouterContainerOptions,
   removeContainer,
+  removeNetwork,
 } from "./router-container.ts";
 import {
   CANDIDATE_FILE,
@@ -32,7 +33,6 @@ import {
 import { askSocket } from "./router-socket.ts";
 import { type RouterStats, toServerStatus } from "./server-status.ts";
 
-/** `network`, the router's base network, must sort before every network it is attached to: name it such as `0-shipway`. */
 export type HaproxyRouterOptions = Omit<RouterContainerOptions, "user"> & {
   /** CIDR blocks of proxies before this one whose `X-Forwarded-*` headers are believed. */
   trustedProxies?: string[];
@@ -46,7 +46,7 @@ const ROUTER_USER = { uid: 61_080, gid: 61_080 };
 /** HAProxy in a container of its own. It serves on while the control plane is down, and comes back by itself with the same state. */
 export function haproxyRouter(options: HaproxyRouterOptions): Router {
   const { dir } = options;
-  const container: RouterContainerOptions = { ...options, user: routerUser() };
+  const container: RouterContainerOptions = { ...options, network: baseNetwork(options.network), user: routerUser() };
   const inTurn = newTurns();
   const render = (stored: StoredRouter) =>
     renderConfig(stored, options.trustedProxies ? { trustedProxies: options.trustedProxies } : {});
@@ -170,7 +170,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
 
     attach: (network) =>
       inTurn(async () => {
-        refuseEarlierName(network, options.network);
+        refuseEarlierName(network, container.network);
         const address = await fixedAddress(options, network);
         const stored = await readStored(dir);
         if (stored.networks[network] !== address) {
@@ -215,7 +215,11 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
 
     reconcile: () => inTurn(reconcile),
 
-    remove: () => inTurn(() => removeContainer(container)),
+    remove: () =>
+      inTurn(async () => {
+        await removeContainer(container);
+        await removeNetwork(container);
+      }),
   };
 }
 
@@ -293,12 +297,19 @@ async function reachable<T>(name: string, ask: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Docker leads a container's published ports over the network whose name sorts first (libnetwork, `epHeap.Less`). A network
- * that sorts before the base network moves the port when it is attached: connections to it were refused for 0.6 s (seen).
+ * Docker leads a container's published ports over the network whose name sorts first (libnetwork, `epHeap.Less`). Attaching
+ * one that sorts before the base network moves the port: connections to it were refused for 0.6 s (seen). So the base
+ * network gets a name that sorts before any other of ours.
  */
+function baseNetwork(name: string): string {
+  return `0-${name}`;
+}
+
 function refuseEarlierName(network: string, base: string): void {
   if (network > base) return;
-  throw new Error(`network ${network} sorts before the router's base network ${base}: attaching it would cut all traffic`);
+  throw new Error(
+    `network ${network} sorts before the router's base network ${base}: attaching it would cut all traffic`,
+  );
 }
 
 async function fixedAddress({ docker }: HaproxyRouterOptions, network: string): Promise<string> {

@@ -24,7 +24,7 @@ let app: { id: string; address: string };
 
 /**
  * One container plays every task: port 3001 "old", 3002 "new", 3003 answers 500, 3004 accepts and never answers,
- * 3005 answers after the milliseconds in its query, 3006 is healthy when told so (POST /up, /down).
+ * 3005 answers after the milliseconds in its query, 3006 is healthy when told so (POST /up, /down), and counts.
  */
 const APP = `
 const http = require("node:http"), net = require("node:net");
@@ -34,10 +34,12 @@ http.createServer(say("new")).listen(3002);
 http.createServer((q, r) => { r.statusCode = 500; r.end(); }).listen(3003);
 net.createServer((s) => s.on("error", () => {})).listen(3004);
 http.createServer((q, r) => setTimeout(() => r.end("slow"), Number(q.url.split("=")[1] ?? 0))).listen(3005);
-let up = false;
+let up = false, passed = 0;
 http.createServer((q, r) => {
   if (q.method === "POST") { up = q.url === "/up"; return r.end(); }
-  r.statusCode = up ? 200 : 503; r.end("toggled");
+  if (q.url === "/passed") return r.end(String(passed));
+  if (up) passed++;
+  r.statusCode = up ? 200 : 503; r.end();
 }).listen(3006);
 http.createServer((q, r) => r.end(JSON.stringify(q.headers))).on("upgrade", (q, s) => {
   s.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n"); s.pipe(s);
@@ -53,7 +55,7 @@ function newRouter(): Router {
     httpPort,
     bindAddress: "127.0.0.1",
     name: `shipway-router-${id}`,
-    network: `0-shipway-base-${id}`,
+    network: `shipway-base-${id}`,
     labels: { "shipway.test": id },
   });
 }
@@ -225,7 +227,7 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     expect(served).toBeGreaterThan(500);
   });
 
-  it("switches within milliseconds when nothing else runs", async () => {
+  it("switches within milliseconds, its file synced, when nothing else runs", async () => {
     const tookMs: number[] = [];
     for (let n = 0; n < 20; n++) {
       const [live, other] = n % 2 === 0 ? (["drain", "ready"] as const) : (["ready", "drain"] as const);
@@ -233,7 +235,10 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
       await serve(server("old-1", 3001, live), server("new-1", 3002, other));
       tookMs.push(performance.now() - startedAt);
     }
-    console.log("idle switches", tookMs.map((ms) => ms.toFixed(1)).join(" "));
+    const median = tookMs.sort((a, b) => a - b)[10] ?? 0;
+    console.log(`20 switches: median ${median.toFixed(1)} ms, longest ${tookMs.at(-1)?.toFixed(1)} ms`);
+    // 2 ms on an idle machine; the limit leaves room for one that is busy with other tests.
+    expect(median).toBeLessThan(50);
   });
 
   it("serves a woken standby at once, without waiting for a check", async () => {
@@ -302,16 +307,17 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
   });
 
   it("needs as many passes in a row as were asked for", async () => {
-    const timing = { interval: 30_000, timeout: 500, healthy: 5, unhealthy: 3 };
+    const timing = { interval: 30_000, timeout: 500, healthy: 10, unhealthy: 3 };
     await inApp("fetch('http://127.0.0.1:3006/down',{method:'POST'})");
     const slow = (state: RouterServer["state"]) =>
       router.update(() => ({ backends: [backend([server("late", 3006, state)], { timing })] }));
     await slow("drain");
     await until("a failed check", async () => (await statusOf("late")).operational === "down");
     await inApp("fetch('http://127.0.0.1:3006/up',{method:'POST'})");
-    const startedAt = Date.now();
     await proved("late");
-    expect(Date.now() - startedAt).toBeLessThan(1_500);
+    // Asked every 20 ms, answered by checks 100 ms apart (and not the 30 s of steady watching).
+    const passed = await inApp("fetch('http://127.0.0.1:3006/passed').then(async r=>console.log(await r.text()))");
+    expect(Number(passed)).toBeGreaterThanOrEqual(10);
   });
 
   it("answers an unknown host with a page that names it, and never as markup", async () => {
@@ -426,6 +432,25 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     expect([Config.User, HostConfig.ReadonlyRootfs]).toEqual([expect.not.stringMatching(/^0?:/), true]);
   });
 
+  it("leaves no container and no network when it is removed", async () => {
+    const other = haproxyRouter({
+      docker,
+      image: "haproxy:2.6",
+      dir: await mkdtemp(join(dir, "a-directory-deeper-than-the-address-of-a-unix-socket-is-long-".repeat(3))),
+      httpPort: await freePort(),
+      bindAddress: "127.0.0.1",
+      name: `shipway-router-${id}-other`,
+      network: `shipway-other-${id}`,
+      labels: { "shipway.test": id },
+    });
+    await other.ensure();
+    expect(await other.current()).toEqual({ backends: [] });
+    await other.remove();
+    const networks = await docker.listNetworks({ filters: { name: [`shipway-other-${id}`] } });
+    const containers = await docker.listContainers({ all: true, filters: { name: [`shipway-router-${id}-other`] } });
+    expect([networks, containers]).toEqual([[], []]);
+  });
+
   it("names the port that is taken and how to choose another", async () => {
     const second = haproxyRouter({
       docker,
@@ -434,7 +459,7 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
       httpPort,
       bindAddress: "127.0.0.1",
       name: `shipway-router-${id}-second`,
-      network: `0-shipway-base-${id}`,
+      network: `shipway-base-${id}`,
       labels: { "shipway.test": id },
     });
     const refused = await second.ensure().catch((error) => error);

@@ -40,7 +40,9 @@ export function renderConfig(stored: StoredRouter, options: { trustedProxies?: s
   const maps = renderMaps(stored.backends);
   const names = Object.keys(maps);
   const withoutServers = renderFrame(names, options.trustedProxies ?? [], stored.backends, () => []);
-  const structure = hash(renderGlobal("") + withoutServers);
+  // A server's parameters cannot be changed while it is there either.
+  const parameters = stored.backends.flatMap((b) => [serverParameters(b, "serving"), serverParameters(b, "proving")]);
+  const structure = hash([renderGlobal(""), withoutServers, ...parameters].join("\n"));
   const config = [
     renderStored(stored),
     renderGlobal(structure),

@@ -12,6 +12,7 @@ export type RouterContainerOptions = {
   httpPort: number;
   bindAddress: string;
   name: string;
+  /** The router's own network, through which its published port is led. */
   network: string;
   labels: Record<string, string>;
   user: { uid: number; gid: number };
@@ -44,6 +45,11 @@ export async function isRunning(options: RouterContainerOptions): Promise<boolea
 export async function removeContainer({ docker, name }: RouterContainerOptions): Promise<void> {
   const container = docker.getContainer(name);
   await askingUnless([404], `Removing the router ${name}`, () => container.remove({ force: true }));
+}
+
+/** The base network, if nobody else is in it (403). */
+export async function removeNetwork({ docker, network }: RouterContainerOptions): Promise<void> {
+  await askingUnless([403, 404], `Removing network ${network}`, () => docker.getNetwork(network).remove());
 }
 
 /** What the router wrote to its log since `since` (seconds since 1970), for an error to show. */

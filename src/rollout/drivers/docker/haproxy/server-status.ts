@@ -73,7 +73,7 @@ function adminOf(row: StatRow | undefined, server: RouterServer): ServerStatus["
 /** HAProxy's check codes (management guide, `check_status`) in words. */
 function describeCheck(row: StatRow | undefined, backend: RouterBackend): string {
   const code = row?.check_status?.replace(/^\* /, "") ?? "";
-  const said = row?.last_chk?.replace(/ at (?:initial connection )?step \d+ of (?:http|tcp)-check.*$/, "").trim() ?? "";
+  const said = row?.last_chk?.replace(/ at (?:initial connection step|step \d+) of .*$/, "").trim() ?? "";
   switch (code) {
     case "":
     case "INI":

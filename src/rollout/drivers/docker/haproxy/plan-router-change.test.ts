@@ -1,0 +1,145 @@
+import { describe, expect, it } from "vitest";
+import type { RouterServer } from "../router.ts";
+import type { LiveRouter, LiveServer } from "./live-router.ts";
+import { isSettled, planRouterChange } from "./plan-router-change.ts";
+import { newBackend, newServer } from "./test-backend.ts";
+
+const B = "shop.production.web";
+const P = `proving:${B}`;
+
+function live(name: string, admin: LiveServer["admin"], changes: Partial<LiveServer> = {}): LiveServer {
+  return { backend: B, name, address: "10.0.0.5", port: 3000, admin, ...changes };
+}
+
+function plan(running: LiveServer[], wanted: RouterServer[]) {
+  const router: LiveRouter = { structure: "s1", pid: 8, servers: running };
+  const change = planRouterChange(router, { backends: [newBackend({ servers: wanted })] }, "s1");
+  if (change.kind === "reload") throw new Error("a reload was planned");
+  return change;
+}
+
+describe("planRouterChange", () => {
+  it("reloads when anything but servers differs", () => {
+    const change = planRouterChange({ structure: "s1", pid: 8, servers: [] }, { backends: [] }, "s2");
+    expect(change).toEqual({ kind: "reload" });
+  });
+
+  it("has nothing to do when everything is as it should be", () => {
+    const change = plan(
+      [live("a", "ready"), live("b", "maint"), live("c", "drain", { backend: P }), live("d", "drain")],
+      [newServer("a", "ready"), newServer("b", "maint"), newServer("c", "drain"), newServer("d", "drain")],
+    );
+    expect(change).toEqual({ kind: "runtime", prepare: [], traffic: [], cleanUp: [] });
+    expect(isSettled(change)).toBe(true);
+  });
+
+  it("makes a new task earn its health in the proving back end", () => {
+    const { prepare, traffic } = plan([], [newServer("a", "drain")]);
+    expect(prepare).toEqual([
+      `add server ${P}/a 10.0.0.5:3000 check inter 100 fastinter 100 downinter 100 rise 2 fall 1`,
+      `enable health ${P}/a`,
+      `set server ${P}/a state drain`,
+      `set server ${P}/a health down`,
+    ]);
+    expect(traffic).toEqual([]);
+  });
+
+  it("enables the new before it drains the old, and clears the proof away", () => {
+    const { prepare, traffic, cleanUp } = plan(
+      [live("old", "ready"), live("new", "drain", { backend: P })],
+      [newServer("old", "drain"), newServer("new", "ready")],
+    );
+    expect(prepare).toEqual([
+      `add server ${B}/new 10.0.0.5:3000 check inter 1000 downinter 200 rise 2 fall 3`,
+      `enable health ${B}/new`,
+    ]);
+    expect(traffic).toEqual([
+      `set server ${B}/new state ready`,
+      `set server ${B}/new health up`,
+      `set server ${B}/old state drain`,
+      `set server ${P}/new state maint`,
+    ]);
+    expect(cleanUp).toEqual([`del server ${P}/new`]);
+  });
+
+  it("lets a woken standby serve at once", () => {
+    const { prepare, traffic } = plan(
+      [live("old", "maint"), live("new", "ready")],
+      [newServer("old", "ready"), newServer("new", "drain")],
+    );
+    expect(prepare).toEqual([]);
+    expect(traffic).toEqual([
+      `set server ${B}/old state ready`,
+      `set server ${B}/old health up`,
+      `set server ${B}/new state drain`,
+    ]);
+  });
+
+  it("proves a woken standby anew when it is not trusted with traffic yet", () => {
+    const { prepare, cleanUp } = plan([live("old", "maint")], [newServer("old", "drain")]);
+    expect(prepare[0]).toContain(`add server ${P}/old`);
+    expect(cleanUp).toEqual([]);
+  });
+
+  it("does not prove again what was proved and drained, where its connections are", () => {
+    expect(isSettled(plan([live("a", "drain")], [newServer("a", "drain")]))).toBe(true);
+  });
+
+  it("proves anew a task of the same name at another address", () => {
+    const { prepare } = plan([live("a", "drain", { backend: P, address: "10.0.0.9" })], [newServer("a", "drain")]);
+    expect(prepare).toEqual([
+      `set server ${P}/a state maint`,
+      `set server ${P}/a addr 10.0.0.5 port 3000`,
+      `set server ${P}/a state drain`,
+      `set server ${P}/a health down`,
+    ]);
+  });
+
+  it("brings tasks under proof back after a start, at which they are disabled", () => {
+    const { prepare } = plan([live("a", "maint", { backend: P })], [newServer("a", "drain")]);
+    expect(prepare).toEqual([`set server ${P}/a state drain`, `set server ${P}/a health down`]);
+  });
+
+  it("takes an unknown server out of traffic after the known ones are in, and deletes it last", () => {
+    const { traffic, cleanUp } = plan([live("stray", "ready"), live("a", "maint")], [newServer("a", "ready")]);
+    expect(traffic.at(0)).toBe(`set server ${B}/a state ready`);
+    expect(traffic.at(-1)).toBe(`set server ${B}/stray state maint`);
+    expect(cleanUp).toEqual([`del server ${B}/stray`]);
+  });
+
+  const states = ["none", "ready", "drain", "maint"] as const;
+  const places = states.flatMap((serving) => states.map((proving) => ({ serving, proving })));
+  it.each(places.flatMap((place) => states.map((wanted) => ({ ...place, wanted }))))(
+    "settles in one step: serving $serving, proving $proving, wanted $wanted",
+    ({ serving, proving, wanted }) => {
+      const running = [
+        ...(serving === "none" ? [] : [live("a", serving)]),
+        ...(proving === "none" ? [] : [live("a", proving, { backend: P })]),
+      ];
+      const servers = wanted === "none" ? [] : [newServer("a", wanted)];
+      const change = plan(running, servers);
+      const after = play(running, [...change.prepare, ...change.traffic, ...change.cleanUp]);
+      expect(plan(after, servers)).toEqual({ kind: "runtime", prepare: [], traffic: [], cleanUp: [] });
+      const inTraffic = after.filter((one) => one.backend === B && one.admin === "ready");
+      expect(inTraffic).toHaveLength(wanted === "ready" ? 1 : 0);
+    },
+  );
+});
+
+/** What HAProxy makes of the commands, as far as the plan is concerned. */
+function play(running: LiveServer[], commands: string[]): LiveServer[] {
+  const servers = running.map((server) => ({ ...server }));
+  for (const command of commands) {
+    const [verb, , path = "", what, value] = command.split(" ");
+    const [backend = "", name = ""] = path.split("/");
+    const found = servers.find((one) => one.backend === backend && one.name === name);
+    if (verb === "add") {
+      expect(found).toBeUndefined();
+      servers.push(live(name, "maint", { backend }));
+    } else if (verb === "del") {
+      expect(found?.admin).toBe("maint");
+      servers.splice(servers.indexOf(found ?? live("", "maint")), 1);
+    } else if (verb === "set" && what === "state" && found) found.admin = value as LiveServer["admin"];
+  }
+  return servers;
+}
