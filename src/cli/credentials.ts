@@ -58,7 +58,7 @@ export function normalizeServerUrl(url: string): string {
   }
   throw fail("USAGE", {
     message: `${url} is not the address of a server.`,
-    hint: "Write it with its scheme, such as http://localhost:7070 or https://shipway.example.com",
+    hint: "Write it with its scheme, such as http://localhost:7420 or https://shipway.example.com",
   });
 }
 

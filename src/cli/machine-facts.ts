@@ -34,7 +34,8 @@ export function machineFacts(docker: Docker, ownPorts: () => Promise<readonly nu
     },
     async portOwner(port) {
       if (await isFree(port)) return "free";
-      if ((await ownPorts().catch((): readonly number[] => [])).includes(port)) return "ours";
+      const own = await Promise.all([ownPorts(), routerPorts(docker)]).catch((): number[][] => []);
+      if (own.flat().includes(port)) return "ours";
       return (await answersAsShipway(port)) ? "ours" : "other";
     },
     freeBytes: freeBytesAt,
@@ -62,6 +63,12 @@ function isFree(port: number): Promise<boolean> {
     server.once("error", () => resolve(false));
     server.listen({ port, exclusive: true }, () => server.close(() => resolve(true)));
   });
+}
+
+/** Host ports of the routers that carry the traffic of apps: they answer for apps, not as Shipway. */
+async function routerPorts(docker: Docker): Promise<number[]> {
+  const routers = await docker.listContainers({ filters: { label: ["shipway.role=router"] } });
+  return routers.flatMap(({ Ports }) => Ports.flatMap(({ PublicPort }) => PublicPort ?? []));
 }
 
 async function answersAsShipway(port: number): Promise<boolean> {

@@ -167,7 +167,7 @@ export function newStatus(changes: Partial<Status> = {}): Status {
   return {
     version: "1.2.3",
     instance: "test",
-    apiUrl: "http://localhost:7070",
+    apiUrl: "http://localhost:7420",
     httpPort: 8080,
     dataDir: "/data",
     uptimeMs: 3_600_000,

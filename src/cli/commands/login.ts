@@ -13,7 +13,7 @@ export const loginCommands: Command[] = [
     args: [{ name: "url", summary: "the server, such as https://shipway.example.com" }],
     examples: [
       { run: "shipway login https://shipway.example.com", does: "sign in; it asks for the token" },
-      { run: "shipway login http://localhost:7070 < token.txt", does: "the same from a script" },
+      { run: "shipway login http://localhost:7420 < token.txt", does: "the same from a script" },
     ],
     input: z.strictObject({ url: z.string() }),
     async run({ url }, context) {

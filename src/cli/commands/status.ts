@@ -92,6 +92,10 @@ async function openEnvironment(
     });
   }
   context.data(address);
-  if (context.isTTY.out) await context.openUrl(address);
+  if (context.isTTY.out) {
+    await context
+      .openUrl(address)
+      .catch(() => context.say("  No browser could be started here: open the address yourself."));
+  }
   return 0;
 }

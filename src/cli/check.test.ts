@@ -1,0 +1,68 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newTestCli, type TestCli } from "./testing.ts";
+
+let cli: TestCli;
+beforeEach(async () => {
+  cli = await newTestCli();
+});
+afterEach(() => cli.close());
+
+async function write(files: Record<string, string>): Promise<void> {
+  for (const [name, text] of Object.entries(files)) {
+    await mkdir(join(cli.dir, name, ".."), { recursive: true });
+    await writeFile(join(cli.dir, name), text);
+  }
+}
+
+const SPEC = "app: shop\nservices:\n  web:\n    build: { context: web }\n    port: 8080\n";
+const PIPELINE =
+  "image: node:20\npipelines:\n  default:\n    - step:\n        name: unit\n        script:\n          - npm test\n";
+
+describe("check", () => {
+  it("needs no server and says what a push would do", async () => {
+    await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": PIPELINE, "web/Dockerfile": "FROM scratch\n" });
+    const { code, out, err } = await cli.run(["check", "--branch", "main"]);
+    expect({ code, out }).toEqual({ code: 0, out: "" });
+    expect(err).toBe(
+      [
+        "✓ shipway.yml: app shop, service web:8080; to production (branch main)",
+        "✓ bitbucket-pipelines.yml: a push of branch main runs default: unit",
+        "  Next: `git push shipway main`",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("shows the mistakes of all files at once and exits 2", async () => {
+    await write({ "shipway.yml": `${SPEC}extra: 1\n`, "bitbucket-pipelines.yml": "pipelines: 7\n" });
+    const { code, err } = await cli.run(["check"]);
+    expect(code).toBe(2);
+    expect(err).toContain("extra");
+    expect(err).toContain("bitbucket-pipelines.yml cannot be run");
+  });
+
+  it("names a Dockerfile that is not there", async () => {
+    await write({ "shipway.yml": SPEC });
+    const { code, err } = await cli.run(["check", "--json"]);
+    expect({ code, err }).toEqual({ code: 2, err: "" });
+    const { code: textCode, err: text } = await cli.run(["check"]);
+    expect(textCode).toBe(2);
+    expect(text).toContain("✗ The service web is built from web/Dockerfile, which does not exist.");
+    expect(text).toContain("! there is no bitbucket-pipelines.yml, so a push runs no tests.");
+  });
+
+  it("finds the pipeline of a tag", async () => {
+    const tags = `${PIPELINE}  tags:\n    v*:\n      - step:\n          name: publish\n          script: [ls]\n`;
+    await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": tags, "web/Dockerfile": "FROM scratch\n" });
+    expect((await cli.run(["check", "--tag", "v1.2.0"])).err).toContain("a push of tag v1.2.0 runs tags.v*: publish");
+  });
+
+  it("shows the smallest spec when there is none", async () => {
+    const { code, err } = await cli.run(["check"]);
+    expect(code).toBe(2);
+    expect(err).toContain("There is no shipway.yml");
+    expect(err).toContain("    services:\n      web:");
+  });
+});
