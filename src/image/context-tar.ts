@@ -87,6 +87,8 @@ async function fillTar(archive: Pack, plan: Plan, entries: Entry[], git: GitComm
     archive.finalize();
   } finally {
     child.kill();
+    // Without this, output that nobody reads any more would keep the child from closing.
+    child.stdout.destroy();
     await ended.catch(() => {});
   }
 }
