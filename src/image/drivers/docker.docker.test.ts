@@ -1,6 +1,7 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -228,6 +229,32 @@ describe.skipIf(base === undefined)("on the Docker Engine", () => {
       const nowhere = dockerBuilder({ docker: new Docker({ socketPath: "/nonexistent/docker.sock" }), git });
       const plan = await shop.plan("web", `FROM ${base}\n`);
       await expect(nowhere.build(plan, () => {})).rejects.toSatisfy((error) => hasCode(error, "DOCKER_UNREACHABLE"));
+    });
+
+    it("breaks the build off, and does not hang, when git loses an object on the way", async () => {
+      const plan = await shop.plan("web", `FROM ${base}\nCOPY . /\n`, { "z.txt": "z".repeat(10) });
+      const { stdout } = await run("git", ["-C", plan.repositoryDir, "rev-parse", `${plan.commit}:z.txt`]);
+      await rm(join(plan.repositoryDir, ".git/objects", stdout.slice(0, 2), stdout.slice(2).trim()));
+      await expect(builder.build(plan, () => {})).rejects.toMatchObject({ code: "GIT_FAILED" });
+      await expect(docker.getImage(plan.name).inspect()).rejects.toMatchObject({ statusCode: 404 });
+    });
+
+    it("says DOCKER_UNREACHABLE when the engine goes away in the middle", async () => {
+      const socketPath = join(await mkdtemp(join(tmpdir(), "shipway-image-")), "docker.sock");
+      const dying = createServer((request, response) => {
+        if (request.method === "GET") return response.writeHead(404, { "content-type": "application/json" }).end("{}");
+        response.writeHead(200).write('{"id":"moby.buildkit.trace","aux":""}\n{"id":"moby');
+        request.resume().on("end", () => response.socket?.destroy());
+      });
+      await new Promise<void>((resolve) => dying.listen(socketPath, resolve));
+      try {
+        const plan = await shop.plan("web", `FROM ${base}\n`);
+        const building = dockerBuilder({ docker: new Docker({ socketPath }), git }).build(plan, () => {});
+        await expect(building).rejects.toSatisfy((error) => hasCode(error, "DOCKER_UNREACHABLE"));
+      } finally {
+        dying.close();
+        await rm(dirname(socketPath), { recursive: true, force: true });
+      }
     });
 
     it("stops the command inside the engine, too, when the build is aborted", async () => {
