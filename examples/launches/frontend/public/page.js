@@ -29,24 +29,29 @@ for (const time of document.querySelectorAll("time[data-local]")) {
   }).format(new Date(time.dateTime));
 }
 
-const countdowns = [...document.querySelectorAll("[data-until]")];
+/** The worker draws within about a second of the end. Each visitor waits a little longer than the other. */
 let reloading = false;
+function reloadSoon() {
+  // Never under somebody's fingers: what they send after the end gets an honest answer.
+  if (reloading || document.querySelector("form:focus-within")) return;
+  reloading = true;
+  setTimeout(() => location.reload(), 2000 + Math.random() * 1500);
+}
+
+const countdowns = [...document.querySelectorAll("[data-until]")];
 function tick() {
   for (const element of countdowns) {
     const leftMs = Number(element.dataset.until) - now();
     const text = formatLeft(leftMs);
     if (element.textContent !== text) element.textContent = text;
-    // The worker draws within about a second of the end. Each visitor waits a little longer than the other.
-    if (leftMs < 0 && !reloading && !document.querySelector("form:focus-within")) {
-      reloading = true;
-      setTimeout(() => location.reload(), 2000 + Math.random() * 1500);
-    }
+    if (leftMs < 0) reloadSoon();
   }
 }
 if (countdowns.length > 0) {
   tick();
   setInterval(tick, 1000);
 }
+if (document.querySelector("[data-reload]")) reloadSoon();
 
 /* One click is one entry: the button says that it was heard. The server would not count it twice anyway. */
 for (const form of document.querySelectorAll("form[data-once]"))

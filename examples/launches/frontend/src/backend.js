@@ -9,11 +9,13 @@ export class BackendAway extends Error {}
 /**
  * The backend as the pages see it. Each question is asked a second time when no good answer came, which is safe: reads
  * change nothing, and an entry carries a key that makes its repetition return the first ticket. A read that still
- * fails is answered from memory for up to five minutes, marked `stale`.
+ * fails is answered from memory for up to five minutes, marked `stale`; for the second after a failure memory answers
+ * at once, so that a backend that hangs does not make every visitor wait for it in turn.
  * @param {{ url: string, timeoutMs?: number, pauseMs?: number, edgeKey?: string, now?: () => number }} options
  */
-export function connectBackend({ url, timeoutMs = 2_500, pauseMs = 150, edgeKey, now = Date.now }) {
+export function connectBackend({ url, timeoutMs = 2_000, pauseMs = 150, edgeKey, now = Date.now }) {
   const remembered = new Map();
+  let failedAt = Number.NEGATIVE_INFINITY;
   const STALE_MS = 300_000;
   const MOST_REMEMBERED = 200;
 
@@ -43,13 +45,16 @@ export function connectBackend({ url, timeoutMs = 2_500, pauseMs = 150, edgeKey,
   return {
     /** @throws BackendAway */
     async get(path) {
+      const known = remembered.get(path);
+      const usable = known && now() - known.at < STALE_MS;
+      if (usable && now() - failedAt < 1_000) return { ...known.answer, stale: true };
       try {
         const answer = await ask(path);
         if (answer.status === 200) remember(path, answer);
         return answer;
       } catch (cause) {
-        const known = remembered.get(path);
-        if (known && now() - known.at < STALE_MS) return { ...known.answer, stale: true };
+        failedAt = now();
+        if (usable) return { ...known.answer, stale: true };
         throw new BackendAway("The backend does not answer.", { cause });
       }
     },

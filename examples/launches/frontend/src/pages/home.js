@@ -91,7 +91,7 @@ function card(site, launch) {
 }
 
 function badge({ state, pieces }) {
-  if (state === "drawing") return html`<span class="badge badge-live">Drawing</span>`;
+  if (state === "drawing") return html`<span class="badge badge-live" data-reload>Drawing</span>`;
   return html`<span class="badge">${plural(pieces, "piece")}</span>`;
 }
 

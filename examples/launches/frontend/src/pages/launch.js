@@ -60,7 +60,7 @@ function action(site, launch, form, draw) {
       return html`<p class="clock"><span class="clock-label">Closes in</span> <span class="clock-time" data-until="${Date.parse(launch.closesAt)}">${formatLeft(Date.parse(launch.closesAt) - site.now)}</span></p>
     ${entryForm(launch, form)}`;
     case "drawing":
-      return html`<div class="waiting" role="status"><p class="clock"><span class="clock-label">Closed</span> <span class="clock-time" data-until="${site.now}">Drawing …</span></p>
+      return html`<div class="waiting" role="status"><p class="clock"><span class="clock-label">Closed</span> <span class="clock-time" data-reload>Drawing …</span></p>
       <p>The doors are closed and the draw is running. This page shows the winners in a moment.</p>${problem(form)}</div>`;
     default:
       return html`${problem(form)}${winners(launch, draw)}`;

@@ -49,7 +49,7 @@ function message(ticket, launch, fresh) {
       return fresh
         ? {
             title: "You are in.",
-            text: "Keep this ticket: it is how you follow the draw. Keep this page's address, or write the number down.",
+            text: "Your ticket is how you follow the draw. Keep this page's address, or write the number down.",
           }
         : { title: "Still in the draw.", text: "The draw has not happened yet. This page will show how it ended." };
   }
