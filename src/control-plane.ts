@@ -19,7 +19,7 @@ import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
 import { fail } from "./shared/errors.ts";
 import { gitHttp } from "./source/git-http.ts";
-import { findUnrecordedPushes, recordPush } from "./source/record-push.ts";
+import { recordMissedPushes } from "./source/record-push.ts";
 import { gitRepositories } from "./source/repositories.ts";
 import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import { openStore, type Store } from "./store/open-store.ts";
@@ -141,6 +141,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       );
     },
   });
+  await recordMissedPushes(store.db, repositories);
   await listen(server, options);
   // Workflows that go on after a crash need the router and Docker; an engine that is away is their error to report, not ours to die of.
   await routerReady;
@@ -151,8 +152,16 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       deploy: (id, step) => deploy(id, stagesFor(step)),
     },
   );
-  const loop = startReconcileLoop({ store, secrets, target, builder, startDelivery, startDeployment, log });
-  await resumePushes(store, repositories);
+  const loop = startReconcileLoop({
+    store,
+    secrets,
+    target,
+    builder,
+    repositories,
+    startDelivery,
+    startDeployment,
+    log,
+  });
   void loop.once();
 
   const firstToken = await firstAdminToken(store);
@@ -245,10 +254,6 @@ async function listen(
       cause,
     });
   });
-}
-
-async function resumePushes(store: Store, repositories: ReturnType<typeof gitRepositories>): Promise<void> {
-  for (const push of await findUnrecordedPushes(store.db, repositories)) await recordPush(store.db, repositories, push);
 }
 
 async function firstAdminToken(store: Store): Promise<string | undefined> {

@@ -1,5 +1,5 @@
 import { newId } from "../shared/new-id.ts";
-import type { Database } from "../store/open-store.ts";
+import type { Database, Tx } from "../store/open-store.ts";
 import type { Change, PushedRef, ReceivedPush } from "./change.ts";
 import { refsToChanges } from "./read-change.ts";
 import type { Repositories } from "./repositories.ts";
@@ -19,8 +19,9 @@ export async function recordPush(db: Database, repositories: Repositories, push:
     changes.map(async (change) => ({ ...change, ...(await repositories.describe(change.app, change.commit)) })),
   );
   const recorded = await db.transaction().execute(async (tx) => {
+    const current = await repositories.refs(push.app);
     const seen = await tx.selectFrom("refs").selectAll().where("app", "=", push.app).forUpdate().execute();
-    for (const pushed of push.refs) await recordRef(tx, push.app, pushed);
+    for (const pushed of push.refs) await recordRef(tx, push.app, pushed, current.get(pushed.ref));
     const fresh = described.filter(
       (change) => seen.find(({ ref }) => ref === fullRef(change))?.commit !== change.commit,
     );
@@ -55,37 +56,42 @@ export async function recordPush(db: Database, repositories: Repositories, push:
   };
 }
 
+/** Of two quick pushes to one ref the later may be recorded first: the earlier must not overwrite it. */
 async function recordRef(
-  tx: Pick<Database, "insertInto" | "deleteFrom">,
+  tx: Tx,
   app: string,
-  { ref, newCommit }: PushedRef,
+  { ref, oldCommit, newCommit }: PushedRef,
+  current: string | undefined,
 ): Promise<void> {
   if (newCommit === undefined) {
-    await tx.deleteFrom("refs").where("app", "=", app).where("ref", "=", ref).execute();
+    if (current === undefined) await tx.deleteFrom("refs").where("app", "=", app).where("ref", "=", ref).execute();
     return;
   }
   await tx
     .insertInto("refs")
     .values({ app, ref, commit: newCommit })
-    .onConflict((conflict) => conflict.columns(["app", "ref"]).doUpdateSet({ commit: newCommit }))
+    .onConflict((conflict) => {
+      const update = conflict.columns(["app", "ref"]).doUpdateSet({ commit: newCommit });
+      return current === newCommit ? update : update.where("refs.commit", "=", oldCommit ?? "");
+    })
     .execute();
 }
 
 const fullRef = ({ refKind, refName }: Pick<Change, "refKind" | "refName">) =>
   `refs/${refKind === "branch" ? "heads" : "tags"}/${refName}`;
 
-/** Pushes that git stored but Shipway did not record, because it was killed between the two. */
-export async function findUnrecordedPushes(db: Database, repositories: Repositories): Promise<ReceivedPush[]> {
+/**
+ * Records pushes that git stored but Shipway did not, because it was killed between the two. Call it before pushes are taken:
+ * later it could overtake the recording of a push that is just being made.
+ */
+export async function recordMissedPushes(db: Database, repositories: Repositories): Promise<void> {
   const apps = await db.selectFrom("apps").select("name").execute();
-  const pushes = await Promise.all(
-    apps.map(async ({ name }) => {
-      if (!(await repositories.exists(name))) return [];
-      const rows = await db.selectFrom("refs").selectAll().where("app", "=", name).execute();
-      const refs = await repositories.unrecordedRefs(name, new Map(rows.map(({ ref, commit }) => [ref, commit])));
-      return refs.length === 0 ? [] : [{ app: name, actor: "shipway", refs, options: [] }];
-    }),
-  );
-  return pushes.flat();
+  for (const { name } of apps) {
+    if (!(await repositories.exists(name))) continue;
+    const rows = await db.selectFrom("refs").selectAll().where("app", "=", name).execute();
+    const refs = await repositories.unrecordedRefs(name, new Map(rows.map(({ ref, commit }) => [ref, commit])));
+    if (refs.length > 0) await recordPush(db, repositories, { app: name, actor: "shipway", refs, options: [] });
+  }
 }
 
 /** A deployment of a commit asked for by hand, recorded as a change that goes to one environment only. */

@@ -141,14 +141,12 @@ async function openLogs(
 
 function eventWriter(deps: DeploymentDeps, deployment: Deployment) {
   return (event: RolloutEvent & { addresses?: string[] }) =>
-    deps.store.db
-      .transaction()
-      .execute((tx) =>
-        appendEvent(tx, frameOf(deployment), {
-          kind: `rollout.${event.kind}`,
-          data: { ...event, deploymentId: deployment.id, release: deployment.release },
-        }),
-      );
+    deps.store.db.transaction().execute((tx) =>
+      appendEvent(tx, frameOf(deployment), {
+        kind: `rollout.${event.kind}`,
+        data: { ...event, deploymentId: deployment.id, release: deployment.release },
+      }),
+    );
 }
 
 async function prepareBacking(

@@ -9,19 +9,21 @@ import { resolveRelease } from "../release/resolve-release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
+import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import { liveVariables } from "./deployment-stages.ts";
 import type { Logger } from "./durable.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
 const EVERY_MS = 15_000;
-const PRUNE_EVERY_MS = 3_600_000;
+const TIDY_EVERY_MS = 3_600_000;
 
 export type ReconcileDeps = {
   store: Store;
   secrets: Secrets;
   target: RolloutTarget;
   builder: ImageBuilder;
+  repositories: Repositories;
   startDelivery(changeId: string): Promise<void>;
   startDeployment(deploymentId: string): Promise<void>;
   log: Logger;
@@ -30,7 +32,7 @@ export type ReconcileDeps = {
 /** Keeps what runs equal to what was declared, until stopped. `once` is one round, also used at start. */
 export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>; stop(): Promise<void> } {
   const stopping = new AbortController();
-  let prunedAt = Date.now();
+  let tidiedAt = 0;
   let round: Promise<void> = Promise.resolve();
   const once = (): Promise<void> => {
     round = round.then(() => reconcileAll(deps)).catch((error: unknown) => report(deps, error));
@@ -41,9 +43,9 @@ export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>
       await sleep(EVERY_MS, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
       await once();
-      if (Date.now() - prunedAt < PRUNE_EVERY_MS) continue;
-      prunedAt = Date.now();
-      await pruneImages(deps).catch((error: unknown) => report(deps, error));
+      if (Date.now() - tidiedAt < TIDY_EVERY_MS) continue;
+      tidiedAt = Date.now();
+      await tidy(deps).catch((error: unknown) => report(deps, error));
     }
   };
   const looping = loop();
@@ -124,7 +126,11 @@ async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<D
   return { live: { release, variables }, ...(standby && { standby }), inProgress: [] };
 }
 
-async function pruneImages(deps: ReconcileDeps): Promise<void> {
+/** What nobody waits for: packing repositories, and images that no release needs any more. */
+async function tidy(deps: ReconcileDeps): Promise<void> {
   const apps = await deps.store.db.selectFrom("apps").select("name").execute();
-  for (const { name } of apps) await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
+  for (const { name } of apps) {
+    await deps.repositories.maintain(name);
+    await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
+  }
 }
