@@ -121,7 +121,7 @@ async function dockerfileMissing({ repositoryDir, commit }: ImageSource, missing
   return fail("DOCKERFILE_MISSING", { message: lines.join("\n"), hint: missingHint(missing, similar) });
 }
 
-export function looksLikeDockerfile(path: string): boolean {
+function looksLikeDockerfile(path: string): boolean {
   const name = posix.basename(path).toLowerCase();
   return (
     (/(^|[.-])(dockerfile|containerfile)([.-]|$)/.test(name) && !name.endsWith(".dockerignore")) ||

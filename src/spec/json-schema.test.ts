@@ -75,5 +75,10 @@ describe("docs/shipway-yml.md", () => {
     expect(parseAppSpec(example).app).toMatch(/\w/);
   });
 
+  it("is followed by the sample product", async () => {
+    const text = await readFile(new URL("../../examples/launches/shipway.yml", import.meta.url), "utf8");
+    expect(Object.keys(parseAppSpec(text).services)).toContain("frontend");
+  });
+
   it("has a handful of examples", () => expect(examples.length).toBeGreaterThanOrEqual(3));
 });

@@ -34,7 +34,7 @@ export function fieldProblems(issues: readonly Issue[], raw: unknown, schema: Js
 }
 
 /** The value at `path` of plain data; undefined where it does not exist. */
-export function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
+function valueAt(data: unknown, path: readonly PropertyKey[]): unknown {
   let here = data;
   for (const segment of path) {
     if (typeof here !== "object" || here === null || !Object.hasOwn(here, segment)) return undefined;
