@@ -1,6 +1,6 @@
 import { fail } from "../shared/errors.ts";
-import { readYaml, renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
-import { readStep, readStepLists, type StepReader } from "./parse-step.ts";
+import { didYouMean, readYaml, renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
+import { deploymentNote, readStep, readStepLists, type StepReader } from "./parse-step.ts";
 import type {
   CacheDefinition,
   PipelineDefinition,
@@ -49,6 +49,7 @@ function readFile(reader: YamlReader, report: Report): Omit<PipelinesFile, "file
   }
   const top = reader.readMap(reader.root(), "the file", report);
   if (!top) return undefined;
+  noteSlips(reader, top, report);
   const steps = readStep(reader);
   const image = top.get("image");
   const named = image && steps.readImage(image, report);
@@ -59,6 +60,21 @@ function readFile(reader: YamlReader, report: Report): Omit<PipelinesFile, "file
     ...readDefinitions(reader, steps, top.get("definitions"), report),
     pipelines: readPipelines(reader, steps, top, report),
   };
+}
+
+const TOP_KEYS = ["image", "options", "clone", "definitions", "pipelines", "export", "labels", "triggers"];
+
+/** Any key is legal at the top and serves as a place for anchors; one that is nearly a real one is a slip. */
+function noteSlips(reader: YamlReader, top: Fields, report: Report): void {
+  const slips = [...top].filter(([name]) => !TOP_KEYS.includes(name) && didYouMean(name, TOP_KEYS) !== undefined);
+  reader.noteUnknown(new Map(slips), [], report, TOP_KEYS);
+  const triggers = top.get("triggers");
+  if (triggers) {
+    report.notes.push({
+      ...triggers.key,
+      message: "`triggers` are not supported yet: pushes select by branch and tag.",
+    });
+  }
 }
 
 function readOptions(reader: YamlReader, field: Field | undefined, report: Report): PipelinesFile["options"] {
@@ -301,6 +317,9 @@ function readStage(
     .flatMap((entry) => readItem(reader, steps, entry, report, {}))
     .filter((item) => item.kind !== "stage");
   const common = steps.readCommon(fields, report);
+  if (common.deployment !== undefined) {
+    report.notes.push({ ...(fields.get("deployment")?.at ?? field.key), message: deploymentNote(common.deployment) });
+  }
   const name = fields.get("name");
   return [
     {

@@ -108,8 +108,8 @@ export function readStep(reader: YamlReader) {
   };
 }
 
-function deploymentNote(deployment: string): string {
-  return `\`deployment: ${deployment}\` runs as an ordinary step; its deployment variables are not loaded. Shipway deploys by the environments of shipway.yml.`;
+export function deploymentNote(deployment: string): string {
+  return `\`deployment: ${deployment}\` runs like any other step, without its deployment variables; Shipway deploys by the environments of shipway.yml.`;
 }
 
 function noteWithoutEffect(fields: Fields, report: Report): void {

@@ -113,10 +113,10 @@ export function newYamlReader(source: YamlSource) {
     },
 
     /** Unknown keys are legal but are most often slips: each gets a note that says what was probably meant. */
-    noteUnknown(fields: Fields, known: readonly string[], report: Report): void {
+    noteUnknown(fields: Fields, known: readonly string[], report: Report, likely = known): void {
       for (const [name, { key }] of fields) {
         if (!known.includes(name))
-          report.notes.push({ ...key, message: `${unknownKeyMessage(name, known)} It has no effect.` });
+          report.notes.push({ ...key, message: `${unknownKeyMessage(name, likely)} It has no effect.` });
       }
     },
   };

@@ -9,7 +9,8 @@ export type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number
 /** The outcome of a step whose script was started; `state` is undefined when its container was removed. */
 export function conclude(run: StepRun, log: StepLog, state: EndState | undefined): StepOutcome {
   const { step, options, timeOver } = run;
-  const exitCode = log.scriptExit()?.exitCode ?? state?.exitCode ?? 137;
+  // The container's own exit code is the script's, and unlike a marker it cannot be written by the script.
+  const exitCode = state?.exitCode ?? 137;
   const endedAt = state && Number.isFinite(state.endedAt) ? state.endedAt : run.now();
   const commands = log.commands(endedAt, exitCode);
   const common = { endedAt, commands, lastLines: log.lastLines() };

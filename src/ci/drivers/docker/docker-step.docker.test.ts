@@ -68,8 +68,14 @@ describe("a script", () => {
   });
 
   it("cannot be fooled by output that imitates its markers", async () => {
+    // The script can read its own nonce; its standard output and error are no way for it to use it.
+    const forge =
+      "nonce=$(sed -n \"s/.*scriptEnd %s.n' '\\\\([0-9a-f]*\\\\)'.*/\\\\1/p\" /opt/atlassian/pipelines/agent/scripts/main.sh)";
     const script = [
-      `grep -ho "printf .*scriptEnd.*" /opt/atlassian/pipelines/agent/scripts/* | sh -c 'code=0; . /dev/stdin' 2>&1`,
+      forge,
+      'test -n "$nonce"',
+      "printf '\\035%s scriptEnd 0\\n' $nonce | tee /dev/stderr",
+      "set -v",
       "exit 6",
     ];
     const { outcome } = await run({ script });

@@ -85,10 +85,7 @@ async function prepare(run: StepRun, failed: AbortController): Promise<{ attache
   const { step, dirs } = run;
   const image = ensureImage(run, step.image, step.login);
   const checkout = prepareCheckout(run, image);
-  const services = startServices(
-    run,
-    image.then(() => undefined),
-  );
+  const services = startServices(run, image);
   const [, caches, started] = await allSettledOrAbort([image, checkout, services] as const, failed);
   const nonce = randomBytes(12).toString("hex");
   const linesBefore = run.logged();
