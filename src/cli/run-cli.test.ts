@@ -154,11 +154,11 @@ describe("deploy", () => {
 });
 
 describe("rollback", () => {
-  it("goes to the previous good release when none is named, and says that pushes are paused", async () => {
+  it("goes to the previous good release when none is named", async () => {
     await start((fastify) => deliveryRoutes(fastify, liveEvents, newDeployment({ kind: "rollback", release: 6 })));
     const { code, err } = await cli.run(["rollback", "--app", "launches"]);
     expect(code).toBe(0);
-    expect(err).toContain("Pushes do not deploy to production until you say so: `shipway resume --env production`");
+    expect(err).toContain("✓ done in 9.0 s");
     expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({});
   });
 
@@ -261,7 +261,9 @@ describe("reading", () => {
       );
     });
     const { out } = await cli.run(["deployments", "d_1"]);
-    expect(out).toContain("✗ prove: web did not become healthy.\n  ✗ web-r7-1: It exited right after its start.\n");
+    expect(out).toContain(
+      "✗ stopped at prove:\n  web did not become healthy.\n  ✗ web-r7-1: It exited right after its start.\n",
+    );
     expect(out).toContain("    exit code 1\n      | Error: no DB_URL\n→ Set DB_URL.\n");
   });
 

@@ -19,7 +19,7 @@ type Tale = { story: RolloutStory; lines: string[] };
 type Tell = (story: RolloutStory, event: StoredEvent) => Tale | undefined;
 
 const SHOWN_LINES = 12;
-const SHOWN_PROBES = 4;
+const SHOWN_PROBES = 3;
 
 export function narrateRollout(before: RolloutStory | undefined, event: StoredEvent): Tale {
   const story = before ?? { phases: [], health: {} };
@@ -40,6 +40,7 @@ function tell<S extends z.ZodType>(
 
 const EvidenceData = z.object({
   task: z.string(),
+  service: z.string(),
   summary: z.string(),
   exitCode: z.number().optional(),
   outOfMemory: z.boolean().optional(),
@@ -47,6 +48,8 @@ const EvidenceData = z.object({
   listening: z.array(z.object({ port: z.number(), address: z.string(), loopbackOnly: z.boolean() })),
   lastLines: z.array(z.string()),
 });
+
+type EvidenceData = z.output<typeof EvidenceData>;
 
 const Ended = z.object({
   deploymentId: z.string(),
@@ -140,8 +143,7 @@ function failed(ended: Ended, { from }: RolloutStory, { environment }: StoredEve
   const what = ended.kind === "rollback" ? `the rollback to r${release}` : `r${release}`;
   return [
     ...wrap("✗ ", `${environment}: ${what} failed${where} after ${formatDurationMs(ended.durationMs)}`),
-    ...(problem === undefined ? [] : wrap("  ", problem.message)),
-    ...evidence.flatMap((one) => evidenceLines(one, problem?.message)),
+    ...problemLines(problem?.message, evidence),
     outcomeForUsers(from, release, rolledBack, stays),
     ...wrap("  → ", problem?.hint ?? `\`shipway deployments ${deploymentId}\``),
   ];
@@ -153,19 +155,40 @@ function outcomeForUsers(from: number | undefined, release: number, rolledBack: 
   return `! ${stays}; nothing changed for your users`;
 }
 
-/** The facts about a task that did not become healthy. A sentence that was `said` already is not said again. */
-export function evidenceLines(evidence: z.output<typeof EvidenceData>, said?: string): string[] {
+/**
+ * Why a release failed: its problem, unless the evidence says the same, and the evidence. Tasks that failed in the same way are shown once:
+ * four copies of a service fail alike, and their addresses do not help.
+ */
+export function problemLines(message: string | undefined, evidence: readonly EvidenceData[]): string[] {
+  const isRepeated = evidence.length > 0 && evidence.every(({ summary }) => message?.includes(summary));
+  const groups = new Map<string, EvidenceData[]>();
+  for (const one of evidence) groups.set(wayOfFailing(one), [...(groups.get(wayOfFailing(one)) ?? []), one]);
+  return [
+    ...(message === undefined || isRepeated ? [] : wrap("  ", message)),
+    ...[...groups.values()].flatMap(([first, ...alike]) => (first === undefined ? [] : evidenceLines(first, alike))),
+  ];
+}
+
+function wayOfFailing({ task, service, summary, exitCode, outOfMemory }: EvidenceData): string {
+  const same = summary.replaceAll(task, "TASK").replace(/\d+\.\d+\.\d+\.\d+(:\d+)?/g, "ADDRESS");
+  return JSON.stringify([service, same, exitCode, outOfMemory]);
+}
+
+function evidenceLines(evidence: EvidenceData, alike: readonly EvidenceData[]): string[] {
   const { task, summary, probes, listening, lastLines } = evidence;
+  // A release or verify command has a key, not a name that anybody knows.
+  const who = summary.includes(task) || task.includes(":") ? "" : `${task}: `;
   const exit = evidence.exitCode === undefined ? [] : [`    exit code ${evidence.exitCode}`];
   const memory = evidence.outOfMemory ? ["    killed: it needed more memory than it declares"] : [];
   const ports = listening.map(({ address, port, loopbackOnly }) =>
     loopbackOnly ? `${address}:${port} (reachable only inside its own container)` : `${address}:${port}`,
   );
   return [
-    ...wrap("  ✗ ", summary === said ? task : `${task}: ${summary}`),
+    ...wrap("  ✗ ", who + summary),
+    ...(alike.length === 0 ? [] : wrap("    ", `and so did ${alike.map((one) => one.task).join(", ")}`)),
     ...exit,
     ...memory,
-    ...probes.slice(-SHOWN_PROBES).map((probe) => cutText(`    ${plain(probe)}`, WIDTH)),
+    ...[...new Set(probes)].slice(-SHOWN_PROBES).map((probe) => cutText(`    ${plain(probe)}`, WIDTH)),
     ...(ports.length === 0 ? [] : wrap("    ", `listens on ${ports.join(", ")}`)),
     ...lastLines.slice(-SHOWN_LINES).map(quoteLine),
   ];

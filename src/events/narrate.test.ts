@@ -220,9 +220,7 @@ describe("narrate", () => {
       "      |   expected 2, got 3",
       '  → `shipway logs --pipeline 12 --step "unit tests"`',
       "✗ pipeline #12 default failed: 1/2 steps in 4.3 s",
-      "✗ stopped at ci after 18.4 s: Pipeline #12 did not pass.",
-      "  → Read the whole log.",
-      "  nothing was deployed; what runs, runs on",
+      "✗ stopped at ci after 18.4 s: nothing was deployed; what runs, runs on",
     ]);
   });
 
@@ -237,6 +235,29 @@ describe("narrate", () => {
       "      | listening on 127.0.0.1:3000",
       "! r6 still serves; nothing changed for your users",
       "  → See the evidence again with `shipway deployments d_1`.",
+    ]);
+  });
+
+  it("shows tasks that failed alike once, and a reason that the evidence gives only there", () => {
+    const [one] = failedEnd.evidence;
+    if (!one) throw new Error("no evidence");
+    const evidence = [1, 2, 3].map((n) => ({
+      ...one,
+      task: `web-r7-${n}`,
+      summary: `web-r7-${n} refuses connections at 10.0.0.${n}:3000.`,
+      probes: ["GET / → refused", "GET / → refused"],
+      listening: [],
+      lastLines: [],
+    }));
+    const message = evidence.map(({ summary }) => summary).join(" ");
+    const lines = tell([["deployment.ended", { ...failedEnd, evidence, problem: { code: "X", message } }, production]]);
+    expect(lines).toEqual([
+      "✗ production: r7 failed at prove after 12.1 s",
+      "  ✗ web-r7-1 refuses connections at 10.0.0.1:3000.",
+      "    and so did web-r7-2, web-r7-3",
+      "    GET / → refused",
+      "! production serves nothing yet",
+      "  → `shipway deployments d_1`",
     ]);
   });
 

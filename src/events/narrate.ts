@@ -11,20 +11,23 @@ export type Narration = {
   pipelines: Record<string, PipelineStory>;
   /** By deployment subject. */
   rollouts: Record<string, RolloutStory>;
+  /** Stages of each delivery whose failure was told in full when it happened: the end does not tell it again. */
+  failures: Record<string, string[]>;
 };
 
 export type Told = { state: Narration; lines: string[] };
-type Tell = (state: Narration, event: StoredEvent) => Told;
+type Tell = (event: StoredEvent, state: Narration) => string[];
 
 export function newNarration(): Narration {
-  return { pipelines: {}, rollouts: {} };
+  return { pipelines: {}, rollouts: {}, failures: {} };
 }
 
 /**
  * Tells one event as a person watching `git push` wants to read it: plain lines of at most 90 columns (an address or a command is never cut),
  * led by ✓ ✗ ! → or …. Pure. Kinds it does not know, and data it does not understand, give no line: a watcher never fails over an event.
  */
-export function narrate(state: Narration, event: StoredEvent): Told {
+export function narrate(before: Narration, event: StoredEvent): Told {
+  const state = rememberFailure(before, event);
   const domain = event.kind.slice(0, event.kind.indexOf("."));
   if (domain === "ci") {
     const { story, lines } = narratePipeline(state.pipelines[event.subject], event);
@@ -35,7 +38,18 @@ export function narrate(state: Narration, event: StoredEvent): Told {
     return { state: story ? { ...state, rollouts: { ...state.rollouts, [event.subject]: story } } : state, lines };
   }
   if (domain === "image") return { state, lines: narrateImages(event) };
-  return PLATFORM[event.kind]?.(state, event) ?? { state, lines: [] };
+  return { state, lines: PLATFORM[event.kind]?.(event, state) ?? [] };
+}
+
+function rememberFailure(state: Narration, { kind, data, deliveryId }: StoredEvent): Narration {
+  const failed = kind === "image.failed" ? "images" : kind === "ci.stepEnded" && hasFailed(data) ? "ci" : undefined;
+  if (failed === undefined || deliveryId === null) return state;
+  const known = state.failures[deliveryId] ?? [];
+  return { ...state, failures: { ...state.failures, [deliveryId]: [...new Set([...known, failed])] } };
+}
+
+function hasFailed({ outcome }: Record<string, unknown>): boolean {
+  return typeof outcome === "object" && outcome !== null && "status" in outcome && outcome.status === "failed";
 }
 
 /** Tells one stream of events, in order. */
@@ -50,11 +64,14 @@ export function newNarrator(): { tell(event: StoredEvent): string[] } {
   };
 }
 
-/** A tale that needs no memory, of data in the shape of `schema`. */
-function tell<S extends z.ZodType>(schema: S, lines: (data: z.output<S>, event: StoredEvent) => string[]): Tell {
-  return (state, event) => {
+/** Tells data of the shape of `schema`; of any other, nothing. */
+function tell<S extends z.ZodType>(
+  schema: S,
+  lines: (data: z.output<S>, event: StoredEvent, state: Narration) => string[],
+): Tell {
+  return (event, state) => {
     const parsed = schema.safeParse(event.data);
-    return { state, lines: parsed.success ? lines(parsed.data, event) : [] };
+    return parsed.success ? lines(parsed.data, event, state) : [];
   };
 }
 
@@ -74,6 +91,8 @@ const DeliveryEnded = z.object({
   deployments: z.array(z.object({ environment: z.string(), status: z.string() })),
   durationMs: z.number(),
 });
+
+type DeliveryEnded = z.output<typeof DeliveryEnded>;
 
 const ReleaseRecorded = z.object({
   release: z.number(),
@@ -108,7 +127,7 @@ function recordRelease({ release, images }: z.output<typeof ReleaseRecorded>): s
   return wrap("✓ ", `release r${release}${built.length === 0 ? "" : `   ${built.join(" · ")}`}`);
 }
 
-function endDelivery(data: z.output<typeof DeliveryEnded>): string[] {
+function endDelivery(data: DeliveryEnded, event: StoredEvent, state: Narration): string[] {
   const took = formatDurationMs(data.durationMs);
   switch (data.status) {
     case "live":
@@ -118,17 +137,19 @@ function endDelivery(data: z.output<typeof DeliveryEnded>): string[] {
     case "superseded":
       return ["! overtaken by something newer; this was not deployed"];
     default:
-      return stopped(data, took);
+      return stopped(data, took, state.failures[event.deliveryId ?? ""] ?? []);
   }
 }
 
-function stopped({ at, problem, deployments }: z.output<typeof DeliveryEnded>, took: string): string[] {
+function stopped({ at, problem, deployments }: DeliveryEnded, took: string, told: readonly string[]): string[] {
   // How a deployment failed was told when it ended, with its evidence.
   if (at === "rollout" && deployments.length > 0) return [`✗ stopped after ${took}`];
   const where = at === undefined ? "" : ` at ${at}`;
+  const nothing = "nothing was deployed; what runs, runs on";
+  if (at !== undefined && told.includes(at)) return [`✗ stopped${where} after ${took}: ${nothing}`];
   return [
     ...wrap("✗ ", `stopped${where} after ${took}${problem === undefined ? "" : `: ${problem.message}`}`),
     ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
-    "  nothing was deployed; what runs, runs on",
+    `  ${nothing}`,
   ];
 }

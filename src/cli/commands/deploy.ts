@@ -146,14 +146,10 @@ function leaveAtOnce(started: Started, json: boolean, context: CommandContext): 
   return 0;
 }
 
-/** What one most likely wants after a success. */
+/** What one most likely wants after a deployment. After a rollback the narration has said that pushes are paused, and how to go on. */
 function sayNext(deployment: Deployment, asked: Asked, context: CommandContext): void {
-  if (deployment.status !== "succeeded") return;
-  const env = `--env ${asked.environment}`;
-  if (asked.kind === "rollback") {
-    context.say(`  Pushes do not deploy to ${asked.environment} until you say so: \`shipway resume ${env}\``);
-    return;
-  }
+  if (deployment.status !== "succeeded" || asked.kind === "rollback") return;
   const took = deployment.liveAfterMs === null ? "" : ` (live after ${formatDurationMs(deployment.liveAfterMs)})`;
-  context.say(`  r${deployment.release} serves ${asked.environment}${took}. Back again: \`shipway rollback ${env}\``);
+  const back = `shipway rollback --env ${asked.environment}`;
+  context.say(`  r${deployment.release} serves ${asked.environment}${took}. Back again: \`${back}\``);
 }

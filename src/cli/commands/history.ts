@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { evidenceLines } from "../../events/narrate-rollout.ts";
+import { problemLines } from "../../events/narrate-rollout.ts";
 import type { Deployment, ReleaseSummary } from "../../http/schemas.ts";
 import { formatDurationMs } from "../../shared/duration.ts";
 import { colorLine } from "../color-line.ts";
@@ -115,9 +115,9 @@ function describeDeployment(deployment: Deployment, now: number): string[] {
       : [`  phases: ${deployment.phases.map((one) => `${one.name} ${formatDurationMs(one.durationMs)}`).join(" · ")}`]),
     ...(deployment.liveAfterMs === null ? [] : [`  live after ${formatDurationMs(deployment.liveAfterMs)}`]),
     ...deployment.addresses.map((address) => `  ${address}`),
-    ...(problem === null ? [] : [`✗ ${deployment.phase ?? "stopped"}: ${problem.message}`]),
-    ...deployment.evidence.flatMap((one) => evidenceLines(one, problem?.message)),
+    ...(problem === null ? [] : [`✗ stopped at ${deployment.phase ?? "its start"}:`]),
+    ...problemLines(problem?.message, deployment.evidence),
     ...(deployment.rolledBack ? ["! traffic had moved and was moved back"] : []),
-    ...(problem?.hint === undefined ? [] : [`→ ${problem.hint}`]),
+    ...(problem?.hint === undefined || problem.hint.includes(id) ? [] : [`→ ${problem.hint}`]),
   ];
 }
