@@ -228,7 +228,7 @@ function readPipeline(
     }
     for (const entry of list) items.push(...readItem(reader, steps, entry, report, variables));
   }
-  return { pattern, selector, at, items, variables, problems: report.problems };
+  return { pattern, selector, at, items, variables, problems: report.problems, notes: report.notes };
 }
 
 /** One entry of a pipeline. An empty one (`- # comment`) is skipped, as Bitbucket does. */

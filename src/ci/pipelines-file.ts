@@ -63,6 +63,8 @@ export type PipelineDefinition = {
   variables: Record<string, string>;
   /** Problems in a pipeline that no push selects (custom): they count once it is asked for. */
   problems: YamlProblem[];
+  /** Of its groups and stages; those of a step are with the step. */
+  notes: YamlProblem[];
 };
 
 export type ServiceDefinition = {

@@ -60,7 +60,7 @@ export function planPipeline(file: PipelinesFile, ref: PlannedRef): Planned {
   const stages = planner.planStages();
   const problems = [...pipeline.problems, ...planner.problems];
   if (problems.length > 0) throw invalidPipelines(file.text, file.file, problems);
-  const notes = [...file.notes, ...planner.notes].sort((a, b) => a.line - b.line);
+  const notes = [...file.notes, ...pipeline.notes, ...planner.notes].sort((a, b) => a.line - b.line);
   const texts = [...new Set(notes.map(({ line, message }) => `line ${line}: ${message}`))];
   return { status: "plan", plan: { selector: pipeline.selector, stages, notes: texts } };
 }

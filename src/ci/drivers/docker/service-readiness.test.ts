@@ -46,10 +46,10 @@ describe("parseListening", () => {
 
 describe("expandVariables", () => {
   it.each([
-    ["$A-${B}", "1-2"],
+    [`$A-$\{B}`, "1-2"],
     ["$AB", "$AB"],
     ["pa$$word$", "pa$$word$"],
-    ["${C}", "${C}"],
+    [`$\{C}`, `$\{C}`],
     ["$toString", "$toString"],
   ])("%s becomes %s", (text, expected) => {
     expect(expandVariables(text, { A: "1", B: "2" })).toBe(expected);
