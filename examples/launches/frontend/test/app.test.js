@@ -4,6 +4,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { createApp } from "../src/app.js";
 import { loadAssets } from "../src/assets.js";
 import { connectBackend } from "../src/backend.js";
+import { escapeHtml } from "../src/html.js";
 import { serve } from "../src/serve.js";
 import { themeCss } from "../src/theme-css.js";
 import { theme } from "../theme.js";
@@ -85,7 +86,7 @@ test("every page names the release, and the countdown is there without JavaScrip
   const text = await (await ask("/")).text();
   assert.match(text, /Release r7/);
   assert.match(text, /Closes in <b data-until="\d+">01:30<\/b>/);
-  assert.ok(text.includes(theme.headline[0]));
+  assert.ok(text.includes(escapeHtml(theme.headline[0])));
 });
 
 test("shows what the backend says as text, whatever it is", async () => {
