@@ -12,6 +12,7 @@ import { isSettled, planRouterChange, type RouterChange } from "./plan-router-ch
 import { ADMIN_SOCKET, MASTER_SOCKET, type RenderedRouter, renderConfig, type StoredRouter } from "./render-config.ts";
 import { routerAddress } from "./router-address.ts";
 import {
+  attachedNetworks,
   checkConfig,
   connectRouter,
   disconnectRouter,
@@ -122,15 +123,21 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     const rendered = render(stored);
     if ((await findConfig(dir)) !== rendered.config) await writeRendered(dir, rendered);
     const how = await ensureContainer(container);
-    for (const [network, address] of Object.entries(stored.networks)) await reattach(network, address);
+    await reattach(stored.networks);
     await untilServing();
     return how;
   }
 
   /** A network that was removed meanwhile has nobody to route to; its environment's own start attaches it again. */
-  async function reattach(network: string, address: string): Promise<void> {
-    const exists = await options.docker.listNetworks({ filters: { name: [network] } });
-    if (exists.some(({ Name }) => Name === network)) await connectRouter(container, network, address);
+  async function reattach(networks: StoredRouter["networks"]): Promise<void> {
+    const attached = await attachedNetworks(container);
+    const missing = Object.entries(networks).filter(([network, address]) => attached[network] !== address);
+    if (missing.length === 0) return;
+    const existing = await asking("Listing networks", () => options.docker.listNetworks());
+    const names = new Set(existing.map(({ Name }) => Name));
+    for (const [network, address] of missing) {
+      if (names.has(network)) await connectRouter(container, network, address);
+    }
   }
 
   async function untilServing(): Promise<void> {

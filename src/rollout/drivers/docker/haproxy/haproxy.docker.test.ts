@@ -10,6 +10,7 @@ import { hasCode } from "../../../../shared/errors.ts";
 import { sleep, until } from "../../../../shared/until.ts";
 import type { Router, RouterBackend, RouterServer } from "../router.ts";
 import { haproxyRouter } from "./haproxy-router.ts";
+import { askSocket } from "./router-socket.ts";
 
 const docker = new Docker();
 const id = randomBytes(4).toString("hex");
@@ -306,6 +307,20 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     expect(await statusOf("old-1")).toMatchObject({ operational: "up", admin: "ready", lastCheck: "HTTP 200" });
   });
 
+  it("keeps no idle connection until a task might close it under a request", async () => {
+    await serve(server("old-1", 3001, "ready"));
+    const agent = new Agent({ keepAlive: true });
+    await Promise.all(Array.from({ length: 8 }, () => call("/", { agent })));
+    const idle = async () => {
+      const answer = await askSocket(join(dir, "admin.sock"), `show servers conn r${id}.test.web`);
+      const columns = answer.split("\n").map((line) => line.split(" "));
+      const at = (columns[0] ?? []).indexOf("idle_cur") - 1;
+      return columns.find(([path]) => path?.endsWith("/old-1"))?.[at];
+    };
+    await until("no idle connection", async () => (await idle()) === "0", { withinMs: 3_500 });
+    agent.destroy();
+  });
+
   it("needs as many passes in a row as were asked for", async () => {
     const timing = { interval: 30_000, timeout: 500, healthy: 10, unhealthy: 3 };
     await inApp("fetch('http://127.0.0.1:3006/down',{method:'POST'})");
@@ -408,7 +423,6 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
 
   it("puts right what somebody changed behind its back", async () => {
     await serve(server("old-1", 3001, "ready"));
-    const { askSocket } = await import("./router-socket.ts");
     await askSocket(join(dir, "admin.sock"), `set server r${id}.test.web/old-1 state maint`);
     expect((await call("/")).status).toBe(503);
     expect(await router.reconcile()).toHaveLength(2);

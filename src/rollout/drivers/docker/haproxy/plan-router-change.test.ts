@@ -50,7 +50,7 @@ describe("planRouterChange", () => {
       [newServer("old", "drain"), newServer("new", "ready")],
     );
     expect(prepare).toEqual([
-      `add server ${B}/new 10.0.0.5:3000 check inter 1000 downinter 200 rise 2 fall 3`,
+      `add server ${B}/new 10.0.0.5:3000 check inter 1000 downinter 200 rise 2 fall 3 pool-max-conn -1 pool-purge-delay 200ms`,
       `enable health ${B}/new`,
     ]);
     expect(traffic).toEqual([

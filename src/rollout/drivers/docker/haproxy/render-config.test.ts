@@ -22,7 +22,7 @@ describe("renderConfig", () => {
     const servers = [newServer("a", "ready"), newServer("b", "maint"), newServer("c", "drain")];
     const { config } = renderConfig(stored(newBackend({ servers })));
     const [serving = "", proving = ""] = config.split("backend proving:");
-    expect(serving).toMatch(/server a 10\.0\.0\.5:3000 check .* fall 3$/m);
+    expect(serving).toMatch(/server a 10\.0\.0\.5:3000 check .* fall 3 pool-max-conn -1 pool-purge-delay 200ms$/m);
     expect(serving).toMatch(/server b .* disabled$/m);
     expect(serving).not.toContain("server c");
     expect(proving).toMatch(/server c .* fall 1 disabled$/m);

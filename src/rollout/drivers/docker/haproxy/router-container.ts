@@ -110,6 +110,12 @@ export async function connectRouter(options: RouterContainerOptions, network: st
   );
 }
 
+/** The router's address in each network it is in. */
+export async function attachedNetworks(options: RouterContainerOptions): Promise<Record<string, string>> {
+  const networks = (await inspectRouter(options))?.NetworkSettings.Networks ?? {};
+  return Object.fromEntries(Object.entries(networks).map(([name, { IPAddress }]) => [name, IPAddress]));
+}
+
 export async function disconnectRouter({ docker, name }: RouterContainerOptions, network: string): Promise<void> {
   // 404: the network or the container is gone; 500/403 with "is not connected" is told apart by looking first.
   const container = await askingUnless([404], "Reading the router", () => docker.getContainer(name).inspect());
