@@ -101,7 +101,8 @@ export function confinement(size: { cpu: number; memoryMiB: number }): Docker.Ho
     Memory: memory,
     // The same number means no swap: a task that needs more is ended and says so, rather than being slow for everybody.
     MemorySwap: memory,
-    // A weight under contention; the hard cap comes after the start (`cpuCap`).
+    // A share, as ECS gives it on its own instances: what is declared is guaranteed when others want the processor too, and what
+    // nobody wants may be used. A hard cap at the default quarter of a core would make every start four times as long.
     CpuShares: size.cpu,
     PidsLimit: PIDS_LIMIT,
     CapDrop: ["ALL"],

@@ -24,7 +24,7 @@ import {
 } from "./containers.ts";
 import { asking, askingUnless } from "./docker-errors.ts";
 import { healthNotes, judgeNew, judgeProved } from "./health.ts";
-import { labelFilter, networkName, placeLabels, prefixed } from "./names.ts";
+import { backendName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
 import { mend } from "./reconcile.ts";
 import type { Router, RouterServer } from "./router.ts";
@@ -328,15 +328,17 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
 
   async function stopRelease(place: Place, release: number, services?: string[]): Promise<void> {
     const seen = (await listContainers(docker, instance, place)).filter((one) => one.release === release);
-    const chosen = seen.filter((one) => services === undefined || services.includes(one.service));
-    const runs = services === undefined ? seen.filter((one) => one.role === "oneoff") : [];
-    await Promise.all([
-      stopTasks(
-        place,
-        chosen.filter((one) => one.role === "task"),
-      ),
-      sideBySide(runs, (one) => removeContainer(docker, one.id)),
-    ]);
+    const tasks = seen.filter((one) => one.role === "task");
+    if (services !== undefined) {
+      // Their back ends stay: what makes way is followed by the tasks it made way for.
+      const keep = new Set(services.map((service) => backendName(place, service)));
+      const chosen = tasks.filter((one) => services.includes(one.service));
+      return await stopTasks(place, chosen, keep);
+    }
+    const runs = seen.filter((one) => one.role === "oneoff");
+    await Promise.all([stopTasks(place, tasks), sideBySide(runs, (one) => removeContainer(docker, one.id))]);
+    // Tasks that were gone before may still be known there.
+    await router.update((state) => withoutTasks(state, place, (server) => releaseOfTask(server.name) === release));
   }
 
   /** Wakes side by side; false when a task is gone or does not run. */
@@ -359,7 +361,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   }
 
   /** Out of traffic, ended gracefully, removed, forgotten by the router: in this order, so requests in flight can end. */
-  async function stopTasks(place: Place, tasks: SeenContainer[]): Promise<void> {
+  async function stopTasks(place: Place, tasks: SeenContainer[], keep?: ReadonlySet<string>): Promise<void> {
     const names = new Set(tasks.map((one) => one.name));
     if (names.size === 0) return;
     await router.update((state) =>
@@ -368,7 +370,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
         : state,
     );
     await sideBySide(tasks, (one) => stopContainer(docker, one.id));
-    await router.update((state) => withoutTasks(state, place, (server) => names.has(server.name)));
+    await router.update((state) => withoutTasks(state, place, (server) => names.has(server.name), keep));
     for (const name of names) provedWith.delete(name);
   }
 

@@ -9,7 +9,7 @@ import { askingUnless, isAddressTaken, statusOf, toDockerError } from "./docker-
 import { LABEL, prefixed } from "./names.ts";
 import type { PlaceNetwork } from "./network.ts";
 import type { Router, RouterServer } from "./router.ts";
-import { withTasks } from "./traffic.ts";
+import { withBackends, withTasks } from "./traffic.ts";
 
 export type Starter = {
   /** Starts those of `names` that do not run, side by side, and makes all of them known to the router, without traffic. */
@@ -51,22 +51,16 @@ export function newStarter(context: {
       startOne({ place, release, service, variables, name, routerAddress, network, address, left: existing.get(name) });
 
     await addresses.lend(place, network, missing.length, async (lent) => {
-      const addressOf = new Map(names.map((name) => [name, existing.get(name)?.address]));
-      missing.forEach((name, index) => void addressOf.set(name, lent[index]));
-      // The router looks for the tasks while they start: it is quicker than waiting to tell it.
-      await sideBySide(
-        [
-          () => tellRouter(place, release, service, addressOf),
-          () =>
-            sideBySide(missing, async (name) => {
-              const used = await start(name, addressOf.get(name) ?? "");
-              addressOf.set(name, used);
-            }),
-        ],
-        (work) => work(),
-      );
-      const isMoved = missing.some((name, index) => addressOf.get(name) !== lent[index]);
-      if (isMoved) await tellRouter(place, release, service, addressOf);
+      const there = names.flatMap((name) => {
+        const address = missing.includes(name) ? undefined : existing.get(name)?.address;
+        return address === undefined ? [] : [{ name, address }];
+      });
+      await sideBySide([there, ...missing], async (one) => {
+        if (typeof one !== "string") return await tellRouter(place, release, service, routerAddress, one);
+        const address = await start(one, lent[missing.indexOf(one)] ?? "");
+        // Only now, and at once: a check of an address that nobody has yet waits a second for the network to find it.
+        await tellRouter(place, release, service, routerAddress, [{ name: one, address }]);
+      });
     });
   }
 
@@ -74,16 +68,19 @@ export function newStarter(context: {
     place: Place,
     release: Release,
     service: ReleaseService,
-    addressOf: ReadonlyMap<string, string | undefined>,
+    routerAddress: string,
+    tasks: { name: string; address: string }[],
   ): Promise<void> {
     const { port } = service;
-    if (port === undefined || addressOf.size === 0) return;
+    if (port === undefined || tasks.length === 0) return;
     await router.update((state) => {
       const known = new Map(state.backends.flatMap((backend) => backend.servers.map((one) => [one.name, one])));
-      const servers = [...addressOf].flatMap(([name, address]): RouterServer[] =>
-        address === undefined ? [] : [{ name, address, port, state: stateOf(known.get(name), address) }],
-      );
-      return withTasks(state, place, release, service, servers);
+      const servers = tasks.map(({ name, address }): RouterServer => {
+        return { name, address, port, state: stateOf(known.get(name), address) };
+      });
+      // The back end went with its last task when that made way for this one.
+      const prepared = withBackends(state, place, { ...release, services: [service] }, routerAddress);
+      return withTasks(prepared, place, release, service, servers);
     });
   }
 

@@ -34,14 +34,16 @@ export function withTasks(
   const others = main.servers.filter((server) => !names.has(server.name));
   if (others.length === 0) return replace(state, { ...main, check: own.check, timing: own.timing, servers });
   if (isSameCheck(main, own)) return replace(state, { ...main, servers: [...others, ...servers] });
+  const name = provingBackendName(place, service.name, release.number);
+  const rest = state.backends.filter((backend) => backend.name !== name);
+  const before = state.backends.find((backend) => backend.name === name)?.servers ?? [];
   const proving: RouterBackend = {
     ...own,
-    name: provingBackendName(place, service.name, release.number),
+    name,
     hosts: [],
     internalHost: `${service.name}.r${release.number}`,
-    servers,
+    servers: [...before.filter((server) => !names.has(server.name)), ...servers],
   };
-  const rest = state.backends.filter((backend) => backend.name !== proving.name);
   return { backends: [...rest.map((backend) => (backend === main ? { ...main, servers: others } : backend)), proving] };
 }
 
