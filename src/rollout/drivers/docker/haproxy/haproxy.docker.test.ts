@@ -469,7 +469,7 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     const second = haproxyRouter({
       docker,
       image: "haproxy:2.6",
-      dir: await mkdtemp(join(tmpdir(), "shipway-router-")),
+      dir: await mkdtemp(join(dir, "second-")),
       httpPort,
       bindAddress: "127.0.0.1",
       name: `shipway-router-${id}-second`,
