@@ -57,6 +57,7 @@ function sayHowToReturn(started: Started, events: readonly ApiEvent[], context: 
   const id = started.deploymentId ?? (typeof known === "string" ? known : undefined);
   context.say("");
   context.say("You left; the work goes on.");
-  context.say(`  Follow it: \`shipway ${id === undefined ? "events --follow" : `deployments ${id}`}\``);
-  context.say(`  Stop it:   \`shipway cancel ${id ?? "ID"}\``);
+  context.say(`  Follow it: \`shipway deployments ${id ?? started.deliveryId}\``);
+  // There is nothing to cancel before tests and images are done: until then nothing touches an environment.
+  context.say(id === undefined ? "  It has not begun to deploy yet." : `  Stop it:   \`shipway cancel ${id}\``);
 }

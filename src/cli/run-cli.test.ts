@@ -251,6 +251,7 @@ describe("reading", () => {
       lastLines: ["Error: no DB_URL"],
     };
     await start((fastify) => {
+      fastify.get("/api/events", async () => []);
       fastify.get("/api/deployments/d_1", async () =>
         newDeployment({
           status: "failed",
@@ -265,6 +266,22 @@ describe("reading", () => {
       "✗ stopped at prove:\n  web did not become healthy.\n  ✗ web-r7-1: It exited right after its start.\n",
     );
     expect(out).toContain("    exit code 1\n      | Error: no DB_URL\n→ Set DB_URL.\n");
+  });
+
+  it("follows a delivery that has no deployment yet, until it ends", async () => {
+    await start((fastify) => {
+      fastify.get("/api/events", async (request, reply) => {
+        if (!request.headers.accept?.includes("event-stream")) return liveEvents.slice(0, 1);
+        sendEvents(
+          reply,
+          liveEvents.map((event) => ({ id: event.id, event: "event", data: event })),
+        );
+        return reply;
+      });
+    });
+    const { code, err } = await cli.run(["deployments", "c_1"]);
+    expect(code).toBe(0);
+    expect(err).toContain("✓ done in 9.0 s");
   });
 
   it("reads a pipeline by its number and shows the output of the step that failed, page after page", async () => {

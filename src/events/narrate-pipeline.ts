@@ -44,7 +44,8 @@ export function narratePipeline(story: PipelineStory | undefined, event: StoredE
   switch (event.kind) {
     case "ci.pipelineStarted": {
       const started = Started.safeParse(event.data);
-      return started.success ? startPipeline(started.data, event) : { story, lines: [] };
+      // After a crash the run begins again where it was; for who watches it never stopped.
+      return started.success && story === undefined ? startPipeline(started.data, event) : { story, lines: [] };
     }
     case "ci.serviceReady": {
       const ready = ServiceReady.safeParse(event.data);

@@ -321,8 +321,8 @@ describe("narrate", () => {
     ).toEqual([
       "→ production  r7 → r5  (rollback)",
       "✓ production is back on r5 in 21 ms   http://a.localhost:8080",
-      "! production is frozen (rolled back to r5 by maria): pushes are recorded as releases but",
-      "  not deployed",
+      "! production is frozen (rolled back to r5 by maria): pushes are tested, but not deployed",
+      "  there",
       "  → go on with `shipway resume --env production`",
     ]);
   });
@@ -368,7 +368,8 @@ describe("narrate", () => {
   });
 
   it("tells each step once, also when an event comes a second time after a crash", () => {
-    expect(tell([pipelineStarted, step("1", "lint", 900), step("1", "lint", 900)])).toHaveLength(2);
+    const again = [pipelineStarted, step("1", "lint", 900)];
+    expect(tell([...again, ...again])).toEqual(tell(again));
   });
 
   it("keeps every line within 90 columns, whatever users write", () => {

@@ -105,7 +105,7 @@ const PLATFORM: Record<string, Tell> = {
   "delivery.ended": tell(DeliveryEnded, endDelivery),
   "release.recorded": tell(ReleaseRecorded, recordRelease),
   "environment.frozen": tell(z.object({ reason: z.string() }), ({ reason }, { environment }) => [
-    ...wrap("! ", `${environment} is frozen (${reason}): pushes are recorded as releases but not deployed`),
+    ...wrap("! ", `${environment} is frozen (${reason}): pushes are tested, but not deployed there`),
     hint(`go on with \`shipway resume --env ${environment}\``),
   ]),
   "environment.resumed": tell(z.object({}), (_data, { environment }) => [

@@ -141,8 +141,7 @@ async function finish(
 
 function leaveAtOnce(started: Started, json: boolean, context: CommandContext): ExitCode {
   if (json) context.json(started);
-  const id = started.deploymentId;
-  context.say(`Started. Follow it: \`shipway ${id === null ? "events --follow" : `deployments ${id}`}\``);
+  context.say(`Started. Follow it: \`shipway deployments ${started.deploymentId ?? started.deliveryId}\``);
   return 0;
 }
 

@@ -67,6 +67,8 @@ function eventLine(event: ApiEvent, context: CommandContext): string {
 /** Short values of the event's data; the rest is in `--json`. */
 function facts(data: Record<string, unknown>): string[] {
   return Object.entries(data).flatMap(([key, value]) => {
+    // They are in the event's own kind and subject.
+    if (key === "kind" || key === "deploymentId" || key === "pipelineId") return [];
     const short = typeof value === "number" || (typeof value === "string" && value !== "" && value.length <= 80);
     return short ? [`${key}=${String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ")}`] : [];
   });

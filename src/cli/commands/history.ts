@@ -33,7 +33,9 @@ export const historyCommands: Command[] = [
     summary: "what was deployed when, and how it went; of one: everything about it",
     details:
       "Of a deployment that still runs, the progress is followed until it ends (Ctrl-C leaves, it cancels nothing).",
-    args: [{ name: "id", summary: "one deployment, such as d_8k2m", optional: true }],
+    args: [
+      { name: "id", summary: "one deployment (d_8k2m), or a delivery on its way to one (c_5h3x)", optional: true },
+    ],
     options: [APP, ENV, LIMIT, JSON_OUT],
     examples: [
       { run: "shipway deployments --env production", does: "the last ones there" },
@@ -92,6 +94,9 @@ const statusOf = ({ status, phase }: Deployment) => (phase === null ? status : `
 
 async function showDeployment(id: string, json: boolean, context: CommandContext): Promise<ExitCode> {
   const client = await context.client();
+  // Before tests and images are done there is only the delivery.
+  const isDelivery = (await client.listEvents({ after: 0, deliveryId: id, limit: 1 })).length > 0;
+  if (isDelivery) return (await followDelivery({ deliveryId: id, deploymentId: null }, context)).code;
   const deployment = await client.getDeployment(id);
   if (deployment.endedAt === null && !json) {
     context.say(`${id} is ${deployment.status}:`);
