@@ -77,6 +77,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   );
 
   const instance = await instanceName(store, options.instance);
+  const namespace = instance === "default" ? "shipway" : `shipway-${instance}`;
   const docker = new Docker({ socketPath: options.dockerSocket });
   const router = haproxyRouter({
     docker,
@@ -92,11 +93,14 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const logs = fileLogStore(join(dataDir, "logs"));
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
-  const builder = dockerBuilder({ docker, git: repositories.git, freeBytes: () => freeBytes(dataDir) });
+  const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
 
   const stagesFor = (step: DurableStep): Stages => ({
-    ...newDeliveryStages({ store, repositories, secrets, logs, executor, builder, startDeployment, log }, step),
+    ...newDeliveryStages(
+      { store, repositories, secrets, logs, executor, builder, namespace, startDeployment, log },
+      step,
+    ),
     ...newDeploymentStages({ store, secrets, logs, target, httpPort: options.httpPort, startDeployment, log }, step),
   });
   const startDelivery = (id: string): Promise<void> => engine.start("deliver", id);

@@ -23,8 +23,10 @@ export type Installation = {
   httpPort: number;
   docker: Docker;
   /** `shipway ARGS` in `cwd`. */
-  shipway(args: string[], cwd?: string): Promise<Ran>;
+  shipway(args: string[], cwd?: string, stdin?: string): Promise<Ran>;
   git(args: string[], cwd: string): Promise<Ran>;
+  /** Its own environment, for a program that a test starts by itself. */
+  env: NodeJS.ProcessEnv;
   api<T>(path: string, options?: { method?: string; body?: unknown }): Promise<T>;
   /** A checkout of a new app with these files, committed on main, its remote `shipway` set. */
   newApp(name: string, files: Record<string, string>): Promise<string>;
@@ -37,6 +39,8 @@ export type Installation = {
   deployments(app: string): Promise<Deployment[]>;
   /** Names of containers of this installation, without the router's. */
   containers(filter?: Record<string, string>): Promise<string[]>;
+  /** Everything it has in Docker: containers with their state, networks, volumes. */
+  things(): Promise<string[]>;
   kill(signal: "SIGKILL" | "SIGINT"): Promise<void>;
   start(): Promise<void>;
   /** What the control plane printed. */
@@ -69,9 +73,9 @@ export async function newInstallation(options: { dockerSocket?: string } = {}): 
   let output = "";
   let instance: string | undefined;
 
-  const run = (program: string, args: string[], cwd: string) => runToEnd(program, args, { cwd, env });
-  const shipway = (args: string[], cwd = dir) => run(process.execPath, [MAIN, ...args], cwd);
-  const git = (args: string[], cwd: string) => run("git", args, cwd);
+  const shipway = (args: string[], cwd = dir, stdin = "") =>
+    runToEnd(process.execPath, [MAIN, ...args], { cwd, env, stdin });
+  const git = (args: string[], cwd: string) => runToEnd("git", args, { cwd, env, stdin: "" });
 
   async function api<T>(path: string, { method = "GET", body }: { method?: string; body?: unknown } = {}): Promise<T> {
     const { servers } = JSON.parse(await readFile(credentials, "utf8")) as {
@@ -137,6 +141,7 @@ export async function newInstallation(options: { dockerSocket?: string } = {}): 
     apiUrl,
     httpPort,
     docker,
+    env,
     shipway,
     git,
     api,
@@ -167,6 +172,19 @@ export async function newInstallation(options: { dockerSocket?: string } = {}): 
         .map(({ Names }) => Names[0]?.slice(1) ?? "")
         .sort();
     },
+    async things() {
+      const filters = { label: [`shipway.instance=${instance ?? ""}`] };
+      const [containers, networks, { Volumes }] = await Promise.all([
+        docker.listContainers({ all: true, filters }),
+        docker.listNetworks({ filters }),
+        docker.listVolumes({ filters }),
+      ]);
+      return [
+        ...containers.map(({ Names, State }) => `container ${Names[0]?.slice(1)} ${State}`),
+        ...networks.map(({ Name }) => `network ${Name}`),
+        ...(Volumes ?? []).map(({ Name }) => `volume ${Name}`),
+      ].sort();
+    },
     async remove() {
       await kill("SIGINT");
       // Started again it would adopt its Postgres: after a kill it has to be ended by hand.
@@ -194,9 +212,12 @@ async function stopPostgres(dataDir: string): Promise<void> {
 async function runToEnd(
   program: string,
   args: string[],
-  options: { cwd: string; env: NodeJS.ProcessEnv },
+  { stdin, ...options }: { cwd: string; env: NodeJS.ProcessEnv; stdin: string },
 ): Promise<Ran> {
-  const child = spawn(program, args, { ...options, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(program, args, { ...options, stdio: ["pipe", "pipe", "pipe"] });
+  // A program that does not read its input may have ended before it was written.
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(stdin);
   let [stdout, stderr] = ["", ""];
   child.stdout.on("data", (chunk: Buffer) => {
     stdout += chunk.toString();

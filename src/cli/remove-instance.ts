@@ -1,6 +1,6 @@
 import type Docker from "dockerode";
 
-/** Removes all containers, volumes and networks of one installation, data included. Images stay: they are a cache that others share. */
+/** Removes all containers, volumes, networks and images of one installation, data included. The engine's build cache stays. */
 export async function removeInstance(docker: Docker, instance: string): Promise<void> {
   const filters = { label: [`shipway.instance=${instance}`] };
   const containers = await docker.listContainers({ all: true, filters });
@@ -9,6 +9,16 @@ export async function removeInstance(docker: Docker, instance: string): Promise<
       docker
         .getContainer(Id)
         .remove({ force: true, v: true })
+        .catch(() => undefined),
+    ),
+  );
+  const images = (await docker.listImages()).flatMap(({ RepoTags }) => RepoTags ?? []);
+  const own = images.filter((name) => name.startsWith(`shipway-${instance}/`));
+  await Promise.all(
+    own.map((name) =>
+      docker
+        .getImage(name)
+        .remove({ force: true })
         .catch(() => undefined),
     ),
   );

@@ -4,7 +4,7 @@ import type { LogSink } from "../shared/log-line.ts";
 export type ImagePlan = {
   app: string;
   service: string;
-  /** `shipway/APP/SERVICE:HASH`; the hash covers the context's git tree, the Dockerfile, target and args. */
+  /** `NAMESPACE/APP/SERVICE:HASH`; the hash covers the context's git tree, the Dockerfile, target and args. */
   name: string;
   /** The bare or normal repository on disk. */
   repositoryDir: string;

@@ -34,7 +34,7 @@ async function commit(dir: string, files: Record<string, string>): Promise<strin
 
 const servicesOf = (services: Record<string, unknown>) => AppSpec.parse({ app: "shop", services }).services;
 const plan = (repositoryDir: string, commit: string, services: Record<string, unknown>) =>
-  planImages({ app: "shop", services: servicesOf(services), repositoryDir, commit }, git);
+  planImages({ namespace: "shipway", app: "shop", services: servicesOf(services), repositoryDir, commit }, git);
 
 describe("planImages", () => {
   it("plans each service with build, and none with image", async () => {
@@ -102,7 +102,9 @@ describe("imageName", () => {
   const content = { tree: "t", dockerfile: "Dockerfile", dockerfileBlob: "b", args: { A: "1", B: "2" } };
 
   it("is the same for the same content, whatever the order of the arguments", () => {
-    expect(imageName("shop", "web", { ...content, args: { B: "2", A: "1" } })).toBe(imageName("shop", "web", content));
+    expect(imageName("shipway", "shop", "web", { ...content, args: { B: "2", A: "1" } })).toBe(
+      imageName("shipway", "shop", "web", content),
+    );
   });
 
   it.each([
@@ -113,6 +115,8 @@ describe("imageName", () => {
     ["an argument", { args: { A: "1", B: "3" } }],
     ["where an argument ends", { args: { A: "1B2" } }],
   ])("changes with the %s", (_, change) => {
-    expect(imageName("shop", "web", { ...content, ...change })).not.toBe(imageName("shop", "web", content));
+    expect(imageName("shipway", "shop", "web", { ...content, ...change })).not.toBe(
+      imageName("shipway", "shop", "web", content),
+    );
   });
 });

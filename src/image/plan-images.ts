@@ -5,7 +5,14 @@ import type { GitCommand } from "../source/git-command.ts";
 import type { AppSpec, ServiceSpec } from "../spec/app-spec.ts";
 import type { ImagePlan } from "./builder.ts";
 
-export type ImageSource = { app: string; services: AppSpec["services"]; repositoryDir: string; commit: string };
+export type ImageSource = {
+  /** First part of the images' names: `shipway`, or another for a second installation on the same engine. */
+  namespace: string;
+  app: string;
+  services: AppSpec["services"];
+  repositoryDir: string;
+  commit: string;
+};
 
 /** A service to build, with its paths made plain: `context` is "." or a folder, `dockerfile` is relative to it. */
 type BuildPlace = { service: string; build: NonNullable<ServiceSpec["build"]>; context: string; dockerfile: string };
@@ -28,10 +35,11 @@ export async function planImages(source: ImageSource, git: GitCommand): Promise<
 }
 
 /**
- * `shipway/APP/SERVICE:HASH`. Equal content gives an equal name, on any machine; what the name does not cover is what the Dockerfile fetches while it is built,
+ * `NAMESPACE/APP/SERVICE:HASH`. Equal content gives an equal name, on any machine; what the name does not cover is what the Dockerfile fetches while it is built,
  * the base image of a moving tag included.
  */
 export function imageName(
+  namespace: string,
   app: string,
   service: string,
   content: {
@@ -45,7 +53,7 @@ export function imageName(
   const { tree, dockerfile, dockerfileBlob, target = null, args } = content;
   const sortedArgs = Object.entries(args).sort(([a], [b]) => (a < b ? -1 : 1));
   const hash = createHash("sha256").update(JSON.stringify([1, tree, dockerfile, dockerfileBlob, target, sortedArgs]));
-  return `shipway/${app}/${service}:${hash.digest("hex").slice(0, 20)}`;
+  return `${namespace}/${app}/${service}:${hash.digest("hex").slice(0, 20)}`;
 }
 
 function buildPlaces(services: AppSpec["services"]): BuildPlace[] {
@@ -91,13 +99,13 @@ function parseObject(line: string): { id: string; type: string } | undefined {
   return id !== undefined && type !== undefined ? { id, type } : undefined;
 }
 
-function toPlan({ app, repositoryDir, commit }: ImageSource, found: Found): ImagePlan {
+function toPlan({ namespace, app, repositoryDir, commit }: ImageSource, found: Found): ImagePlan {
   const { service, build, context, dockerfile, tree = "", dockerfileBlob = "" } = found;
   const { target, args } = build;
   return {
     app,
     service,
-    name: imageName(app, service, { tree, dockerfile, dockerfileBlob, target, args }),
+    name: imageName(namespace, app, service, { tree, dockerfile, dockerfileBlob, target, args }),
     repositoryDir,
     commit,
     context,

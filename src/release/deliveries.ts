@@ -36,8 +36,10 @@ export async function getChange(db: Database, id: string): Promise<DeliveredChan
 }
 
 /** Changes whose delivery has not ended: the workflow engine must know of each. */
-export async function openDeliveries(db: Database): Promise<string[]> {
-  const rows = await db.selectFrom("changes").select("id").where("ended_at", "is", null).execute();
+export async function openDeliveries(db: Database, app?: string): Promise<string[]> {
+  let query = db.selectFrom("changes").select("id").where("ended_at", "is", null);
+  if (app !== undefined) query = query.where("app", "=", app);
+  const rows = await query.execute();
   return rows.map((row) => row.id);
 }
 

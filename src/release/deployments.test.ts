@@ -23,18 +23,16 @@ beforeEach(async () => {
 
 const place = { app: "shop", environment: "production" };
 const request = (wanted: Partial<DeploymentRequest>) =>
-  store.db
-    .transaction()
-    .execute((tx) =>
-      requestDeployment(tx, {
-        ...place,
-        release: 1,
-        kind: "deploy",
-        actor: "ada",
-        deliveryId: `c_${Math.random()}`,
-        ...wanted,
-      }),
-    );
+  store.db.transaction().execute((tx) =>
+    requestDeployment(tx, {
+      ...place,
+      release: 1,
+      kind: "deploy",
+      actor: "ada",
+      deliveryId: `c_${Math.random()}`,
+      ...wanted,
+    }),
+  );
 const succeeded: DeploymentResult = {
   status: "succeeded",
   live: 1,

@@ -31,6 +31,8 @@ export type DeliveryDeps = {
   logs: LogStore;
   executor: StepExecutor;
   builder: ImageBuilder;
+  /** First part of the images' names. */
+  namespace: string;
   startDeployment(id: string): Promise<void>;
   log: Logger;
 };
@@ -239,7 +241,7 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
 async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>> {
   const repositoryDir = deps.repositories.dirOf(change.app);
   const plans = await planImages(
-    { app: change.app, services: spec.services, repositoryDir, commit: change.commit },
+    { namespace: deps.namespace, app: change.app, services: spec.services, repositoryDir, commit: change.commit },
     deps.repositories.git,
   );
   const emit = emitter(deps, change);

@@ -285,7 +285,7 @@ function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: Rollou
         problem: {
           code: "ROLLOUT_FAILED",
           message: outcome.reason,
-          hint: `See the evidence again with \`shipway deployments ${deployment.id}\`.`,
+          hint: `Mend it and push again. \`shipway deployments ${deployment.id}\` shows all of this once more.`,
         },
         evidence: outcome.evidence,
         rolledBack: outcome.trafficMoved && outcome.rolledBack,

@@ -130,7 +130,10 @@ async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<D
 async function tidy(deps: ReconcileDeps): Promise<void> {
   const apps = await deps.store.db.selectFrom("apps").select("name").execute();
   for (const { name } of apps) {
+    const busy = (await openDeliveries(deps.store.db, name)).length > 0;
     await deps.repositories.maintain(name);
+    // An image that was just built belongs to no release yet.
+    if (busy) continue;
     await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
   }
 }

@@ -69,7 +69,7 @@ class Workshop {
     build: Record<string, unknown> = {},
   ) {
     const source = await this.commit({ Dockerfile: dockerfile, "nonce.txt": randomBytes(8).toString("hex"), ...files });
-    const [plan] = await planImages({ ...source, services: servicesOf(service, build) }, git);
+    const [plan] = await planImages({ namespace: "shipway", ...source, services: servicesOf(service, build) }, git);
     if (!plan) throw new Error("no plan");
     return plan;
   }

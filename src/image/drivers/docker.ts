@@ -17,6 +17,8 @@ const MIN_FREE_BYTES = 1024 ** 3;
 type Options = {
   docker: Docker;
   git: GitCommand;
+  /** First part of the names of this installation's images; only those are pruned. */
+  namespace?: string;
   /** Free bytes where the engine keeps its images; undefined when it is not on this machine. */
   freeBytes?: () => Promise<number | undefined>;
   now?: () => number;
@@ -26,7 +28,13 @@ type Options = {
  * Builds with the engine's own BuildKit, through its API (1.39 and later): no buildx plugin, no session. So base images are those the engine has or can pull without a login,
  * and `RUN --mount=type=secret` or `ssh` is not available.
  */
-export function dockerBuilder({ docker, git, freeBytes, now = Date.now }: Options): ImageBuilder {
+export function dockerBuilder({
+  docker,
+  git,
+  namespace = "shipway",
+  freeBytes,
+  now = Date.now,
+}: Options): ImageBuilder {
   const share = shareInFlight<BuildOutcome>();
   const find = (name: string) => findImage(docker, name);
 
@@ -67,7 +75,7 @@ export function dockerBuilder({ docker, git, freeBytes, now = Date.now }: Option
       const images = await docker.listImages({ filters: { label: [`shipway.app=${app}`] } }).catch(rethrow);
       const names = images
         .flatMap(({ RepoTags }) => RepoTags ?? [])
-        .filter((name) => name.startsWith(`shipway/${app}/`));
+        .filter((name) => name.startsWith(`${namespace}/${app}/`));
       const removed: string[] = [];
       for (const name of names.filter((name) => !keep.includes(name)))
         if (await removeUnused(docker, name)) removed.push(name);
