@@ -1,4 +1,5 @@
 import type Docker from "dockerode";
+import { formatDurationMs } from "../../../shared/duration.ts";
 import { fail } from "../../../shared/errors.ts";
 import { sleep } from "../../../shared/until.ts";
 import {
@@ -109,9 +110,16 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     return newTaskWatch(docker, router, backends, tasks);
   }
 
-  async function unhealthy(watch: Awaited<ReturnType<typeof newWatch>>, sick: Judged[]): Promise<HealthReport> {
+  async function unhealthy(
+    watch: Awaited<ReturnType<typeof newWatch>>,
+    sick: Judged[],
+    late: Judged[] = [],
+  ): Promise<HealthReport> {
     const evidence = await Promise.all(
-      sick.slice(0, EVIDENCE_TASKS).map(({ task, verdict }) => watch.evidence(task, becauseOf(verdict))),
+      sick.slice(0, EVIDENCE_TASKS).map(async (one) => {
+        const found = await watch.evidence(one.task, becauseOf(one.verdict));
+        return late.includes(one) ? { ...found, summary: `${found.summary} ${patience(one.task.service)}` } : found;
+      }),
     );
     const more =
       sick.length > EVIDENCE_TASKS ? ` ${sick.length - EVIDENCE_TASKS} more tasks are not healthy either.` : "";
@@ -197,10 +205,9 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
         signal?.throwIfAborted();
         const judged = await watch.look(judgeNew);
         for (const service of services) onProgress(progressOf(service, judged));
-        const sick = judged.filter(
-          (one) => one.verdict.is === "failed" || (one.verdict.is === "waiting" && isLate(one)),
-        );
-        if (sick.length > 0) return await unhealthy(watch, sick);
+        const late = judged.filter((one) => one.verdict.is === "waiting" && isLate(one));
+        const sick = judged.filter((one) => one.verdict.is === "failed" || late.includes(one));
+        if (sick.length > 0) return await unhealthy(watch, sick, late);
         if (judged.every((one) => one.verdict.is === "healthy")) {
           for (const { task } of judged) provedWith.set(task.name, watch.restartsOf(task));
           return {
@@ -431,6 +438,11 @@ function progressOf(service: ReleaseService, judged: Judged[]) {
     wanted: service.count,
     detail: waiting === undefined ? "healthy" : becauseOf(waiting.verdict),
   };
+}
+
+/** How long a task was waited for, and what gives it longer: a slow start looks the same as none. */
+function patience(service: ReleaseService): string {
+  return `It was given ${formatDurationMs(healthDeadlineMs(service))}; a slower start needs a longer \`grace\` at its \`health\`.`;
 }
 
 function becauseOf(verdict: Judged["verdict"]): string {

@@ -68,19 +68,22 @@ function endedRuns({ seen, desired }: ReconcileInput): MendStep[] {
 }
 
 function missing({ place, seen, servers }: ReconcileInput, live: Release, isQuiet: boolean): MendStep[] {
-  const states = new Map(seen.filter((one) => one.role === "task").map((one) => [one.name, one.state]));
-  // `restarting` is Docker's own work; a paused one is woken.
-  const isThere = (name: string) => ["running", "restarting", "paused"].includes(states.get(name) ?? "");
+  const tasks = new Map(seen.filter((one) => one.role === "task").map((one) => [one.name, one]));
   return live.services
     .filter((service) => isQuiet || !needsDowntime(service))
     .map((service) => ({
       service,
       tasks: taskNames(place, live.number, service).filter(
-        (name) => !isThere(name) || (servesTraffic(service) && !servers.has(name)),
+        (name) => !isThere(tasks.get(name)) || (servesTraffic(service) && !servers.has(name)),
       ),
     }))
     .filter(({ tasks }) => tasks.length > 0)
     .map(({ service, tasks }) => ({ do: "start", service: service.name, tasks }));
+}
+
+/** `restarting` is Docker's own work; a paused task is woken. */
+function isThere(seen: SeenContainer | undefined): boolean {
+  return seen?.state === "running" || seen?.state === "restarting" || seen?.state === "paused";
 }
 
 function outOfTraffic({ place, seen, servers }: ReconcileInput, live: Release): MendStep[] {
@@ -92,7 +95,8 @@ function outOfTraffic({ place, seen, servers }: ReconcileInput, live: Release): 
     const [container, server] = [containers.get(name), servers.get(name)];
     return container?.address !== undefined && server !== undefined && server.address !== container.address;
   });
-  const idle = serving.filter((name) => servers.get(name)?.state !== "ready");
+  // What is missing is started by an earlier step, and has to prove itself like any other.
+  const idle = serving.filter((name) => servers.get(name)?.state !== "ready" || !isThere(containers.get(name)));
   return [
     ...step("unpause", paused),
     ...step("readdress", moved),

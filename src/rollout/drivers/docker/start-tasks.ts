@@ -1,15 +1,15 @@
 import type Docker from "dockerode";
 import { fail } from "../../../shared/errors.ts";
-import type { Place, Release, ReleaseService } from "../../release.ts";
+import { type Place, type Release, type ReleaseService, servesTraffic } from "../../release.ts";
 import type { TaskVariables } from "../../target.ts";
 import type { AddressPool } from "./address-pool.ts";
 import { taskOptions } from "./container-options.ts";
 import { listContainers, removeContainer, type SeenContainer, sideBySide } from "./containers.ts";
 import { askingUnless, isAddressTaken, statusOf, toDockerError } from "./docker-errors.ts";
-import { LABEL, prefixed } from "./names.ts";
+import { backendName, LABEL, prefixed } from "./names.ts";
 import type { PlaceNetwork } from "./network.ts";
 import type { Router, RouterServer } from "./router.ts";
-import { withBackends, withTasks } from "./traffic.ts";
+import { withBackends, withoutTasks, withTasks } from "./traffic.ts";
 
 export type Starter = {
   /** Starts those of `names` that do not run, side by side, and makes all of them known to the router, without traffic. */
@@ -50,6 +50,7 @@ export function newStarter(context: {
     const start = (name: string, address: string) =>
       startOne({ place, release, service, variables, name, routerAddress, network, address, left: existing.get(name) });
 
+    await forget(place, service, missing);
     await addresses.lend(place, network, missing.length, async (lent) => {
       const there = names.flatMap((name) => {
         const address = missing.includes(name) ? undefined : existing.get(name)?.address;
@@ -62,6 +63,14 @@ export function newStarter(context: {
         await tellRouter(place, release, service, routerAddress, [{ name: one, address }]);
       });
     });
+  }
+
+  /** What a container of the same name earned says nothing about the next one. */
+  async function forget(place: Place, service: ReleaseService, names: string[]): Promise<void> {
+    if (!servesTraffic(service)) return;
+    const gone = new Set(names);
+    const keep = new Set([backendName(place, service.name)]);
+    await router.update((state) => withoutTasks(state, place, (server) => gone.has(server.name), keep));
   }
 
   async function tellRouter(
