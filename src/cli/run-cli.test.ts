@@ -344,6 +344,47 @@ describe("reading", () => {
   });
 });
 
+describe("logs -f", () => {
+  it("goes over to the new tasks when traffic moves, from the start of their deployment", async () => {
+    const asked: unknown[] = [];
+    const line = (task: string) => ({
+      event: "line",
+      data: { task, at: "2026-11-23T12:00:01.000Z", stream: "out", text: "hello" },
+    });
+    let moveTraffic: (() => void) | undefined;
+    await start((fastify) => {
+      fastify.get("/api/events", (_request, reply) => {
+        sendEvents(reply, []);
+        moveTraffic = () => {
+          for (const [index, kind] of ["deployment.started", "rollout.live"].entries()) {
+            const event = newEvent(index + 1, kind, {}, { ...production, at: `2026-11-23T12:00:0${index}.000Z` });
+            reply.raw.write(`id: ${event.id}\nevent: event\ndata: ${JSON.stringify(event)}\n\n`);
+          }
+        };
+      });
+      fastify.get("/api/apps/launches/environments/production/logs", (request, reply) => {
+        asked.push(request.query);
+        sendEvents(reply, [line(`web-r${asked.length}-1`)]);
+      });
+    });
+    const ctrlC = new AbortController();
+    const lines: string[] = [];
+    const { code } = await cli.run(["logs", "-f", "--app", "launches", "--since", "1m"], {
+      interrupted: ctrlC.signal,
+      out: (text) => {
+        lines.push(text);
+        if (lines.length === 2) ctrlC.abort();
+        else void until("the event stream", () => moveTraffic).then((move) => move());
+      },
+    });
+    expect({ code, lines }).toEqual({ code: 0, lines: ["web-r1-1 hello\n", "web-r2-1 hello\n"] });
+    expect(asked).toEqual([
+      { since: "2026-11-23T11:59:00.000Z", follow: "true" },
+      { since: "2026-11-23T12:00:00.000Z", follow: "true" },
+    ]);
+  });
+});
+
 describe("secret set", () => {
   const withSecret = (fastify: FastifyInstance) =>
     fastify.put("/api/apps/launches/environments/production/secrets/KEY", async () => ({

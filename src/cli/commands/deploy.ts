@@ -98,7 +98,7 @@ export const deployCommands: Command[] = [
       const client = await context.client();
       const deployment = await client.getDeployment(id);
       if (deployment.endedAt !== null) {
-        context.say(`${id} has already ended: it ${deployment.status}. There is nothing to cancel.`);
+        context.say(`${id} has already ended (${deployment.status}); there is nothing to cancel.`);
         return 2;
       }
       await client.cancelDeployment(id);

@@ -120,7 +120,7 @@ function describeDeployment(deployment: Deployment, now: number): string[] {
       : [`  phases: ${deployment.phases.map((one) => `${one.name} ${formatDurationMs(one.durationMs)}`).join(" · ")}`]),
     ...(deployment.liveAfterMs === null ? [] : [`  live after ${formatDurationMs(deployment.liveAfterMs)}`]),
     ...deployment.addresses.map((address) => `  ${address}`),
-    ...(problem === null ? [] : [`✗ stopped at ${deployment.phase ?? "its start"}:`]),
+    ...(deployment.phase === null ? [] : [`✗ stopped at ${deployment.phase}:`]),
     ...problemLines(problem?.message, deployment.evidence),
     ...(deployment.rolledBack ? ["! traffic had moved and was moved back"] : []),
     ...(problem?.hint === undefined || problem.hint.includes(id) ? [] : [`→ ${problem.hint}`]),

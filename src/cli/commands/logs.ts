@@ -7,6 +7,7 @@ import type { ApiClient } from "../client.ts";
 import { colorLine } from "../color-line.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import type { ExitCode } from "../context.ts";
+import { followLiveTasks } from "../follow-live-tasks.ts";
 import {
   APP,
   AppFlag,
@@ -83,8 +84,8 @@ async function taskLogs(input: Input, context: CommandContext): Promise<ExitCode
   const query = { service: input.service, release: input.release, since };
   const show = newTaskLinePrinter(input.json && input.follow, context);
   if (input.follow) {
-    for await (const line of client.followTaskLogs(app, environment, query, { signal: context.interrupted }))
-      show(line);
+    const lines = followLiveTasks(client, { app, environment }, query, context.interrupted);
+    for await (const line of lines) show(line);
     return 0;
   }
   const lines = await client.readTaskLogs(app, environment, query);
