@@ -178,15 +178,18 @@ async function makeCheckout(demo: Demo): Promise<void> {
   }
 }
 
-const NEW_HEADLINE = "Second push, same minute.";
+/** What the shop says first, before and after. */
+const OLD_HEADLINE = "Made once.";
+const NEW_HEADLINE = "Made for you.";
 
 async function changeHeadline(demo: Demo): Promise<string> {
   const file = join(demo.checkout, THEME_FILE);
   const before = await readFile(file, "utf8");
-  const after = before.replace(/headline: .*/, `headline: ${JSON.stringify(NEW_HEADLINE)},`);
+  const after = before.replace(OLD_HEADLINE, NEW_HEADLINE);
   if (after === before) throw new Error(`${THEME_FILE} has no headline to change`);
   await writeFile(file, after);
-  demo.deps.err(`$ sed -i 's/headline: .*/headline: "${NEW_HEADLINE}",/' ${THEME_FILE}\n`);
+  demo.deps.err(`$ sed -i "s/${OLD_HEADLINE}/${NEW_HEADLINE}/" ${THEME_FILE}
+`);
   return NEW_HEADLINE;
 }
 

@@ -77,8 +77,9 @@ const FIRST = [
     ref_name text not null,
     subject text not null,
     author text not null,
-    spec jsonb not null,
-    images jsonb not null,
+    -- json, not jsonb: the services keep the order in which the user wrote them
+    spec json not null,
+    images json not null,
     created_at timestamptz not null default now(),
     primary key (app, number),
     unique (app, change_id)

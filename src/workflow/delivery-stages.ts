@@ -6,6 +6,7 @@ import { getEnvironment } from "../environment/environments.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
+import { maskQuotes, newMask } from "../events/mask-secrets.ts";
 import type { Staged, Stages } from "../flow.ts";
 import { buildImages } from "../image/build-images.ts";
 import type { ImageBuilder } from "../image/builder.ts";
@@ -181,6 +182,7 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
   const steps = planned.plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
   const pipeline = await openPipeline(deps.store.db, change, steps);
   const known = await findSteps(deps.store.db, pipeline.id);
+  const mask = newMask(await deps.secrets.allOfApp(change.app));
   const emitCi = emitter(deps, change, `pipeline:${pipeline.id}`);
   const outcome = await runPipeline(
     planned.plan,
@@ -199,22 +201,22 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
       executor: deps.executor,
       journal: {
         load: async (id) => known.find((step) => step.id === id),
-        save: (step) => saveStep(deps.store.db, pipeline.id, step),
+        save: (step) => saveStep(deps.store.db, pipeline.id, maskQuotes(step, mask)),
       },
       logFor: async (id) => {
-        const writer = await deps.logs.open(stepLogId(pipeline.id, id));
+        const writer = await deps.logs.open(stepLogId(pipeline.id, id), mask);
         return { sink: writer.sink, alreadyLogged: writer.linesBefore, close: writer.close };
       },
       onEvent: (event) =>
         emitCi({
           kind: `ci.${event.kind}`,
-          data: { ...event, pipelineId: pipeline.id, number: pipeline.number },
+          data: { ...maskQuotes(event, mask), pipelineId: pipeline.id, number: pipeline.number },
         } satisfies StageEvent),
       now: Date.now,
     },
   );
   const status = outcome.status;
-  await closePipeline(deps.store.db, pipeline.id, status, "reason" in outcome ? outcome.reason : undefined);
+  await closePipeline(deps.store.db, pipeline.id, status, "reason" in outcome ? mask(outcome.reason) : undefined);
   await emitCi({
     kind: "ci.pipelineEnded",
     data: {
@@ -222,7 +224,7 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
       number: pipeline.number,
       status,
       durationMs: "durationMs" in outcome ? outcome.durationMs : 0,
-      ...("reason" in outcome && { reason: outcome.reason }),
+      ...("reason" in outcome && { reason: mask(outcome.reason) }),
     },
   });
   await deps.executor.cleanUp(pipeline.id);
@@ -232,7 +234,7 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
     ok: false,
     problem: {
       code: "PIPELINE_FAILED",
-      message: `Pipeline #${pipeline.number} did not pass: ${why}`,
+      message: `Pipeline #${pipeline.number} did not pass: ${mask(why)}`,
       hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
     },
   };
@@ -245,10 +247,11 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
     deps.repositories.git,
   );
   const emit = emitter(deps, change);
+  const mask = newMask(await deps.secrets.allOfApp(change.app));
   const writers = new Map(
     await Promise.all(
       Object.keys(spec.services).map(
-        async (name) => [name, await deps.logs.open(buildLogId(change.id, name))] as const,
+        async (name) => [name, await deps.logs.open(buildLogId(change.id, name), mask)] as const,
       ),
     ),
   );
@@ -257,7 +260,7 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
     const [outcomes, fetched] = await Promise.all([
       buildImages(plans, deps.builder, {
         logFor: sinkOf,
-        onEvent: (event) => emit({ kind: `image.${event.kind}`, data: event }),
+        onEvent: (event) => emit({ kind: `image.${event.kind}`, data: maskQuotes(event, mask) }),
       }),
       Promise.all(
         Object.entries(spec.services).flatMap(([service, { image }]) =>
@@ -278,7 +281,7 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
         problem: {
           code: "BUILD_FAILED",
           message: outcomes.failures
-            .map(({ service, message }) => `The image of ${service} could not be built: ${message}`)
+            .map(({ service, message }) => `The image of ${service} could not be built: ${mask(message)}`)
             .join("\n"),
           hint: `Read the whole output with \`shipway logs --app ${change.app} --build ${change.id} --service ${services[0] ?? ""}\`.`,
         },

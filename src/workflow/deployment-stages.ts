@@ -1,7 +1,7 @@
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
-import { newMask } from "../events/mask-secrets.ts";
+import { maskQuotes, newMask } from "../events/mask-secrets.ts";
 import type { Stages } from "../flow.ts";
 import {
   type Deployment,
@@ -62,8 +62,10 @@ async function rollOutDeployment(
 ): Promise<DeploymentResult> {
   const place = { app: deployment.app, environment: deployment.environment };
   const canceling = watchCancel(deps, deployment.id);
-  const logs = await openLogs(deps, deployment);
-  const emit = eventWriter(deps, deployment);
+  const mask = newMask(await deps.secrets.all(deployment));
+  const logs = openLogs(deps, deployment, mask);
+  const write = eventWriter(deps, deployment);
+  const emit = (event: RolloutEvent & { addresses?: string[] }) => write(maskQuotes(event, mask));
   try {
     const target = await getRelease(deps.store.db, place.app, deployment.release);
     const { release, environmentSpec } = resolveRelease(target, place.environment);
@@ -102,9 +104,9 @@ async function rollOutDeployment(
         now: Date.now,
       },
     );
-    return resultOf(deployment, environmentSpec, outcome);
+    return maskQuotes(resultOf(deployment, environmentSpec, outcome), mask);
   } catch (error) {
-    return brokenResult(deps, deployment, error);
+    return maskQuotes(brokenResult(deps, deployment, error), mask);
   } finally {
     canceling.stop();
     await logs.close();
@@ -120,11 +122,11 @@ function watchCancel(deps: DeploymentDeps, id: string): { signal: AbortSignal; s
   return { signal: controller.signal, stop: () => clearInterval(timer) };
 }
 
-async function openLogs(
+function openLogs(
   deps: DeploymentDeps,
   deployment: Deployment,
-): Promise<{ sink(name: string): LogSink; close(): Promise<void> }> {
-  const mask = newMask(await deps.secrets.all(deployment));
+  mask: (text: string) => string,
+): { sink(name: string): LogSink; close(): Promise<void> } {
   const writers = new Map<string, ReturnType<LogStore["open"]>>();
   const sink =
     (name: string): LogSink =>

@@ -37,7 +37,7 @@ export async function launchDurableEngine<W extends Workflows>(
   const step: DurableStep = (name, fn) => DBOS.runStep(fn, { name });
   DBOS.setConfig({
     name: "shipway",
-    systemDatabaseUrl: options.connectionString,
+    systemDatabaseUrl: withIdleTimeout(options.connectionString),
     systemDatabasePoolSize: 5,
     applicationVersion: APPLICATION_VERSION,
     executorID: options.executorId,
@@ -58,6 +58,14 @@ export async function launchDurableEngine<W extends Workflows>(
     },
     shutdown: () => DBOS.shutdown({ deregister: true }),
   };
+}
+
+/** As a start option of the session: DBOS would otherwise send it as a query of its own, in a way that pg warns about on the user's terminal. */
+function withIdleTimeout(connectionString: string): string {
+  const url = new URL(connectionString);
+  const set = url.searchParams.get("options") ?? "";
+  url.searchParams.set("options", `${set} -c idle_in_transaction_session_timeout=60000`.trim());
+  return url.href;
 }
 
 /** DBOS narrates its own start-up at info level; only what somebody must know is passed on. */
