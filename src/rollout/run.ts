@@ -1,9 +1,6 @@
 import { assertNever } from "../shared/assert-never.ts";
 import { formatDurationMs } from "../shared/duration.ts";
-import { fail } from "../shared/errors.ts";
-import type { LogSink } from "../shared/log-line.ts";
-import type { VerifySpec } from "../spec/app-spec.ts";
-import type { PhaseTime, RolloutEvent, RolloutOutcome } from "./outcome.ts";
+import type { PhaseTime, RolloutOutcome } from "./outcome.ts";
 import {
   type PhaseName,
   type PlanInput,
@@ -11,39 +8,13 @@ import {
   planRollout,
   type RolloutPhase,
   type RolloutPlan,
-  type RolloutStep,
 } from "./plan.ts";
-import { type Place, type Release, type ReleaseService, servesTraffic } from "./release.ts";
-import { runCommand, type Unproved } from "./run-command.ts";
-import type { ObservedService, RolloutTarget, RunnableRelease, TaskVariables } from "./target.ts";
-import { newTeller, type Teller } from "./teller.ts";
+import type { Unproved } from "./run-command.ts";
+import { type Rollout, type RolloutDeps, type RolloutInput, runStep, type StepResult } from "./run-step.ts";
+import type { ObservedService } from "./target.ts";
+import { newTeller } from "./teller.ts";
 
-export type RolloutInput = {
-  place: Place;
-  /** Unique per deployment: a command run of an earlier deployment of the same release is not taken for one of this. */
-  deploymentId: string;
-  kind: "deploy" | "rollback";
-  release: Release;
-  /** The release that serves now, with the variables to start its tasks with should they have to be restored. */
-  previous?: RunnableRelease;
-  verify: VerifySpec[];
-  bakeMs: number;
-};
-
-export type RolloutDeps = {
-  target: RolloutTarget;
-  /** Variables of the new release by service, those of backing services included. */
-  variables: Record<string, TaskVariables>;
-  /** Runs `fn` unless a step of that name finished before, whose result is returned instead. Results are plain JSON. */
-  durable: <T>(name: string, fn: () => Promise<T>) => Promise<T>;
-  /** Told in order. What it throws is dropped: telling never stops a rollout. */
-  onEvent: (event: RolloutEvent) => Promise<void> | void;
-  log: (logName: string) => LogSink;
-  /** Cancels: asked for between phases (`isCanceled`) and inside them (`signal`). After traffic moved it goes back. */
-  signal?: AbortSignal;
-  isCanceled?: () => Promise<boolean>;
-  now: () => number;
-};
+export type { RolloutDeps, RolloutInput };
 
 type PhaseResult = { durationMs: number; endedAt: number } & (
   | { status: "ok"; notes: string[] }
@@ -51,11 +22,6 @@ type PhaseResult = { durationMs: number; endedAt: number } & (
   | { status: "canceled" }
   | { status: "standby-lost" }
 );
-type StepResult = { status: "ok"; notes?: string[] } | ({ status: "failed" } & Unproved) | { status: "standby-lost" };
-
-/** Everything the steps of one rollout share. */
-type Rollout = { input: RolloutInput; deps: RolloutDeps; teller: Teller };
-
 /**
  * Puts a release into service as `planRollout` decides, or leaves the environment as it was and says why.
  * Every phase is a durable step; calling it again with the same input after a crash goes on from the last finished one.
@@ -206,208 +172,6 @@ async function isCanceled(deps: RolloutDeps): Promise<boolean> {
   return deps.signal?.aborted === true || (await deps.isCanceled?.()) === true;
 }
 
-async function runStep(
-  rollout: Rollout,
-  phase: PhaseName,
-  step: RolloutStep,
-  signal: AbortSignal | undefined,
-): Promise<StepResult> {
-  const { input, deps } = rollout;
-  const { target } = deps;
-  const { place, release } = input;
-  switch (step.do) {
-    case "prepare":
-      await withDeadline("Preparing the network and the router", target.prepare(place, release));
-      return { status: "ok" };
-    case "run-release-command":
-      return await runReleaseCommand(rollout, step, signal);
-    case "make-way":
-      await withDeadline("Stopping tasks", target.stop(place, step.release, step.services), stopDeadlineMs(input));
-      return { status: "ok" };
-    case "start":
-      await startServices(rollout, { release, variables: deps.variables }, step.services);
-      return { status: "ok" };
-    case "await-healthy":
-      return await awaitHealthy(rollout, phase, release, step, signal);
-    case "wake": {
-      const { missing } = await withDeadline("Waking the standby", target.wake(place, release));
-      return missing.length > 0 ? { status: "standby-lost" } : { status: "ok" };
-    }
-    case "shift":
-      await withDeadline("Moving traffic", target.shiftTraffic(place, release));
-      return { status: "ok" };
-    case "bake":
-      return await bake(rollout, step, signal);
-    case "drain":
-      return await drain(rollout, step.deadlineMs);
-    case "park":
-      await withDeadline("Parking", target.park(place, releaseOf(input, step.release)), stopDeadlineMs(input));
-      return { status: "ok" };
-    case "stop":
-      await withDeadline("Stopping tasks", target.stop(place, step.release), stopDeadlineMs(input));
-      return { status: "ok" };
-    case "restore":
-      return await restore(rollout, phase, step);
-    case "shift-back":
-      if (input.previous) await withDeadline("Moving traffic back", target.shiftTraffic(place, input.previous.release));
-      return { status: "ok" };
-    default:
-      return assertNever(step);
-  }
-}
-
-async function runReleaseCommand(
-  rollout: Rollout,
-  step: RolloutStep & { do: "run-release-command" },
-  signal: AbortSignal | undefined,
-): Promise<StepResult> {
-  const { input, deps } = rollout;
-  const command = serviceOf(input.release, step.service).releaseCommand ?? [];
-  const failure = await runCommand(
-    {
-      target: deps.target,
-      place: input.place,
-      release: input.release,
-      log: deps.log(`release-command:${step.service}`),
-      ...(signal ? { signal } : {}),
-    },
-    {
-      key: `${input.deploymentId}:release-command:${step.service}`,
-      title: "release command",
-      service: step.service,
-      command,
-      variables: variablesOf(deps.variables, step.service),
-      deadlineMs: step.deadlineMs,
-    },
-  );
-  return failure === undefined ? { status: "ok" } : { status: "failed", ...failure };
-}
-
-async function startServices(rollout: Rollout, runnable: RunnableRelease, names: string[]): Promise<void> {
-  const { target } = rollout.deps;
-  const { place } = rollout.input;
-  await withDeadline(
-    "Starting tasks",
-    Promise.all(
-      names.map((name) => {
-        const service = serviceOf(runnable.release, name);
-        return target.startService(place, runnable.release, service, variablesOf(runnable.variables, name));
-      }),
-    ),
-    START_DEADLINE_MS,
-  );
-}
-
-async function awaitHealthy(
-  rollout: Rollout,
-  phase: PhaseName,
-  release: Release,
-  step: { services: string[]; deadlineMs: number },
-  signal: AbortSignal | undefined,
-): Promise<StepResult> {
-  const { target } = rollout.deps;
-  const progress = rollout.teller.progress(phase);
-  try {
-    const report = await target.awaitHealthy(
-      rollout.input.place,
-      release,
-      step.services.map((name) => serviceOf(release, name)),
-      { deadlineMs: step.deadlineMs, onProgress: progress.report, ...(signal ? { signal } : {}) },
-    );
-    if (report.status === "healthy") return { status: "ok", notes: report.notes };
-    return { status: "failed", reason: report.reason, evidence: report.evidence };
-  } finally {
-    progress.end();
-  }
-}
-
-/** Verify commands run while the new tasks are watched; whichever fails first ends the other. */
-async function bake(
-  rollout: Rollout,
-  step: RolloutStep & { do: "bake" },
-  signal: AbortSignal | undefined,
-): Promise<StepResult> {
-  const failedOnce = new AbortController();
-  const both = signal ? AbortSignal.any([signal, failedOnce.signal]) : failedOnce.signal;
-  const services = step.services.map((name) => serviceOf(rollout.input.release, name));
-  const endBoth = async (work: Promise<StepResult>): Promise<StepResult> => {
-    const result = await work;
-    if (result.status !== "ok") failedOnce.abort(new Error("the other half of the bake failed"));
-    return result;
-  };
-  const halves = await Promise.allSettled([
-    endBoth(watch(rollout, services, step.forMs, both)),
-    endBoth(verifyAll(rollout, both)),
-  ]);
-  const failed = halves.find((half) => half.status === "fulfilled" && half.value.status !== "ok");
-  if (failed?.status === "fulfilled") return failed.value;
-  for (const half of halves) if (half.status === "rejected") throw half.reason;
-  // Verify commands may have taken longer than the bake time: one more look.
-  return rollout.input.verify.length > 0 ? await watch(rollout, services, 0, signal) : { status: "ok" };
-}
-
-async function watch(
-  { input, deps }: Rollout,
-  services: ReleaseService[],
-  forMs: number,
-  signal: AbortSignal | undefined,
-): Promise<StepResult> {
-  const report = await deps.target.watchHealth(input.place, input.release, services, {
-    forMs,
-    ...(signal ? { signal } : {}),
-  });
-  if (report.status === "healthy") return { status: "ok" };
-  return { status: "failed", reason: report.reason, evidence: report.evidence };
-}
-
-/** Only deploys are verified: a release that is returned to passed when it was deployed, and people wait for it. */
-async function verifyAll({ input, deps }: Rollout, signal: AbortSignal): Promise<StepResult> {
-  const commands = input.kind === "deploy" ? input.verify : [];
-  for (const [index, verify] of commands.entries()) {
-    const failure = await runCommand(
-      {
-        target: deps.target,
-        place: input.place,
-        release: input.release,
-        log: deps.log(`verify:${index + 1}`),
-        signal,
-      },
-      {
-        key: `${input.deploymentId}:verify:${index + 1}`,
-        title: "verify command",
-        service: verify.service,
-        command: verify.command,
-        variables: withUrl(variablesOf(deps.variables, verify.service), verifyUrl(input.release, verify.service)),
-        deadlineMs: verify.timeout,
-      },
-    );
-    if (failure !== undefined) return { status: "failed", ...failure };
-  }
-  return { status: "ok" };
-}
-
-async function drain({ input, deps }: Rollout, deadlineMs: number): Promise<StepResult> {
-  const { cut } = await withDeadline(
-    "Draining",
-    deps.target.awaitDrained(input.place, input.release.number, deadlineMs),
-    deadlineMs + CALL_DEADLINE_MS,
-  );
-  if (cut === 0) return { status: "ok" };
-  return {
-    status: "ok",
-    notes: [`${cut} requests to the previous release were still open after ${formatDurationMs(deadlineMs)}.`],
-  };
-}
-
-async function restore(rollout: Rollout, phase: PhaseName, step: RolloutStep & { do: "restore" }): Promise<StepResult> {
-  const { previous } = rollout.input;
-  if (previous === undefined) return { status: "ok" };
-  await startServices(rollout, previous, step.services);
-  const result = await awaitHealthy(rollout, phase, previous.release, step, undefined);
-  if (result.status !== "failed") return result;
-  return { status: "ok", notes: [`The previous release did not come back in full: ${result.reason}`] };
-}
-
 /** What of the previous release is not as it was before the rollout; empty when it has not noticed. */
 async function differences({ input, deps }: Rollout, { observed }: PlanInput): Promise<string[]> {
   const number = input.previous?.release.number;
@@ -428,37 +192,6 @@ async function cleanUpQuietly({ input, deps }: Rollout, planInput: PlanInput): P
   await deps.target.stop(input.place, input.release.number).catch(() => undefined);
 }
 
-/** One call to the target that only asks the engine or the router. Both answer within a second; this is for one that hangs. */
-const CALL_DEADLINE_MS = 60_000;
-/** Fifty tasks of 0.3 s each on a loaded machine, with room for a slow disk. */
-const START_DEADLINE_MS = 180_000;
-
-function stopDeadlineMs(input: RolloutInput): number {
-  const releases = [input.release, ...(input.previous ? [input.previous.release] : [])];
-  const timeouts = releases.flatMap((release) => release.services.map((service) => service.stopTimeoutMs));
-  return CALL_DEADLINE_MS + Math.max(0, ...timeouts);
-}
-
-/** @throws ROLLOUT_STALLED when `work` takes longer; the work itself cannot be taken back, so the same call must be repeatable */
-async function withDeadline<T>(what: string, work: Promise<T>, deadlineMs: number = CALL_DEADLINE_MS): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(
-        fail("ROLLOUT_STALLED", {
-          message: `${what} did not end within ${formatDurationMs(deadlineMs)}: the engine accepted the request and never answered.`,
-          hint: "Look at `docker ps` and the engine's log, then run `shipway doctor`.",
-        }),
-      );
-    }, deadlineMs);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 function newPlanInput(input: RolloutInput, observed: ObservedService[]): PlanInput {
   return {
     place: input.place,
@@ -473,33 +206,6 @@ function newPlanInput(input: RolloutInput, observed: ObservedService[]): PlanInp
 function alreadyLive(release: number): RolloutOutcome {
   const notes = [`r${release} is live already; nothing was changed.`];
   return { status: "done", alreadyLive: true, liveAfterMs: 0, notes, phases: [] };
-}
-
-function releaseOf(input: RolloutInput, number: number): Release {
-  if (input.release.number === number) return input.release;
-  if (input.previous?.release.number === number) return input.previous.release;
-  throw new Error(`the plan names r${number}, which is neither the new nor the previous release`);
-}
-
-function serviceOf(release: Release, name: string): ReleaseService {
-  const service = release.services.find((one) => one.name === name);
-  if (service === undefined) throw new Error(`r${release.number} has no service ${name}`);
-  return service;
-}
-
-function variablesOf(variables: Record<string, TaskVariables>, service: string): TaskVariables {
-  return variables[service] ?? { env: {}, secrets: {} };
-}
-
-/** A verify command finds the service it belongs to, or else the first that has a port, through the router. */
-function verifyUrl(release: Release, service: string): string | undefined {
-  const own = release.services.find((one) => one.name === service && servesTraffic(one));
-  const target = own ?? release.services.find(servesTraffic);
-  return target === undefined ? undefined : `http://${target.name}`;
-}
-
-function withUrl(variables: TaskVariables, url: string | undefined): TaskVariables {
-  return url === undefined ? variables : { ...variables, env: { ...variables.env, SHIPWAY_URL: url } };
 }
 
 function describePhase(phase: RolloutPhase, input: RolloutInput): string {

@@ -125,6 +125,8 @@ type Context = {
   seen: SeenContainer[];
   log: LogSink;
   signal: AbortSignal | undefined;
+  /** Container id → start time of those that answered a query since: a rollback does not wait for them to answer again. */
+  proofs: Map<string, string>;
 };
 
 /** Starts one backing service unless it runs, and waits until it answers a query. Its volume outlives every container. */
@@ -133,11 +135,16 @@ export async function ensureBackingService(context: Context, backing: Backing): 
   const image = imageOf(backing.spec);
   const account = accountOf(context.place, backing);
   const id = await startBacking(context, backing, image, engine);
+  const startedAt = await startTimeOf(context.docker, id, backing.name);
+  if (context.proofs.get(id) === startedAt) return;
   const { command, env } = engine.ready(account);
   const endsAt = Date.now() + READY_DEADLINE_MS;
   for (;;) {
     const answer = await execIn(context.docker, id, command, { env, timeoutMs: QUERY_TIMEOUT_MS });
-    if (answer.exitCode === 0) return;
+    if (answer.exitCode === 0) {
+      context.proofs.set(id, startedAt);
+      return;
+    }
     if (Date.now() >= endsAt) throw await neverReady(context.docker, id, backing, answer.output);
     await sleep(READY_EVERY_MS, context.signal);
   }
@@ -202,6 +209,11 @@ async function startBacking(context: Context, backing: Backing, image: string, e
     await startAgain(docker, id, backing.name);
     return id;
   });
+}
+
+async function startTimeOf(docker: Docker, id: string, name: string): Promise<string> {
+  const info = await asking(`Looking at ${name}`, () => docker.getContainer(id).inspect());
+  return info.State.StartedAt;
 }
 
 async function ensureVolume({ docker, instance, place }: Context, name: string): Promise<string> {

@@ -43,7 +43,12 @@ export type DockerTargetOptions = {
   /** The block that environments' networks are cut from: `10.213.0.0/16`. */
   subnetPool: string;
   log?: { debug(fields: object, message: string): void };
+  /** A place that was changed this recently is not reconciled. */
+  quietMs?: number;
 };
+
+/** Whoever reconciles may have read what is desired just before a deployment began; the next round comes soon enough. */
+const QUIET_MS = 5_000;
 
 /** How often the router is asked while something is awaited: one command on a local socket. */
 const LOOK_EVERY_MS = 50;
@@ -60,11 +65,13 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   const routerAddresses = new Map<string, string>();
   /** Restarts that tasks had behind them when they were found healthy, so that one between two watches is not overlooked. */
   const provedWith = new Map<string, number | undefined>();
-  /** Counts what was changed in a place, so that a reconciliation notices that its picture is out of date. */
-  const generations = new Map<string, number>();
+  /** When a place was changed last, so that a reconciliation notices that its picture is out of date. */
+  const changedAt = new Map<string, number>();
+  /** Backing containers that answered a query since they started, with the time of that start. */
+  const backingProofs = new Map<string, string>();
 
   const keyOf = (place: Place) => networkName(instance, place);
-  const touch = (place: Place) => generations.set(keyOf(place), (generations.get(keyOf(place)) ?? 0) + 1);
+  const touch = (place: Place) => changedAt.set(keyOf(place), Date.now());
   const tasksOf = async (place: Place) =>
     (await listContainers(docker, instance, place)).filter((one) => one.role === "task");
 
@@ -155,6 +162,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
             seen,
             log,
             signal,
+            proofs: backingProofs,
           },
           one,
         ),
@@ -279,7 +287,9 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     },
 
     async reconcile(place, desired) {
-      const generation = generations.get(keyOf(place));
+      const startedAt = Date.now();
+      const changed = () => changedAt.get(keyOf(place)) ?? 0;
+      if (changed() > startedAt - (options.quietMs ?? QUIET_MS)) return [];
       return await mend(place, desired, {
         docker,
         router,
@@ -288,7 +298,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
         stopRelease,
         parkRelease,
         seen: () => listContainers(docker, instance, place),
-        isOutdated: () => generations.get(keyOf(place)) !== generation,
+        isOutdated: () => changed() >= startedAt,
         newWatch,
       });
     },

@@ -103,6 +103,12 @@ describe("planReconcile", () => {
     expect(plan(situation)).toEqual(expected);
   });
 
+  it("gives traffic to what should serve before it removes what serves instead", () => {
+    const seen = [...containers, task(web9, "web", 9)];
+    const serving = [server(web2, "drain"), server(web1, "maint"), server(web9, "ready")];
+    expect(plan({ seen, servers: serving }).map((step) => step.do)).toEqual(["serve", "stop"]);
+  });
+
   describe("while a deployment is in progress", () => {
     const inProgress = { ...desired, inProgress: [3] };
     const web3 = taskName(place, "web", 3, 1);

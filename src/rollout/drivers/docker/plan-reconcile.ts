@@ -35,12 +35,13 @@ export type ReconcileInput = {
 export function planReconcile(input: ReconcileInput): MendStep[] {
   const { desired } = input;
   const isQuiet = desired.inProgress.length === 0;
+  // What should serve comes first: a stranger that is to go may be what answers now.
   return [
-    ...strangers(input),
-    ...endedRuns(input),
     ...(desired.live ? missing(input, desired.live.release, isQuiet) : []),
     ...(desired.live && isQuiet ? outOfTraffic(input, desired.live.release) : []),
     ...(desired.standby && isQuiet ? awake(input, desired.standby) : []),
+    ...strangers(input),
+    ...endedRuns(input),
     ...(isQuiet ? staleServers(input) : []),
   ];
 }
