@@ -27,6 +27,8 @@ export type Secrets = {
   internal(place: Place, name: string): Promise<Secret>;
   /** Every value of the place, for masking. */
   all(place: Place): Promise<Secret[]>;
+  /** Every value of an app, in whatever environment: what is built and tested belongs to none of them yet. */
+  allOfApp(app: string): Promise<Secret[]>;
 };
 
 export function newSecrets(db: Database, sealer: Sealer): Secrets {
@@ -138,9 +140,11 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       if (missing.length > 0) {
         throw fail("SECRET_MISSING", {
           message: `${place.app} declares secrets that ${place.environment} does not have: ${missing.join(", ")}.`,
-          hint: missing
-            .map((name) => `shipway secret set ${name} --app ${place.app} --env ${place.environment}`)
-            .join("\n"),
+          hint: [
+            `Set ${missing.length === 1 ? "it" : "them"}, then deploy again:`,
+            ...missing.map((name) => `  shipway secret set ${name} --app ${place.app} --env ${place.environment}`),
+            `  shipway deploy --app ${place.app} --env ${place.environment}`,
+          ].join("\n"),
         });
       }
       const values: Record<string, Secret> = {};
@@ -165,6 +169,16 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
 
     async all(place) {
       return (await rowsOf(place).execute()).map((row) => open(place, row));
+    },
+
+    async allOfApp(app) {
+      const rows = await db
+        .selectFrom("secrets")
+        .selectAll()
+        .where("app", "=", app)
+        .where("removed_at", "is", null)
+        .execute();
+      return rows.map((row) => open(row, row));
     },
   };
 }

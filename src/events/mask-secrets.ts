@@ -13,6 +13,31 @@ export function newMask(secrets: Secret[]): (text: string) => string {
   return (text) => text.replace(pattern, "****");
 }
 
+/** Fields of events, outcomes and evidence whose words come from a user's program, or quote it. All others (ids, states, names) are ours. */
+const QUOTING_FIELDS = new Set([
+  "detail",
+  "failedCommand",
+  "hint",
+  "lastLines",
+  "message",
+  "probes",
+  "reason",
+  "summary",
+  "text",
+]);
+
+/** The same data with secrets masked in every field that may quote a program, at any depth. */
+export function maskQuotes<T>(data: T, mask: (text: string) => string): T {
+  return walk(data, false, mask) as T;
+}
+
+function walk(data: unknown, isQuote: boolean, mask: (text: string) => string): unknown {
+  if (typeof data === "string") return isQuote ? mask(data) : data;
+  if (Array.isArray(data)) return data.map((one) => walk(one, isQuote, mask));
+  if (typeof data !== "object" || data === null) return data;
+  return Object.fromEntries(Object.entries(data).map(([key, one]) => [key, walk(one, QUOTING_FIELDS.has(key), mask)]));
+}
+
 function formsOf(value: string): string[] {
   const lines = value.includes("\n") ? value.split("\n").map((line) => line.trim()) : [];
   const base64 = Buffer.from(value).toString("base64");

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { getEnvironment } from "../../environment/environments.ts";
 import { lastEventId, readEvents } from "../../events/event-stream.ts";
+import { newMask } from "../../events/mask-secrets.ts";
 import type { Platform } from "../platform.ts";
 import { EventBody, LogLineBody, type TaskLogLine, TaskLogLineBody } from "../schemas.ts";
 import { identityOf, type TypedServer } from "../server.ts";
@@ -134,6 +135,7 @@ async function* followTasks(
   sinceMs: number,
   signal: AbortSignal,
 ): AsyncGenerator<TaskLogLine, void, void> {
+  const mask = newMask(await platform.secrets.all(place));
   const queue: TaskLogLine[] = [];
   let wake = () => {};
   let open = tasks.length;
@@ -152,7 +154,7 @@ async function* followTasks(
               task,
               at: new Date(at).toISOString(),
               stream: from,
-              text,
+              text: mask(text),
             })),
           );
           wake();
