@@ -37,7 +37,9 @@ export function narrateImages(event: StoredEvent): string[] {
 }
 
 function failedBuild({ service, failure }: z.output<typeof Failed>, { deliveryId }: StoredEvent): string[] {
-  const where = failure.dockerfileLine === undefined ? "" : ` (Dockerfile, line ${failure.dockerfileLine})`;
+  const line = failure.dockerfileLine;
+  // A failed instruction is quoted with its line already.
+  const where = line === undefined || failure.message.includes(`:${line}:`) ? "" : ` (Dockerfile, line ${line})`;
   return [
     ...wrap("✗ ", `image ${service} could not be built${where}: ${failure.message}`),
     ...failure.lastLines.slice(-SHOWN_LINES).map(quoteLine),

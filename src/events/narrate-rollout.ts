@@ -169,6 +169,11 @@ export function problemLines(message: string | undefined, evidence: readonly Evi
   ];
 }
 
+function describeListener({ address, port, loopbackOnly }: EvidenceData["listening"][number]): string {
+  if (loopbackOnly) return `${address}:${port} (reachable only inside its own container)`;
+  return address === "0.0.0.0" || address === "::" ? `port ${port}` : `${address}:${port}`;
+}
+
 function wayOfFailing({ task, service, summary, exitCode, outOfMemory }: EvidenceData): string {
   const same = summary.replaceAll(task, "TASK").replace(/\d+\.\d+\.\d+\.\d+(:\d+)?/g, "ADDRESS");
   return JSON.stringify([service, same, exitCode, outOfMemory]);
@@ -180,9 +185,7 @@ function evidenceLines(evidence: EvidenceData, alike: readonly EvidenceData[]): 
   const who = summary.includes(task) || task.includes(":") ? "" : `${task}: `;
   const exit = evidence.exitCode === undefined ? [] : [`    exit code ${evidence.exitCode}`];
   const memory = evidence.outOfMemory ? ["    killed: it needed more memory than it declares"] : [];
-  const ports = listening.map(({ address, port, loopbackOnly }) =>
-    loopbackOnly ? `${address}:${port} (reachable only inside its own container)` : `${address}:${port}`,
-  );
+  const ports = listening.map(describeListener);
   return [
     ...wrap("  ✗ ", who + summary),
     ...(alike.length === 0 ? [] : wrap("    ", `and so did ${alike.map((one) => one.task).join(", ")}`)),

@@ -53,12 +53,34 @@ export function readYaml(
   });
   const source = { doc, text, lines };
   if (tooLarge) return { source, problems: [{ line: 1, column: 1, message: "the file is larger than 1 MiB" }] };
-  const problems = doc.errors.map(({ code, message, pos }) => ({
-    ...positionAt(lines, pos[0], pos[1]),
-    message: PARSER_WORDS[code] ?? lowerFirst(message),
-  }));
+  const problems = doc.errors.map(
+    ({ code, message, pos }) =>
+      unclosedProblem(source, message, pos[0]) ?? {
+        ...positionAt(lines, pos[0], pos[1]),
+        message: PARSER_WORDS[code] ?? lowerFirst(message),
+      },
+  );
   if (problems.length > 0) return { source, problems };
   return { source, problems: [...aliasProblems(source), ...mergeProblems(source)] };
+}
+
+/** The parser notices a bracket that is not closed only where something else begins, often lines later: what helps is where it was opened. */
+function unclosedProblem(source: YamlSource, message: string, noticedAt: number): YamlProblem | undefined {
+  const closing = /must be .*end with a ([}\]])$/.exec(message)?.[1];
+  if (closing === undefined) return undefined;
+  const opening = closing === "}" ? "{" : "[";
+  let openedAt: number | undefined;
+  visit(source.doc, {
+    Collection: (_key, { range }) => {
+      if (!range || source.text[range[0]] !== opening || range[0] >= noticedAt || range[1] < noticedAt) return;
+      openedAt = range[0];
+    },
+  });
+  if (openedAt === undefined) return undefined;
+  return {
+    ...positionAt(source.lines, openedAt, openedAt + 1),
+    message: `this ${opening} is not closed: add the ${closing} it needs`,
+  };
 }
 
 /**

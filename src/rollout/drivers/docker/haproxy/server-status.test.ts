@@ -32,7 +32,7 @@ describe("toServerStatus", () => {
   });
 
   it("is starting while the router does not know the task", () => {
-    expect(statusOf("drain", [])).toMatchObject({ operational: "starting", lastCheck: "not checked yet", inFlight: 0 });
+    expect(statusOf("drain", [])).toMatchObject({ operational: "starting", lastCheck: "", inFlight: 0 });
   });
 
   it.each([
@@ -43,8 +43,9 @@ describe("toServerStatus", () => {
     ],
     ["timed out after 2.0 s", { check_status: "L7TOUT", last_chk: " at step 2 of http-check (expect status)" }],
     ["port accepts connections", { check_status: "L4OK" }],
-    ["not checked yet", { check_status: "INI" }],
-  ])("says %s", (lastCheck, changes) => {
+    ["", { check_status: "INI" }],
+    ["", { check_status: "L7STS", check_code: "0" }],
+  ])("says \"%s\"", (lastCheck, changes) => {
     expect(statusOf("drain", [proving({ status: "DOWN", ...changes })])).toMatchObject({ lastCheck });
   });
 

@@ -70,6 +70,9 @@ function adminOf(row: StatRow | undefined, server: RouterServer): ServerStatus["
   return server.state === "drain" ? "drain" : row.status?.startsWith("DRAIN") ? "drain" : "ready";
 }
 
+/** Nothing was found out yet. */
+const NOT_CHECKED = "";
+
 /** HAProxy's check codes (management guide, `check_status`) in words. */
 function describeCheck(row: StatRow | undefined, backend: RouterBackend): string {
   const code = row?.check_status?.replace(/^\* /, "") ?? "";
@@ -78,12 +81,14 @@ function describeCheck(row: StatRow | undefined, backend: RouterBackend): string
     case "":
     case "INI":
     case "UNK":
-      return "not checked yet";
+      return NOT_CHECKED;
     case "L4OK":
       return "port accepts connections";
     case "L7OK":
     case "L7OKC":
     case "L7STS":
+      // Between two checks the code of the last one may be gone already.
+      if (row?.check_code === "0") return NOT_CHECKED;
       return row?.check_code ? `HTTP ${row.check_code}` : "answered";
     case "L4TOUT":
     case "L6TOUT":
