@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { parseStepMarker, quote, renderStepScript } from "./step-script.ts";
+import { parseStepMarker, quote, renderStepScript, splitOutput } from "./step-script.ts";
 
 let dir: string;
 beforeEach(() => {
@@ -21,7 +21,10 @@ function run(script: string[], afterScript: string[] = []) {
   });
   return {
     status,
-    lines: stdout.trimEnd().split("\n"),
+    lines: stdout
+      .trimEnd()
+      .split("\n")
+      .flatMap((line) => splitOutput(line, "n0").lines),
     markers: stderr
       .trimEnd()
       .split("\n")
@@ -57,6 +60,17 @@ describe("renderStepScript", () => {
       "done",
       "1",
       "2",
+    ]);
+  });
+
+  it("keeps what a command leaves without a newline apart from the next command and the end", () => {
+    expect(run(["printf a", "printf b"], ["printf c"]).lines).toEqual([
+      "+ printf a",
+      "a",
+      "+ printf b",
+      "b",
+      "+ printf c",
+      "c",
     ]);
   });
 

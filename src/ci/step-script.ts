@@ -28,8 +28,8 @@ export function renderStepScript(step: Pick<StepPlan, "script" | "afterScript">,
   const after = step.afterScript.length > 0;
   return {
     "main.sh": mainScript(options, after),
-    "script.sh": shellScript(step.script, (index) => marker(nonce, `command ${index}`)),
-    ...(after ? { "after.sh": shellScript(step.afterScript, () => undefined) } : {}),
+    "script.sh": shellScript(step.script, nonce, (index) => marker(nonce, `command ${index}`)),
+    ...(after ? { "after.sh": shellScript(step.afterScript, nonce, () => undefined) } : {}),
   };
 }
 
@@ -43,6 +43,18 @@ export function parseStepMarker(line: string, nonce: string): StepMarker | undef
   if (kind === "command") return { kind, index: value };
   return kind === "scriptEnd" || kind === "afterEnd" ? { kind, exitCode: value } : undefined;
 }
+
+/**
+ * A line of standard output as the user should see it: a command's echo, and the end, cut off what a program left without a newline. `ended` proves that
+ * nothing more can come; without it the engine may still hold a last unfinished line.
+ */
+export function splitOutput(line: string, nonce: string): { lines: string[]; ended: boolean } {
+  const [own = "", ...parts] = line.split(MARK + nonce);
+  const echoes = parts.filter((part) => part.startsWith("+ "));
+  return { lines: own === "" && parts.length > 0 ? echoes : [own, ...echoes], ended: parts.includes(OUT_END) };
+}
+
+const OUT_END = " outEnd";
 
 function mainScript({ nonce, dir, giveTo }: ScriptOptions, after: boolean): string {
   // In a subshell: dash redirects in the calling process itself while a command runs, and the markers need that one's standard error.
@@ -58,16 +70,17 @@ function mainScript({ nonce, dir, giveTo }: ScriptOptions, after: boolean): stri
           `printf '\\035%s afterEnd %s\\n' ${quote(nonce)} "$?" >&2`,
         ]
       : []),
+    `printf '\\035%s%s\\n' ${quote(nonce)} ${quote(OUT_END)}`,
     ...(giveTo ? [`chown -R ${quote(giveTo.owner)} ${quote(giveTo.dir)} 2>/dev/null`] : []),
     "exit $code",
   ];
   return `${lines.join("\n")}\n`;
 }
 
-function shellScript(entries: readonly string[], mark: (index: number) => string | undefined): string {
+function shellScript(entries: readonly string[], nonce: string, mark: (index: number) => string | undefined): string {
   const parts = entries.flatMap((entry, index) => {
     const command = entry.replace(/\n+$/, "");
-    return [mark(index), echo(command), command].filter((part) => part !== undefined);
+    return [mark(index), echo(nonce, command), command].filter((part) => part !== undefined);
   });
   // Users of images such as atlassian/default-image expect nvm and friends, which .bashrc sets up, but only for a prompt.
   const bashrc =
@@ -83,8 +96,8 @@ function marker(nonce: string, text: string): string {
   return `{ printf '\\035%s %s\\n' ${quote(nonce)} ${quote(text)} >/proc/1/fd/2 || :; } 2>/dev/null`;
 }
 
-function echo(command: string): string {
-  return `{ printf '%s\\n' ${quote(`+ ${command}`)}; } 2>/dev/null`;
+function echo(nonce: string, command: string): string {
+  return `{ printf '\\035%s%s\\n' ${quote(nonce)} ${quote(`+ ${command}`)}; } 2>/dev/null`;
 }
 
 /** One word for the shell, whatever is in it. */

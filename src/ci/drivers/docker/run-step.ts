@@ -18,7 +18,7 @@ import { ServiceFailure, startServices } from "./services.ts";
 import { mountsOf, resolveCaches, restoreCaches, saveCaches } from "./step-caches.ts";
 import { toDockerEnv } from "./step-environment.ts";
 import { CLONE_DIR, SCRIPTS_DIR } from "./step-files.ts";
-import { newStepLog, type StepLog } from "./step-log.ts";
+import { type LogPlace, newStepLog, type StepLog } from "./step-log.ts";
 import { type ExecutorParts, ensureImage, newStepRun, outcomeOf, removeContainers, type StepRun } from "./step-run.ts";
 
 /** The step's container, running or ended, and what its labels say. */
@@ -188,7 +188,7 @@ async function watch(
 ): Promise<StepOutcome> {
   const { step, signal, options } = run;
   const skip = Math.max(0, options.alreadyLogged - linesBefore);
-  const log = newStepLog(step, nonce, skip, run.log, options.onProgress);
+  const newLog = (from: LogPlace) => newStepLog(step, nonce, from, run.log, options.onProgress);
   const stop = () => {
     // Whatever goes wrong here is seen by the wait below, or tried again at the end.
     removeContainers(run).catch(() => undefined);
@@ -196,7 +196,7 @@ async function watch(
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
   try {
-    const state = await followToEnd(container, log);
+    const { log, state } = await followToEnd(container, { lines: skip }, newLog);
     const outcome = conclude(run, log, state);
     if (state && !signal.aborted) await collect(run, container, outcome, caches);
     if (outcome.status === "failed" && !signal.aborted) await remarkStoppedServices(run);
@@ -206,8 +206,13 @@ async function watch(
   }
 }
 
-/** Reads the container's output until it has ended. Undefined when it was removed meanwhile. */
-async function followToEnd(container: Docker.Container, log: StepLog): Promise<EndState | undefined> {
+/** Reads the container's output until it has ended. There is no state when it was removed meanwhile. */
+async function followToEnd(
+  container: Docker.Container,
+  from: LogPlace,
+  newLog: (from: LogPlace) => StepLog,
+): Promise<{ log: StepLog; state?: EndState }> {
+  const log = newLog(from);
   // A connection that breaks makes the reading fail; the client's own wait would then never return, so it is not waited for alone.
   const reading = readLogs(container, true, log.take).then(() => "read" as const);
   const ended = container.wait().then(() => "ended" as const);
@@ -219,23 +224,16 @@ async function followToEnd(container: Docker.Container, log: StepLog): Promise<E
     const second = await Promise.race([first === "read" ? ended : reading, patience]);
     if (first === "read" && second === "neither") await ended;
     const { State } = await container.inspect();
-    if (!log.isComplete()) await readMissing(container, log);
-    const endedAt = Date.parse(State.FinishedAt);
-    return { exitCode: State.ExitCode, outOfMemory: State.OOMKilled, endedAt };
+    const state = { exitCode: State.ExitCode, outOfMemory: State.OOMKilled, endedAt: Date.parse(State.FinishedAt) };
+    if (log.isComplete()) return { log, state };
+    // The engine's stream can end before a last unfinished line, and a killed script says nothing: what the engine stored is the whole.
+    const whole = newLog(log.place());
+    await readLogs(container, false, whole.take);
+    return { log: whole, state };
   } catch (error) {
-    if (statusOf(error) === 404 || statusOf(error) === 409) return undefined;
+    if (statusOf(error) === 404 || statusOf(error) === 409) return { log };
     throw error;
   }
-}
-
-/** A stream that was cut, or a script that was killed: what the engine kept tells which. */
-async function readMissing(container: Docker.Container, log: StepLog): Promise<void> {
-  let seen = 0;
-  const known = log.lines();
-  await readLogs(container, false, (lines) => {
-    const fresh = lines.filter((line) => line.text.startsWith("\u001d") || seen++ >= known);
-    log.take(fresh);
-  });
 }
 
 /** What the step leaves for later ones. */

@@ -3,27 +3,28 @@ import type { LogLine } from "../../../shared/log-line.ts";
 import type { StepProgress } from "../../executor.ts";
 import type { ContainerLine } from "./follow-logs.ts";
 import { newDemux } from "./follow-logs.ts";
-import { newStepLog } from "./step-log.ts";
+import { type LogPlace, newStepLog } from "./step-log.ts";
 
 const mark = (at: number, text: string): ContainerLine => ({ stream: "err", at, text: `\u001dn ${text}` });
 const out = (at: number, text: string): ContainerLine => ({ stream: "out", at, text });
 
 const WHOLE = [
   mark(100, "command 0"),
-  out(100, "+ a"),
+  out(100, "\u001dn+ a"),
   out(150, "x"),
   mark(200, "command 1"),
-  out(200, "+ b"),
+  out(200, "unfinished\u001dn+ b"),
   mark(260, "scriptEnd 3"),
+  out(260, "\u001dn outEnd"),
 ];
 
-function read(lines: ContainerLine[], skip = 0) {
+function read(lines: ContainerLine[], from: LogPlace = { lines: 0 }) {
   const sent: LogLine[] = [];
   const told: StepProgress[] = [];
   const log = newStepLog(
-    { script: ["a", "b"], afterScript: [] },
+    { script: ["a", "b"] },
     "n",
-    skip,
+    from,
     (batch) => sent.push(...batch),
     (event) => told.push(event),
   );
@@ -38,7 +39,7 @@ function read(lines: ContainerLine[], skip = 0) {
 describe("newStepLog", () => {
   it("times commands by their markers and hides these", () => {
     const { log, sent, told } = read(WHOLE);
-    expect(sent).toEqual(["+ a", "x", "+ b"]);
+    expect(sent).toEqual(["+ a", "x", "unfinished", "+ b"]);
     expect(told).toEqual(["commandStarted 0", "commandEnded 0", "commandStarted 1", "commandEnded 1"]);
     expect(log.commands(999, 3)).toEqual([
       { command: "a", durationMs: 100, exitCode: 0 },
@@ -47,15 +48,29 @@ describe("newStepLog", () => {
     expect(log.isComplete()).toBe(true);
   });
 
-  it.each([0, 1, 2, 3])("after a crash with %i lines logged, sends the rest and knows the whole", (skip) => {
-    const { log, sent } = read(WHOLE, skip);
-    expect(sent).toEqual(["+ a", "x", "+ b"].slice(skip));
+  it.each([0, 1, 2, 3, 4])("after a crash with %i lines logged, sends the rest and knows the whole", (skip) => {
+    const { log, sent } = read(WHOLE, { lines: skip });
+    expect(sent).toEqual(["+ a", "x", "unfinished", "+ b"].slice(skip));
     expect(log.commands(999, 3)).toHaveLength(2);
-    expect(log.lastLines()).toEqual(["+ a", "x", "+ b"]);
+    expect(log.lastLines()).toEqual(["+ a", "x", "unfinished", "+ b"]);
   });
 
   it("does not tell again what belongs to lines logged before", () => {
-    expect(read(WHOLE, 3).told).toEqual(["commandEnded 1"]);
+    expect(read(WHOLE, { lines: 4 }).told).toEqual(["commandEnded 1"]);
+  });
+
+  it.each([...WHOLE.keys()])(
+    "reads on where a stream was cut after %i messages: nothing twice, nothing lost",
+    (cut) => {
+      const first = read(WHOLE.slice(0, cut));
+      const second = read(WHOLE, first.log.place());
+      expect([...first.sent, ...second.sent]).toEqual(read(WHOLE).sent);
+      expect([...first.told, ...second.told]).toEqual(read(WHOLE).told);
+    },
+  );
+
+  it("is not complete while the end of the output is missing, even when the script has ended", () => {
+    expect(read(WHOLE.slice(0, -1)).log.isComplete()).toBe(false);
   });
 
   it("ends the running command when the container was killed", () => {

@@ -1,15 +1,18 @@
 import type { LogLine, LogSink } from "../../../shared/log-line.ts";
 import type { StepOutcome, StepPlan, StepProgress } from "../../executor.ts";
-import { parseStepMarker, type StepMarker } from "../../step-script.ts";
+import { parseStepMarker, type StepMarker, splitOutput } from "../../step-script.ts";
 import type { ContainerLine } from "./follow-logs.ts";
 
 const KEPT_LINES = 20;
 
+/** Lines and moments of a container's output, markers not counted as lines. `moments` undefined: those that belong to the lines. */
+export type LogPlace = { lines: number; moments?: number };
+
 /** What a step's container has said, as far as it has been read. */
 export type StepLog = {
   take(lines: readonly ContainerLine[]): void;
-  /** Lines read, markers not counted; the same for every reading of the same container. */
-  lines(): number;
+  /** How far it has read; the same place in every reading of the same container. */
+  place(): LogPlace;
   /** The script's own exit code, once it has ended. */
   scriptExit(): { exitCode: number; at: number } | undefined;
   /** True once nothing more can come. */
@@ -20,25 +23,28 @@ export type StepLog = {
 };
 
 /**
- * Sorts the container's output into lines for the user and markers, and times the commands by them. `skip` is how many lines the sink took before a
- * crash: they and what belongs to them are read again, for the outcome, but not told again.
+ * Sorts the container's output into lines for the user and markers, and times the commands by them. `from` is the place up to which the sink was
+ * served before (by an earlier life of Shipway, or a stream that was cut): what is before it is read again, for the outcome, but not told again.
  */
 export function newStepLog(
-  step: Pick<StepPlan, "script" | "afterScript">,
+  step: Pick<StepPlan, "script">,
   nonce: string,
-  skip: number,
+  from: LogPlace,
   log: LogSink,
   onProgress: (progress: StepProgress) => void = () => undefined,
 ): StepLog {
   const starts: { index: number; at: number }[] = [];
   const kept: string[] = [];
   let lines = 0;
+  let moments = 0;
   let exit: { exitCode: number; at: number } | undefined;
-  let afterEnded = false;
+  let outEnded = false;
 
   const commandAt = (index: number) => step.script[index] ?? "";
   const tell = (progress: StepProgress) => {
-    if (lines >= skip) onProgress(progress);
+    const known = from.moments === undefined ? lines < from.lines : moments < from.moments;
+    moments++;
+    if (!known) onProgress(progress);
   };
 
   function endCommand(at: number, exitCode: number): void {
@@ -49,7 +55,6 @@ export function newStepLog(
   }
 
   function takeMarker(marker: StepMarker, at: number): void {
-    if (marker.kind === "afterEnd") afterEnded = true;
     if (marker.kind === "command") {
       endCommand(at, 0);
       starts.push({ index: marker.index, at });
@@ -70,15 +75,19 @@ export function newStepLog(
           takeMarker(marker, line.at);
           continue;
         }
-        kept.push(line.text);
-        if (kept.length > KEPT_LINES) kept.shift();
-        if (lines++ >= skip) fresh.push({ at: line.at, stream: line.stream, text: line.text });
+        const output = line.stream === "out" ? splitOutput(line.text, nonce) : { lines: [line.text], ended: false };
+        outEnded ||= output.ended;
+        for (const text of output.lines) {
+          kept.push(text);
+          if (kept.length > KEPT_LINES) kept.shift();
+          if (lines++ >= from.lines) fresh.push({ at: line.at, stream: line.stream, text });
+        }
       }
       if (fresh.length > 0) log(fresh);
     },
-    lines: () => lines,
+    place: () => (lines < from.lines ? from : { lines, moments }),
     scriptExit: () => exit,
-    isComplete: () => exit !== undefined && (afterEnded || step.afterScript.length === 0),
+    isComplete: () => exit !== undefined && outEnded,
     commands: (endedAt, exitCode) =>
       starts.map(({ index, at }, position) => {
         const next = starts[position + 1];
