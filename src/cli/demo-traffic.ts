@@ -1,10 +1,9 @@
 import { Agent, request } from "node:http";
 
 /** Requests that flow while the demo deploys, so that a lost one is seen. */
-export type Traffic = {
-  counts(): { total: number; failed: number };
-  stop(): Promise<{ total: number; failed: number }>;
-};
+export type Traffic = { counts(): TrafficCounts; stop(): Promise<TrafficCounts> };
+/** `reasons`: how often which answer or error was a failure, such as `503` or `ECONNRESET`. */
+export type TrafficCounts = { total: number; failed: number; reasons: Record<string, number> };
 
 /** 50 requests a second, half over kept-alive connections and half over fresh ones. */
 const EVERY_MS = 20;
@@ -14,33 +13,37 @@ type Address = { port: number; host: string };
 
 export function startTraffic(address: Address): Traffic {
   const kept = new Agent({ keepAlive: true, maxSockets: 16 });
-  const counts = { total: 0, failed: 0 };
+  const counts: TrafficCounts = { total: 0, failed: 0, reasons: {} };
   const open = new Set<Promise<void>>();
   let sent = 0;
+  const settle = (failure: string | undefined) => {
+    counts.total += 1;
+    if (failure === undefined) return;
+    counts.failed += 1;
+    counts.reasons[failure] = (counts.reasons[failure] ?? 0) + 1;
+  };
   const timer = setInterval(() => {
     sent += 1;
     const one = fetchPage({ ...address, ...(sent % 2 === 0 && { agent: kept }) })
-      .then(
-        ({ status }) => status < 500,
-        () => false,
-      )
-      .then((ok) => {
-        counts.total += 1;
-        if (!ok) counts.failed += 1;
+      .then(({ status }) => (status < 500 ? undefined : String(status)), failureOf)
+      .then((failure) => {
+        settle(failure);
         open.delete(one);
       });
     open.add(one);
   }, EVERY_MS);
   return {
-    counts: () => ({ ...counts }),
+    counts: () => ({ ...counts, reasons: { ...counts.reasons } }),
     async stop() {
       clearInterval(timer);
       await Promise.all(open);
       kept.destroy();
-      return { ...counts };
+      return counts;
     },
   };
 }
+
+const failureOf = (error: NodeJS.ErrnoException) => error.code ?? error.message;
 
 /** One request to the loopback address under the app's host name: not every resolver knows names below localhost. */
 export function fetchPage({

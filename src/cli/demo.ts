@@ -11,7 +11,7 @@ import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import type { DemoOptions, ExitCode } from "./context.ts";
 import { readCredentials } from "./credentials.ts";
-import { fetchPage, startTraffic, type Traffic } from "./demo-traffic.ts";
+import { fetchPage, startTraffic, type Traffic, type TrafficCounts } from "./demo-traffic.ts";
 import { removeInstance } from "./remove-instance.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -222,18 +222,15 @@ async function expectPage(demo: Demo, isRight: (page: string) => boolean, what: 
   });
 }
 
-function summarise(
-  say: (text: string) => void,
-  demo: Demo,
-  stages: Stage[],
-  counts: { total: number; failed: number },
-): void {
+function summarise(say: (text: string) => void, demo: Demo, stages: Stage[], counts: TrafficCounts): void {
   say("\nThe demo in short");
   for (const { name, durationMs, requests, failed } of stages.slice(0, 4)) {
     const flowing = requests === undefined ? "" : `  ${requests} requests meanwhile, ${failed} failed`;
     say(`  ✓ ${name.padEnd(44)} ${formatDurationMs(durationMs).padStart(9)}${flowing}`);
   }
-  say(`  ${counts.total} requests in all, ${counts.failed} failed.   ${`http://${HOST}:${demo.httpPort}`}`);
+  const reasons = Object.entries(counts.reasons).map(([reason, times]) => `${times} × ${reason}`);
+  const why = reasons.length === 0 ? "" : ` (${reasons.join(", ")})`;
+  say(`  ${counts.total} requests in all, ${counts.failed} failed${why}.   http://${HOST}:${demo.httpPort}`);
 }
 
 async function cleanUp(demo: Demo): Promise<void> {
