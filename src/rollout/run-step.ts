@@ -227,15 +227,17 @@ async function verifyAll({ input, deps }: Rollout, signal: AbortSignal): Promise
 }
 
 async function drain({ input, deps }: Rollout, deadlineMs: number): Promise<StepResult> {
-  const { cut } = await withDeadline(
+  const { stillOpen } = await withDeadline(
     "Draining",
     deps.target.awaitDrained(input.place, input.release.number, deadlineMs),
     deadlineMs + CALL_DEADLINE_MS,
   );
-  if (cut === 0) return { status: "ok" };
+  if (stillOpen === 0) return { status: "ok" };
   return {
     status: "ok",
-    notes: [`${cut} requests to the previous release were still open after ${formatDurationMs(deadlineMs)}.`],
+    notes: [
+      `${stillOpen} requests to the previous release were still open after ${formatDurationMs(deadlineMs)}; their tasks are parked when they have ended.`,
+    ],
   };
 }
 

@@ -101,12 +101,13 @@ export interface RolloutTarget {
   /** In one move for all services: tasks of `release` get all new requests, every other task gets none, the parked ones stay parked. Returns when new requests are answered by `release`. */
   shiftTraffic(place: Place, release: Release): Promise<void>;
 
-  /** Waits until tasks of other releases than `serving` have no request in flight. `cut` counts connections still open at the deadline. */
-  awaitDrained(place: Place, serving: number, deadlineMs: number): Promise<{ cut: number }>;
+  /** Waits until tasks of other releases than `serving` have no request in flight. `stillOpen` counts those that had one at the deadline, by request. */
+  awaitDrained(place: Place, serving: number, deadlineMs: number): Promise<{ stillOpen: number }>;
 
   /**
    * Tasks of services that serve traffic are paused (they answer within milliseconds of `wake`). Workers are stopped and removed, since a
    * paused one could hold a lock or a job; so is what owns a host port or a volume, since the next release needs it.
+   * A task with a request still open gets no new one and runs on; `reconcile` parks it when the request has ended.
    */
   park(place: Place, release: Release): Promise<void>;
 
@@ -119,12 +120,23 @@ export interface RolloutTarget {
   /** Makes the running things equal to what is declared: missing tasks started, unknown ones removed, router put right. Says what it mended. */
   reconcile(place: Place, desired: DesiredState): Promise<string[]>;
 
-  /** Lines of a task's output as they come, oldest first, starting at `sinceMs` (ms since 1970). Ends when the signal aborts or the task is gone. */
-  followLogs(place: Place, task: string, sinceMs: number, log: LogSink, signal: AbortSignal): Promise<void>;
+  /**
+   * A task's output, oldest first, from `sinceMs` (ms since 1970) on. With `follow` it goes on as lines come and ends when the signal aborts or
+   * the task is gone; without, it ends with what was printed by now, of which it gives the last `MOST_PAST_LINES`. A task that is gone has no output.
+   */
+  readLogs(
+    place: Place,
+    task: string,
+    options: { sinceMs: number; follow: boolean; signal: AbortSignal },
+    log: LogSink,
+  ): Promise<void>;
 
   /** Removes everything of the place, the data of backing services included. */
   destroy(place: Place): Promise<void>;
 }
+
+/** How much of a task's past output one reading gives: a service that prints much may keep gigabytes. */
+export const MOST_PAST_LINES = 10_000;
 
 /** What should run in a place. `inProgress` releases belong to a running deployment and are left alone. */
 export type DesiredState = {

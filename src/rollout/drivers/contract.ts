@@ -91,7 +91,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       await target.shiftTraffic(place, next);
       expect(await harness.answering(place, "web")).toBe(2);
       expect(await harness.answering(place, "api")).toBe(2);
-      expect(await target.awaitDrained(place, 2, 5_000)).toEqual({ cut: 0 });
+      expect(await target.awaitDrained(place, 2, 5_000)).toEqual({ stillOpen: 0 });
       expect(await seen(place)).toEqual([
         "r1 api draining running",
         "r1 web draining running",
@@ -301,13 +301,34 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       const lines: LogLine[] = [];
       const stop = new AbortController();
       const task = taskName(place, "web", 1, 1);
-      const following = target.followLogs(place, task, 0, (some) => void lines.push(...some), stop.signal);
+      const options = { sinceMs: 0, follow: true, signal: stop.signal };
+      const following = target.readLogs(place, task, options, (some) => void lines.push(...some));
       await until("a line", () => lines.length > 0);
       expect(lines[0]).toMatchObject({ stream: "out", text: expect.stringContaining("says hello") });
       expect(Math.abs((lines[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
       stop.abort();
       await following;
-      await target.followLogs(place, "no-such-task-r1-1", 0, () => undefined, new AbortController().signal);
+    });
+
+    it("ends by itself with what a task printed so far when it is not to follow, and gives nothing for a task that is gone", async () => {
+      const place = newPlace();
+      const startedAt = Date.now();
+      await start(place, releaseOf(place, 1, { web: "web" }));
+      const read = async (name: string, sinceMs: number) => {
+        const lines: LogLine[] = [];
+        const options = { sinceMs, follow: false, signal: AbortSignal.timeout(10_000) };
+        await target.readLogs(place, name, options, (some) => void lines.push(...some));
+        expect(options.signal.aborted).toBe(false);
+        return lines;
+      };
+      const task = taskName(place, "web", 1, 1);
+      const lines = await until("a line", async () => {
+        const some = await read(task, startedAt - 60_000);
+        return some.length > 0 && some;
+      });
+      expect(lines[0]).toMatchObject({ stream: "out", text: expect.stringContaining("says hello") });
+      expect(await read(task, Date.now() + 60_000)).toEqual([]);
+      expect(await read("no-such-task-r1-1", 0)).toEqual([]);
     });
   });
 }

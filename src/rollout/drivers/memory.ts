@@ -35,6 +35,7 @@ type MemoryTask = {
   traffic: ObservedService["traffic"];
   variables: TaskVariables;
   restarts: number;
+  startedAt: number;
 };
 
 type OnceResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
@@ -91,6 +92,7 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
         traffic: servesTraffic(service) ? "draining" : "none",
         variables,
         restarts: 0,
+        startedAt: Date.now(),
       });
       effects.push(`start ${name}`);
     }
@@ -184,7 +186,7 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     },
     async awaitDrained() {
       await call("awaitDrained");
-      return { cut: 0 };
+      return { stillOpen: 0 };
     },
     async park(place, release) {
       await call("park");
@@ -227,13 +229,13 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       reconcileTasks(place, desired);
       return effects.slice(before);
     },
-    async followLogs(_place, name, sinceMs, log, signal) {
-      await call("followLogs");
+    async readLogs(_place, name, { sinceMs, follow, signal }, log) {
+      await call("readLogs");
       const task = tasks.get(name);
       if (task === undefined) return;
-      const line = { at: Date.now(), stream: "out" as const, text: `${task.service} of r${task.release} says hello` };
-      if (line.at >= sinceMs) log([line]);
-      while (!signal.aborted && tasks.has(name)) await sleep(5, signal).catch(() => undefined);
+      const text = `${task.service} of r${task.release} says hello`;
+      if (task.startedAt >= sinceMs) log([{ at: task.startedAt, stream: "out", text }]);
+      while (follow && !signal.aborted && tasks.has(name)) await sleep(5, signal).catch(() => undefined);
     },
     async destroy(place) {
       await call("destroy");

@@ -53,6 +53,33 @@ export async function lastLines(docker: Docker, id: string, count: number): Prom
   return lines.slice(-count);
 }
 
+/** The last `atMost` lines that a container printed since `sinceMs`; none when it is gone. */
+export async function readPastLines(
+  docker: Docker,
+  id: string,
+  options: { sinceMs: number; atMost: number; signal: AbortSignal },
+  log: LogSink,
+): Promise<void> {
+  const output = await askingUnless([404, 409], "Reading logs", () =>
+    docker.getContainer(id).logs({
+      stdout: true,
+      stderr: true,
+      timestamps: true,
+      since: options.sinceMs / 1_000,
+      tail: options.atMost,
+      abortSignal: options.signal,
+    }),
+  );
+  const lines: LogLine[] = [];
+  const reader = newLogReader(({ stream, text }) => {
+    const parsed = parseTimestamped(text);
+    if (parsed !== undefined && parsed.at >= options.sinceMs) lines.push({ at: parsed.at, stream, text: parsed.text });
+  });
+  if (output !== undefined) reader.write(output as unknown as Buffer);
+  reader.end();
+  log(lines);
+}
+
 /**
  * Gives a container's output from `sinceMs` on until it is gone or the signal aborts. The engine ends the stream when the
  * container stops; one that is restarted is followed again from the last line on. `untilExit` ends with its first exit.

@@ -24,7 +24,7 @@ import {
   stopContainer,
 } from "./containers.ts";
 import { asking, askingUnless } from "./docker-errors.ts";
-import { healthNotes, judgeNew, judgeProved } from "./health.ts";
+import { healthNotes, judgeNew, judgeProved, type TaskFacts } from "./health.ts";
 import { backendName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
 import { mend } from "./reconcile.ts";
@@ -220,7 +220,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
           for (const { task } of judged) provedWith.set(task.name, watch.restartsOf(task));
           return {
             status: "healthy",
-            notes: services.flatMap((service) => healthNotes(service, imageHealthIn(service, judged))),
+            notes: services.flatMap((service) => healthNotes(service, factsIn(service, judged))),
           };
         }
         await sleep(LOOK_EVERY_MS, signal);
@@ -261,7 +261,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
         const open = statuses
           .filter((one) => one.admin === "drain" && !one.name.includes(`-r${serving}-`))
           .reduce((total, one) => total + one.inFlight, 0);
-        if (open === 0 || Date.now() >= endsAt) return { cut: open };
+        if (open === 0 || Date.now() >= endsAt) return { stillOpen: open };
         await sleep(DRAIN_LOOK_EVERY_MS);
       }
     },
@@ -303,10 +303,11 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       });
     },
 
-    async followLogs(place, task, sinceMs, log, signal) {
+    async readLogs(place, task, { sinceMs, follow, signal }, log) {
       const found = (await tasksOf(place)).find((one) => one.name === task);
       if (found === undefined) return;
-      await followContainer(docker, found.id, { sinceMs, untilExit: false, signal }, log);
+      if (follow) await followContainer(docker, found.id, { sinceMs, untilExit: false, signal }, log);
+      else await readPastLines(docker, found.id, { sinceMs, atMost: MOST_PAST_LINES, signal }, log);
     },
 
     async destroy(place) {
@@ -325,22 +326,27 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   };
   return target;
 
-  async function parkRelease(place: Place, release: Release): Promise<void> {
+  /** @returns the tasks that were paused */
+  async function parkRelease(place: Place, release: Release): Promise<string[]> {
     const pausable = new Set(
       release.services
         .filter((service) => servesTraffic(service) && !needsDowntime(service))
         .flatMap((service) => taskNames(place, release.number, service)),
     );
     const tasks = (await tasksOf(place)).filter((one) => one.release === release.number);
-    const others = tasks.filter((one) => !pausable.has(one.name));
     await router.update((state) => withState(state, place, pausable, "maint"));
-    await Promise.all([
-      sideBySide(
-        tasks.filter((one) => pausable.has(one.name)),
-        (one) => pauseContainer(docker, one.id),
-      ),
-      stopTasks(place, others),
-    ]);
+    // A paused task would leave its clients (a download, a websocket) hanging: it runs on, and reconciliation parks it later.
+    const busy = await busyTasks(place);
+    const idle = tasks.filter((one) => pausable.has(one.name) && one.state !== "paused" && !busy.has(one.name));
+    const others = tasks.filter((one) => !pausable.has(one.name));
+    await Promise.all([sideBySide(idle, (one) => pauseContainer(docker, one.id)), stopTasks(place, others)]);
+    return [...idle, ...others].map((one) => one.name);
+  }
+
+  async function busyTasks(place: Place): Promise<Set<string>> {
+    const backends = backendsOf(await router.current(), place).map((backend) => backend.name);
+    const statuses = backends.length === 0 ? [] : await router.status(backends);
+    return new Set(statuses.filter((one) => one.inFlight > 0).map((one) => one.name));
   }
 
   async function stopRelease(place: Place, release: number, services?: string[]): Promise<void> {
@@ -460,8 +466,9 @@ function becauseOf(verdict: Judged["verdict"]): string {
   return verdict.is === "waiting" ? verdict.detail : "healthy";
 }
 
-function imageHealthIn(service: ReleaseService, judged: Judged[]) {
-  return judged.find((one) => one.task.service.name === service.name)?.facts.imageHealth ?? "none";
+function factsIn(service: ReleaseService, judged: Judged[]): Pick<TaskFacts, "imageHealth" | "server"> {
+  const own = judged.find((one) => one.task.service.name === service.name);
+  return own?.facts ?? { imageHealth: "none", server: undefined };
 }
 
 function serviceOf(release: Release, name: string): ReleaseService {

@@ -52,8 +52,16 @@ export function judgeProved(service: ReleaseService, facts: TaskFacts): Verdict 
 }
 
 /** What a person should know about how these services were judged. */
-export function healthNotes(service: ReleaseService, imageHealth: TaskFacts["imageHealth"]): string[] {
-  if (service.count === 0 || service.port !== undefined || service.health?.command !== undefined) return [];
+export function healthNotes(
+  service: ReleaseService,
+  { imageHealth, server }: Pick<TaskFacts, "imageHealth" | "server">,
+): string[] {
+  if (service.count === 0) return [];
+  const redirect = /^HTTP 3\d\d$/.exec(server?.lastCheck ?? "")?.[0];
+  if (redirect !== undefined) {
+    return [`${service.name} answers its health check with a redirect (${redirect}), which counts as healthy.`];
+  }
+  if (service.port !== undefined || service.health?.command !== undefined) return [];
   if (imageHealth !== "none") return [`${service.name} has no port: judged by its image's HEALTHCHECK.`];
   const graceMs = service.health?.grace ?? WORKER_GRACE_MS;
   return [

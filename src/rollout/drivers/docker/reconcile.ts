@@ -19,7 +19,7 @@ export type Mender = {
   /** These do not count as changes by somebody else. */
   prepare: RolloutTarget["prepare"];
   stopRelease: (place: Place, release: number) => Promise<void>;
-  parkRelease: RolloutTarget["park"];
+  parkRelease: (place: Place, release: Release) => Promise<string[]>;
   seen: () => Promise<SeenContainer[]>;
   /** Somebody changed the place since the desired state was read: what is left to do would undo it. */
   isOutdated: () => boolean;
@@ -32,14 +32,14 @@ const LOOK_EVERY_MS = 100;
 
 /** Makes a place what it should be, and says in sentences what it mended. */
 export async function mend(place: Place, desired: DesiredState, mender: Mender): Promise<string[]> {
-  const said = await mender.router.reconcile();
+  const mended = await mender.router.reconcile();
   const [seen, state] = await Promise.all([mender.seen(), mender.router.current()]);
   const steps = planReconcile({ place, seen, servers: serversOf(state, place), desired });
   for (const step of steps) {
-    if (mender.isOutdated()) return [...said, "A deployment began: the rest is left to it."];
-    said.push(...(await walk(place, desired, mender, step)));
+    if (mender.isOutdated()) return [...mended, "A deployment began: the rest is left to it."];
+    mended.push(...(await walk(place, desired, mender, step)));
   }
-  return said;
+  return mended;
 }
 
 async function walk(place: Place, desired: DesiredState, mender: Mender, step: MendStep): Promise<string[]> {
@@ -65,8 +65,7 @@ async function walk(place: Place, desired: DesiredState, mender: Mender, step: M
     case "serve":
       return desired.live ? await serve(place, desired.live.release, mender, step.tasks) : [];
     case "park":
-      if (desired.standby) await mender.parkRelease(place, desired.standby);
-      return [`Parked ${step.tasks.join(", ")}, which should be on standby.`];
+      return desired.standby ? said("Parked", await mender.parkRelease(place, desired.standby)) : [];
     case "forget": {
       const gone = new Set(step.tasks);
       await router.update((state) => withoutTasks(state, place, (server) => gone.has(server.name)));
@@ -75,6 +74,11 @@ async function walk(place: Place, desired: DesiredState, mender: Mender, step: M
     default:
       return assertNever(step);
   }
+}
+
+/** Tasks that still answer a request are not parked yet, and that is nothing to report every round. */
+function said(what: string, tasks: string[]): string[] {
+  return tasks.length === 0 ? [] : [`${what} ${tasks.join(", ")}, which should be on standby.`];
 }
 
 async function startMissing(

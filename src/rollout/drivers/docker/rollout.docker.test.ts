@@ -108,6 +108,34 @@ describe("a rollout on a real engine", () => {
     expect(await answer).toEqual({ status: 200, body: "r1" });
   });
 
+  it("does not freeze a long download: its task is parked when it has ended", async () => {
+    use();
+    const program =
+      "require('http').createServer((q,r)=>{r.write('start ');setTimeout(()=>r.end('end'),q.url==='/long'?9000:0)}).listen(3000)";
+    const streaming = web({ command: ["node", "-e", program], stopTimeoutMs: 1_000 });
+    await deploy(release(1, [streaming]));
+    const download = ask(stage.httpPort, hostOf(place, "web"), "/long");
+    await until("the request arrives", async () =>
+      (await stage.router.status([`shop.${place.environment}.web`])).some((one) => one.inFlight > 0),
+    );
+    const outcome = await deploy(release(2, [streaming]));
+    expect(outcome.status === "done" && outcome.notes.join()).toContain(
+      "1 requests to the previous release were still open",
+    );
+    expect(await standby()).toEqual({ traffic: "standby", state: "running" });
+    expect(await download).toEqual({ status: 200, body: "start end" });
+    const desired = { ...(live ? { live } : {}), standby: release(1, [streaming]), inProgress: [] };
+    expect(await stage.target.reconcile(place, desired)).toEqual([
+      `Parked shop-${place.environment}-web-r1-1, which should be on standby.`,
+    ]);
+    expect(await standby()).toEqual({ traffic: "standby", state: "paused" });
+  });
+
+  const standby = async () => {
+    const seen = (await stage.target.observe(place)).find((one) => one.release === 1);
+    return { traffic: seen?.traffic, state: seen?.tasks[0]?.state };
+  };
+
   it("says which port the program listens on when it is not the declared one", async () => {
     use();
     const service = web({ command: listen("8080,'0.0.0.0'"), health: grace(800) });
