@@ -23,7 +23,7 @@ export type Installation = {
   httpPort: number;
   docker: Docker;
   /** `shipway ARGS` in `cwd`. */
-  shipway(args: string[], cwd?: string, stdin?: string): Promise<Ran>;
+  shipway(args: string[], cwd?: string, more?: { stdin?: string; env?: Record<string, string> }): Promise<Ran>;
   git(args: string[], cwd: string): Promise<Ran>;
   /** Its own environment, for a program that a test starts by itself. */
   env: NodeJS.ProcessEnv;
@@ -73,8 +73,8 @@ export async function newInstallation(options: { dockerSocket?: string } = {}): 
   let output = "";
   let instance: string | undefined;
 
-  const shipway = (args: string[], cwd = dir, stdin = "") =>
-    runToEnd(process.execPath, [MAIN, ...args], { cwd, env, stdin });
+  const shipway = (args: string[], cwd = dir, more: { stdin?: string; env?: Record<string, string> } = {}) =>
+    runToEnd(process.execPath, [MAIN, ...args], { cwd, env: { ...env, ...more.env }, stdin: more.stdin ?? "" });
   const git = (args: string[], cwd: string) => runToEnd("git", args, { cwd, env, stdin: "" });
 
   async function api<T>(path: string, { method = "GET", body }: { method?: string; body?: unknown } = {}): Promise<T> {

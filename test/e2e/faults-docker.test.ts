@@ -1,0 +1,137 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { until } from "../../src/shared/until.ts";
+import { hostOf, liveApp, pushGood, told } from "../bad-push.ts";
+import { type Installation, newInstallation } from "../installation.ts";
+import { BASE_IMAGE, DOCKERFILE, server, spec } from "../sample-app.ts";
+import { type SocketProxy, startSocketProxy } from "../socket-proxy.ts";
+
+const APP = "cut";
+
+describe("when Docker goes away", () => {
+  let shipway: Installation;
+  let proxy: SocketProxy;
+  let socketDir: string;
+  let checkout: string;
+  beforeAll(async () => {
+    socketDir = await mkdtemp(join(tmpdir(), "shipway-socket-"));
+    proxy = await startSocketProxy(join(socketDir, "docker.sock"), "/var/run/docker.sock");
+    shipway = await newInstallation({ dockerSocket: proxy.path });
+    await shipway.start();
+    checkout = await liveApp(shipway, APP);
+  });
+  afterAll(async () => {
+    await proxy.close();
+    await shipway.remove();
+    await rm(socketDir, { recursive: true, force: true });
+  });
+
+  /** Pushes, takes Docker away as soon as `moment` is reached, and brings it back once the push has ended. */
+  async function cutDuring(files: Record<string, string>, moment: () => Promise<boolean>): Promise<string> {
+    const before = await shipway.things();
+    const traffic = shipway.traffic(hostOf(APP));
+    await shipway.commit(checkout, files, "Break it");
+    const pushing = shipway.push(checkout);
+    await until("the moment to cut", moment, { withinMs: 30_000, everyMs: 20 });
+    await proxy.cut();
+    const cutAt = Date.now();
+    const text = told(await pushing);
+    console.log(text, "\nafter", Date.now() - cutAt);
+    expect(Date.now() - cutAt).toBeLessThan(20_000);
+    await proxy.restore();
+    await until(
+      "what was left being cleaned up",
+      async () =>
+        JSON.stringify(await shipway.things()) === JSON.stringify(before) ||
+        Promise.reject(new Error((await shipway.things()).join("\n"))),
+      { withinMs: 40_000, everyMs: 500 },
+    );
+    const counts = await traffic.stop();
+    expect(counts).toMatchObject({ failed: 0 });
+    await pushGood(shipway, APP, checkout, { "shipway.yml": spec(APP), "bitbucket-pipelines.yml": "pipelines: {}\n" });
+    return text;
+  }
+
+  const said = (words: string) => async () =>
+    (await shipway.api<{ kind: string; data: unknown }[]>(`/api/events?app=${APP}&after=0&limit=1000`)).some((event) =>
+      JSON.stringify(event).includes(words),
+    );
+
+  it("while a step runs", async () => {
+    const pipeline = `image: ${BASE_IMAGE}\npipelines:\n  default:\n    - step:\n        name: Long\n        script: [sleep 5]\n`;
+    const text = await cutDuring({ "bitbucket-pipelines.yml": pipeline }, async () => {
+      const [step] = await shipway.containers({ "shipway.role": "step" });
+      return step !== undefined && (await shipway.docker.getContainer(step).inspect()).State.Running;
+    });
+    expect(text).toBe("");
+  });
+
+  it("while an image is built", async () => {
+    const text = await cutDuring(
+      {
+        "bitbucket-pipelines.yml": "pipelines: {}\n",
+        Dockerfile: `FROM ${BASE_IMAGE}\nRUN sleep 5 && echo ${Date.now()}\n`,
+      },
+      said('"image.started"'),
+    );
+    expect(text).toBe("");
+  });
+
+  it("while a release proves itself", async () => {
+    const text = await cutDuring({ Dockerfile: DOCKERFILE, "server.js": "setInterval(() => {}, 1000);" }, async () => {
+      const [, next] = await shipway.containers({ "shipway.role": "task" });
+      return next !== undefined;
+    });
+    expect(text).toBe("");
+  });
+
+  it("while a release that has the traffic is watched", async () => {
+    const files = { "shipway.yml": spec(APP).replace("bake: 500ms", "bake: 6s"), "server.js": server("watched") };
+    const text = await cutDuring(files, said("watching r"));
+    expect(text).toBe("");
+  });
+});
+
+describe("starting Shipway where something is in the way", () => {
+  let shipway: Installation;
+  beforeAll(async () => {
+    shipway = await newInstallation();
+    await shipway.start();
+  });
+  afterAll(() => shipway.remove());
+
+  const up = (name: string, args: string[], env: Record<string, string> = {}) =>
+    shipway.shipway(["up", "--data", join(shipway.dir, name), ...args], shipway.dir, { env });
+
+  it("Docker does not run", async () => {
+    const ran = await up("no-docker", ["--port", "0", "--http-port", "8081"], {
+      DOCKER_HOST: `unix://${shipway.dir}/nothing.sock`,
+    });
+    console.log(ran);
+  });
+
+  it("the port of the API is taken", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    const { port } = taken.address() as { port: number };
+    const ran = await up("api-port", ["--port", String(port), "--http-port", "8081"]);
+    taken.close();
+    console.log(ran);
+  });
+
+  it("the port of the apps is taken", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    const { port } = taken.address() as { port: number };
+    const ran = await up("http-port", ["--port", "0", "--http-port", String(port)]);
+    taken.close();
+    console.log(ran);
+  });
+
+  it("another Shipway uses the data directory", async () => {
+    const ran = await up("data", ["--port", "0", "--http-port", "8081"]);
+    console.log(ran);
+    expect((await shipway.api<{ instance: string }>("/api/status")).instance).not.toBe("");
+  });
+});
