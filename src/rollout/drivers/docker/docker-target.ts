@@ -11,10 +11,10 @@ import {
   servesTraffic,
   taskNames,
 } from "../../release.ts";
-import type { HealthReport, ObservedService, RolloutTarget } from "../../target.ts";
+import { type HealthReport, MOST_PAST_LINES, type ObservedService, type RolloutTarget } from "../../target.ts";
 import { newAddressPool } from "./address-pool.ts";
 import { backingVariables, ensureBackingService } from "./backing.ts";
-import { followContainer } from "./container-logs.ts";
+import { followContainer, readPastLines } from "./container-logs.ts";
 import {
   listContainers,
   pauseContainer,
