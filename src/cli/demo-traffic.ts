@@ -5,8 +5,8 @@ export type Traffic = { counts(): TrafficCounts; stop(): Promise<TrafficCounts> 
 /** `reasons`: how often which answer or error was a failure, such as `503` or `ECONNRESET`. */
 export type TrafficCounts = { total: number; failed: number; reasons: Record<string, number> };
 
-/** 50 requests a second, half over kept-alive connections and half over fresh ones. */
-const EVERY_MS = 20;
+/** 25 requests a second, half over kept-alive connections and half over fresh ones. */
+const EVERY_MS = 40;
 const TIMEOUT_MS = 10_000;
 
 type Address = { port: number; host: string };

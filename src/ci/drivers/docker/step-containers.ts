@@ -27,6 +27,8 @@ export type NewContainer = {
 };
 
 /** A step may fork a lot (browsers, compilers), a fork bomb may not take the machine. */
+// An eighth of what the smallest task has (its CPU units are its shares) when both want the processor: tests must not starve what serves.
+const STEP_CPU_SHARES = 32;
 const MOST_PROCESSES = 4_096;
 
 export function newStepContainers(docker: Docker) {
@@ -92,6 +94,7 @@ export function newStepContainers(docker: Docker) {
         Labels: { ...wanted.labels, ...labelsOf(key), "shipway.role": wanted.role },
         HostConfig: {
           Memory: memory,
+          CpuShares: STEP_CPU_SHARES,
           // Without this a container may use as much swap again before it is stopped.
           MemorySwap: memory,
           PidsLimit: MOST_PROCESSES,

@@ -201,6 +201,8 @@ function describeContainer(options: RouterContainerOptions) {
       // Port 80 for a user without capabilities.
       Sysctls: { "net.ipv4.ip_unprivileged_port_start": "0" },
       Memory: 512 * 1024 * 1024,
+      // Every request of every app passes here: it comes before any one of them, and needs little.
+      CpuShares: 4_096,
       PidsLimit: 1_024,
       LogConfig: { Type: "json-file", Config: { "max-size": "10m", "max-file": "3" } },
     },
