@@ -73,20 +73,26 @@ describe("a rollout on a real engine", () => {
     const worker = () => dockerService(place, "worker", "worker");
     await deploy(release(1, [web(), worker()]));
     const prober = startProber(stage.httpPort, hostOf(place, "web"));
-    const outcomes = [
-      await deploy(release(2, [web(), worker()])),
-      await roll("rollback", release(1, [web(), worker()])),
-      await deploy(release(3, [web({ command: ["node", "-e", "process.exit(1)"] })])),
-      await roll("rollback", release(2, [web(), worker()])),
-    ];
+    const outcomes: [RolloutOutcome, answering: number | undefined][] = [];
+    const after = async (rolling: Promise<RolloutOutcome>) => void outcomes.push([await rolling, await answering()]);
+    await after(deploy(release(2, [web(), worker()])));
+    await after(roll("rollback", release(1, [web(), worker()])));
+    await after(deploy(release(3, [web({ command: ["node", "-e", "process.exit(1)"] })])));
+    await after(roll("rollback", release(2, [web(), worker()])));
     const { asked, failed, seen } = await prober.stop();
-    expect(outcomes.map((one) => one.status)).toEqual(["done", "done", "failed", "done"]);
+    expect(outcomes.map(([outcome, number]) => `${outcome.status} r${number}`)).toEqual([
+      "done r2",
+      "done r1",
+      "failed r1",
+      "done r2",
+    ]);
     expect(failed).toEqual([]);
     expect(asked).toBeGreaterThan(100);
-    expect(seen).toEqual(["r1", "r2", "r1", "r2"]);
+    // Answers to requests asked around a shift may arrive in either order, but none comes from r3.
+    expect(new Set(seen)).toEqual(new Set(["r1", "r2"]));
     // Some 30 ms on a quiet machine; this one runs other tests meanwhile.
-    for (const outcome of [outcomes[1], outcomes[3]]) {
-      expect(outcome?.status === "done" && outcome.liveAfterMs).toBeLessThan(300);
+    for (const [outcome] of outcomes.slice(1)) {
+      if (outcome.status === "done") expect(outcome.liveAfterMs).toBeLessThan(300);
     }
   });
 
@@ -202,7 +208,7 @@ describe("a rollout on a real engine", () => {
     const { failed, seen } = await prober.stop();
     expect(failed).toEqual([]);
     // Another check needs a reload: a kept connection may get one last answer from the release before.
-    expect([seen[0], seen[1], seen.at(-1)]).toEqual(["r1", "r2", "r1"]);
+    expect(new Set(seen)).toEqual(new Set(["r1", "r2"]));
     expect(await answering()).toBe(1);
   });
 
