@@ -1,3 +1,4 @@
+import { readChangedPaths } from "../ci/changed-paths.ts";
 import type { StepExecutor } from "../ci/executor.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { planPipeline } from "../ci/plan.ts";
@@ -170,10 +171,15 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
     await emit({ kind: "delivery.note", data: { text: `No tests: ${reason}.` } });
     return { ok: true, value: { status: "none", reason } };
   }
+  const changedPaths = await readChangedPaths(
+    deps.repositories.git,
+    deps.repositories.dirOf(change.app),
+    change.commit,
+  );
   const planned = planPipeline(parsePipelines(text, PIPELINES_FILE), {
     refKind: change.refKind,
     refName: change.refName,
-    message: change.subject,
+    ...(changedPaths && { changedPaths }),
   });
   if (planned.status === "none") {
     await emit({ kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
