@@ -74,11 +74,11 @@ describe("a rollout on a real engine", () => {
     await deploy(release(1, [web(), worker()]));
     const prober = startProber(stage.httpPort, hostOf(place, "web"));
     const outcomes: [RolloutOutcome, answering: number | undefined][] = [];
-    const after = async (rolling: Promise<RolloutOutcome>) => void outcomes.push([await rolling, await answering()]);
-    await after(deploy(release(2, [web(), worker()])));
-    await after(roll("rollback", release(1, [web(), worker()])));
-    await after(deploy(release(3, [web({ command: ["node", "-e", "process.exit(1)"] })])));
-    await after(roll("rollback", release(2, [web(), worker()])));
+    const note = async (rolling: Promise<RolloutOutcome>) => void outcomes.push([await rolling, await answering()]);
+    await note(deploy(release(2, [web(), worker()])));
+    await note(roll("rollback", release(1, [web(), worker()])));
+    await note(deploy(release(3, [web({ command: ["node", "-e", "process.exit(1)"] })])));
+    await note(roll("rollback", release(2, [web(), worker()])));
     const { asked, failed, seen } = await prober.stop();
     expect(outcomes.map(([outcome, number]) => `${outcome.status} r${number}`)).toEqual([
       "done r2",
