@@ -1,4 +1,4 @@
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runProgram } from "../shared/run-program.ts";
@@ -70,6 +70,20 @@ describe("app create in a checkout", () => {
     expect((await git("config", "--local", "--get-all", `credential.${server.url}.helper`)).split("\n")).toHaveLength(
       1,
     );
+  });
+
+  it("starts no program when git only wants to store or erase the token", async () => {
+    const helper = join(cli.dir, "helper.sh");
+    const called = join(cli.dir, "called");
+    await writeFile(helper, `#!/bin/sh\necho "$*" >> '${called}'\n`);
+    await chmod(helper, 0o755);
+    await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
+    const { protocol, host } = new URL(server.url);
+    const ask = join(cli.dir, "ask.sh");
+    const given = `printf 'protocol=${protocol.slice(0, -1)}\\nhost=${host}\\nusername=a\\npassword=b\\n\\n'`;
+    await writeFile(ask, `#!/bin/sh\n${given} | git credential approve\n${given} | git credential reject\n`);
+    await runProgram(["sh", ask], { cwd: checkout });
+    await expect(stat(called)).rejects.toMatchObject({ code: "ENOENT" });
   });
 
   it("leaves the checkout alone with --no-remote", async () => {

@@ -25,8 +25,10 @@ export async function setRemote(cwd: string, url: string): Promise<"added" | "ch
 export async function setCredentialHelper(cwd: string, url: string, helper: readonly string[]): Promise<void> {
   const key = `credential.${new URL(url).origin}.helper`;
   await git(cwd, ["config", "--local", "--replace-all", key, ""]);
-  // git gives a helper that begins with ! to a shell.
-  await git(cwd, ["config", "--local", "--add", key, `!${helper.map(quoted).join(" ")}`]);
+  // git gives a helper that begins with ! to a shell, with the operation as its last word. After each successful push it
+  // also asks to `store` the token, which we never do: the shell says so at once, and no program is started for it.
+  const answer = `test "$1" = get || exit 0; exec ${helper.map(quoted).join(" ")} "$@"`;
+  await git(cwd, ["config", "--local", "--add", key, `!f() { ${answer}; }; f`]);
 }
 
 export async function currentBranch(cwd: string): Promise<string | undefined> {

@@ -1,5 +1,4 @@
 import { spawn } from "node:child_process";
-import { isCancel, password } from "@clack/prompts";
 import type { CliContext } from "./context.ts";
 
 export type Terminal = Pick<
@@ -23,6 +22,7 @@ export function terminalContext(of: NodeJS.Process): Terminal {
       return Buffer.concat(chunks).toString("utf8");
     },
     promptSecret: async (question) => {
+      const { isCancel, password } = await import("@clack/prompts");
       const answer = await password({ message: question });
       return isCancel(answer) ? undefined : answer;
     },
