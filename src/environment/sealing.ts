@@ -1,12 +1,17 @@
 import { createCipheriv, createDecipheriv, randomBytes } from "node:crypto";
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
+import { fail } from "../shared/errors.ts";
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** Encrypts small values under a key that is not in the database. `context` is bound in: a sealed value copied to another row does not open. */
-export type Sealer = { seal(plain: string, context: string): Buffer; open(sealed: Buffer, context: string): string };
+export type Sealer = {
+  seal(plain: string, context: string): Buffer;
+  /** @throws SECRET_KEY_WRONG when the value was sealed with another key or context, or changed since */
+  open(sealed: Buffer, context: string): string;
+};
 
 /** AES-256-GCM with a random nonce per value (NIST SP 800-38D). */
 export function newSealer(key: Buffer): Sealer {
@@ -20,19 +25,46 @@ export function newSealer(key: Buffer): Sealer {
     open(sealed, context) {
       const nonce = sealed.subarray(0, NONCE_BYTES);
       const tag = sealed.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES);
-      const decipher = createDecipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(context)).setAuthTag(tag);
-      return Buffer.concat([decipher.update(sealed.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString(
-        "utf8",
-      );
+      const body = sealed.subarray(NONCE_BYTES + TAG_BYTES);
+      try {
+        const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_BYTES })
+          .setAAD(Buffer.from(context))
+          .setAuthTag(tag);
+        return Buffer.concat([decipher.update(body), decipher.final()]).toString("utf8");
+      } catch (cause) {
+        throw fail("SECRET_KEY_WRONG", {
+          message: `The secret ${context} does not open: secret.key in the data directory is not the one it was stored with.`,
+          hint: "Put that secret.key back from your back-up and restart Shipway. Without it, set the secret anew with `shipway secret set`.",
+          cause,
+        });
+      }
     },
   };
 }
 
-/** The key of this installation, made at the first start (0600). Back it up: without it the stored secrets are gone. */
+const KEY_BYTES = 32;
+
+/**
+ * The key of this installation, made at the first start (0600). Back it up: without it the stored secrets are gone.
+ * @throws SECRET_KEY_WRONG when the file holds no key: making a new one would lose every secret
+ */
 export async function readOrCreateKey(file: string): Promise<Buffer> {
-  const found = await readFile(file, "utf8").catch(() => "");
-  if (found !== "") return Buffer.from(found.trim(), "base64");
-  const key = randomBytes(32);
+  const found = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    // A file that is there and cannot be read must not be replaced.
+    if (error.code === "ENOENT") return undefined;
+    throw error;
+  });
+  if (found === undefined) return createKey(file);
+  const key = Buffer.from(found.trim(), "base64");
+  if (key.length === KEY_BYTES) return key;
+  throw fail("SECRET_KEY_WRONG", {
+    message: `${file} does not hold a key: it is damaged.`,
+    hint: "Put it back from your back-up. Without one, remove the file and set every secret anew.",
+  });
+}
+
+async function createKey(file: string): Promise<Buffer> {
+  const key = randomBytes(KEY_BYTES);
   await mkdir(dirname(file), { recursive: true, mode: 0o711 });
   await writeFile(`${file}.new`, key.toString("base64"), { mode: 0o600 });
   await rename(`${file}.new`, file);

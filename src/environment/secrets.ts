@@ -158,12 +158,14 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
     },
 
     async internal(place, name) {
-      const row = await rowsOf(place).where("name", "=", name).where("internal", "=", true).executeTakeFirst();
-      if (row) return open(place, row);
-      const value = randomBytes(18).toString("base64url");
-      await insert(place, name, value, true, "shipway");
-      // Two writers may have inserted: the lowest version is the one both use.
-      const first = await rowsOf(place).where("name", "=", name).orderBy("version").executeTakeFirstOrThrow();
+      // Two writers may have inserted: the lowest version is the one both use, then and ever after.
+      const find = () =>
+        rowsOf(place).where("name", "=", name).where("internal", "=", true).orderBy("version").executeTakeFirst();
+      const found = await find();
+      if (found) return open(place, found);
+      await insert(place, name, randomBytes(18).toString("base64url"), true, "shipway");
+      const first = await find();
+      if (!first) throw new Error(`the password ${name} of ${place.app} vanished`);
       return open(place, first);
     },
 

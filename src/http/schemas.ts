@@ -1,22 +1,27 @@
 import { z } from "zod";
+import { Name } from "../source/name.ts";
 
 /** The wire format of the API, shared by the server (which generates OpenAPI from it) and the CLI's client. */
 const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
 
-export const ProblemBody = z.object({
-  code: z.string().describe("A public code, explained in docs/errors.md"),
-  message: z.string(),
-  hint: z.string().optional().describe("What to do next"),
-  requestId: z.string().optional(),
-});
+export const ProblemBody = z
+  .object({
+    code: z.string().describe("A public code, explained in docs/errors.md"),
+    message: z.string(),
+    hint: z.string().optional().describe("What to do next"),
+    requestId: z.string().optional(),
+  })
+  .meta({ title: "Problem" });
 export const ErrorBody = z.object({ error: ProblemBody });
 
-export const AppBody = z.object({
-  name: z.string(),
-  gitUrl: z.string(),
-  createdAt: Timestamp,
-  environments: z.array(z.string()),
-});
+export const AppBody = z
+  .object({
+    name: z.string(),
+    gitUrl: z.string(),
+    createdAt: Timestamp,
+    environments: z.array(z.string()),
+  })
+  .meta({ title: "App" });
 
 export const ServiceStatusBody = z.object({
   name: z.string(),
@@ -26,65 +31,73 @@ export const ServiceStatusBody = z.object({
   addresses: z.array(z.string()),
 });
 
-export const EnvironmentBody = z.object({
-  app: z.string(),
-  name: z.string(),
-  rule: z.string().describe("Which refs deploy here, in words"),
-  liveRelease: z.int().nullable(),
-  standbyRelease: z.int().nullable(),
-  frozen: z.object({ reason: z.string(), since: Timestamp }).nullable().describe("Automatic deployments are paused"),
-  addresses: z.array(z.string()),
-  services: z.array(ServiceStatusBody),
-  runningDeployment: z.string().nullable(),
-});
+export const EnvironmentBody = z
+  .object({
+    app: z.string(),
+    name: z.string(),
+    rule: z.string().describe("Which refs deploy here, in words"),
+    liveRelease: z.int().nullable(),
+    standbyRelease: z.int().nullable(),
+    frozen: z.object({ reason: z.string(), since: Timestamp }).nullable().describe("Automatic deployments are paused"),
+    addresses: z.array(z.string()),
+    services: z.array(ServiceStatusBody),
+    runningDeployment: z.string().nullable(),
+  })
+  .meta({ title: "Environment" });
 
 export const DeploymentStatusBody = z.enum(["queued", "running", "succeeded", "failed", "canceled", "superseded"]);
 
-export const EvidenceBody = z.object({
-  task: z.string(),
-  service: z.string(),
-  summary: z.string(),
-  state: z.enum(["running", "exited", "restarting", "missing"]),
-  exitCode: z.int().optional(),
-  outOfMemory: z.boolean().optional(),
-  probes: z.array(z.string()),
-  listening: z.array(z.object({ port: z.int(), address: z.string(), loopbackOnly: z.boolean() })),
-  lastLines: z.array(z.string()),
-});
+export const EvidenceBody = z
+  .object({
+    task: z.string(),
+    service: z.string(),
+    summary: z.string(),
+    state: z.enum(["running", "exited", "restarting", "missing"]),
+    exitCode: z.int().optional(),
+    outOfMemory: z.boolean().optional(),
+    probes: z.array(z.string()),
+    listening: z.array(z.object({ port: z.int(), address: z.string(), loopbackOnly: z.boolean() })),
+    lastLines: z.array(z.string()),
+  })
+  .meta({ title: "Evidence" });
 
-export const DeploymentBody = z.object({
-  id: z.string(),
-  app: z.string(),
-  environment: z.string(),
-  release: z.int(),
-  kind: z.enum(["deploy", "rollback"]),
-  status: DeploymentStatusBody,
-  actor: z.string(),
-  deliveryId: z.string(),
-  createdAt: Timestamp,
-  startedAt: Timestamp.nullable(),
-  endedAt: Timestamp.nullable(),
-  liveAfterMs: z.number().nullable(),
-  phases: z.array(z.object({ name: z.string(), durationMs: z.number() })),
-  phase: z.string().nullable().describe("Where it stopped"),
-  problem: ProblemBody.nullable(),
-  evidence: z.array(EvidenceBody),
-  rolledBack: z.boolean(),
-  addresses: z.array(z.string()),
-});
+export const DeploymentBody = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string(),
+    release: z.int(),
+    kind: z.enum(["deploy", "rollback"]),
+    status: DeploymentStatusBody,
+    actor: z.string(),
+    deliveryId: z.string(),
+    createdAt: Timestamp,
+    startedAt: Timestamp.nullable(),
+    endedAt: Timestamp.nullable(),
+    liveAfterMs: z.number().nullable(),
+    phases: z.array(z.object({ name: z.string(), durationMs: z.number() })),
+    phase: z.string().nullable().describe("Where it stopped"),
+    problem: ProblemBody.nullable(),
+    evidence: z.array(EvidenceBody),
+    rolledBack: z.boolean(),
+    addresses: z.array(z.string()),
+  })
+  .meta({ title: "Deployment" });
 
-export const ReleaseBody = z.object({
-  app: z.string(),
-  number: z.int(),
-  commit: z.string(),
-  refName: z.string(),
-  subject: z.string(),
-  author: z.string(),
-  createdAt: Timestamp,
-  images: z.array(z.object({ service: z.string(), name: z.string(), digest: z.string() })),
-  liveIn: z.array(z.string()).describe("Environments that run it now"),
-  standbyIn: z.array(z.string()),
-});
+export const ReleaseBody = z
+  .object({
+    app: z.string(),
+    number: z.int(),
+    commit: z.string(),
+    refName: z.string(),
+    subject: z.string(),
+    author: z.string(),
+    createdAt: Timestamp,
+    images: z.array(z.object({ service: z.string(), name: z.string(), digest: z.string() })),
+    liveIn: z.array(z.string()).describe("Environments that run it now"),
+    standbyIn: z.array(z.string()),
+  })
+  .meta({ title: "Release" });
 
 export const StepBody = z.object({
   id: z.string(),
@@ -96,56 +109,68 @@ export const StepBody = z.object({
   logId: z.string(),
 });
 
-export const PipelineBody = z.object({
-  id: z.string(),
-  app: z.string(),
-  number: z.int(),
-  commit: z.string(),
-  refName: z.string(),
-  status: z.enum(["running", "passed", "failed", "canceled", "none"]),
-  reason: z.string().nullable(),
-  createdAt: Timestamp,
-  endedAt: Timestamp.nullable(),
-  durationMs: z.number().nullable(),
-  steps: z.array(StepBody),
-});
+export const PipelineBody = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    number: z.int(),
+    commit: z.string(),
+    refName: z.string(),
+    status: z.enum(["running", "passed", "failed", "canceled", "none"]),
+    reason: z.string().nullable(),
+    createdAt: Timestamp,
+    endedAt: Timestamp.nullable(),
+    durationMs: z.number().nullable(),
+    steps: z.array(StepBody),
+  })
+  .meta({ title: "Pipeline" });
 
-export const EventBody = z.object({
-  id: z.int(),
-  at: Timestamp,
-  app: z.string().nullable(),
-  environment: z.string().nullable(),
-  subject: z.string(),
-  deliveryId: z.string().nullable(),
-  kind: z.string(),
-  actor: z.string(),
-  data: z.record(z.string(), z.unknown()),
-});
+export const EventBody = z
+  .object({
+    id: z.int(),
+    at: Timestamp,
+    app: z.string().nullable(),
+    environment: z.string().nullable(),
+    subject: z.string(),
+    deliveryId: z.string().nullable(),
+    kind: z.string(),
+    actor: z.string(),
+    data: z.record(z.string(), z.unknown()),
+  })
+  .meta({ title: "Event" });
 
-export const LogLineBody = z.object({
-  line: z.int().describe("From 0"),
-  at: Timestamp,
-  stream: z.enum(["out", "err", "meta"]),
-  text: z.string(),
-});
+export const LogLineBody = z
+  .object({
+    line: z.int().describe("From 0"),
+    at: Timestamp,
+    stream: z.enum(["out", "err", "meta"]),
+    text: z.string(),
+  })
+  .meta({ title: "LogLine" });
 
-export const TaskLogLineBody = z.object({
-  task: z.string(),
-  at: Timestamp,
-  stream: z.enum(["out", "err", "meta"]),
-  text: z.string(),
-});
+export const TaskLogLineBody = z
+  .object({
+    task: z.string(),
+    at: Timestamp,
+    stream: z.enum(["out", "err", "meta"]),
+    text: z.string(),
+  })
+  .meta({ title: "TaskLogLine" });
 
 export const RoleBody = z.enum(["viewer", "developer", "tester", "operator", "admin"]);
-export const TokenBody = z.object({
-  id: z.string(),
-  name: z.string(),
-  role: RoleBody,
-  app: z.string().nullable().describe("null: every app"),
-  createdAt: Timestamp,
-});
+export const TokenBody = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    role: RoleBody,
+    app: z.string().nullable().describe("null: every app"),
+    createdAt: Timestamp,
+  })
+  .meta({ title: "Token" });
 
-export const SecretBody = z.object({ name: z.string(), version: z.int(), updatedAt: Timestamp });
+export const SecretBody = z
+  .object({ name: z.string(), version: z.int(), updatedAt: Timestamp })
+  .meta({ title: "Secret" });
 
 export const StartedBody = z.object({ deliveryId: z.string(), deploymentId: z.string().nullable() });
 
@@ -160,13 +185,15 @@ export const StatusBody = z.object({
   apps: z.array(AppBody),
 });
 
-export const CreateAppRequest = z.strictObject({ name: z.string() });
+export const CreateAppRequest = z.strictObject({ name: Name });
 /** Either a ref of the hosted repository, built when needed, or an existing release to promote. */
-export const DeployRequest = z.strictObject({
-  environment: z.string(),
-  ref: z.string().optional(),
-  release: z.int().min(1).optional(),
-});
+export const DeployRequest = z
+  .strictObject({
+    environment: Name,
+    ref: z.string().min(1).optional().describe("Branch, tag or commit of the app's repository; built when needed"),
+    release: z.int().min(1).optional().describe("A release to promote as it is"),
+  })
+  .refine(({ ref, release }) => (ref === undefined) !== (release === undefined), "give either `ref` or `release`");
 export const RollbackRequest = z.strictObject({
   to: z.int().min(1).optional().describe("Default: the previous good release"),
 });
@@ -174,7 +201,7 @@ export const SetSecretRequest = z.strictObject({ value: z.string().min(1).max(65
 export const CreateTokenRequest = z.strictObject({
   name: z.string().min(1).max(60),
   role: RoleBody,
-  app: z.string().optional(),
+  app: Name.optional().describe("Good for this app only"),
 });
 
 export type App = z.infer<typeof AppBody>;

@@ -1,5 +1,12 @@
 import swagger from "@fastify/swagger";
-import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions, LogController } from "fastify";
+import Fastify, {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchemaValidationError,
+  type FastifyServerOptions,
+  LogController,
+} from "fastify";
 import {
   jsonSchemaTransform,
   serializerCompiler,
@@ -9,7 +16,8 @@ import {
 import { z } from "zod";
 import { type Identity, mayActAs, type Role } from "../access/roles.ts";
 import { findIdentity } from "../access/tokens.ts";
-import { ERRORS, errorCode, fail, toProblem } from "../shared/errors.ts";
+import { ERRORS, errorCode, fail, type Problem, toProblem } from "../shared/errors.ts";
+import { newId } from "../shared/new-id.ts";
 import type { Platform } from "./platform.ts";
 import { appRoutes } from "./routes/apps.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
@@ -17,11 +25,14 @@ import { environmentRoutes } from "./routes/environments.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
+import { ErrorBody } from "./schemas.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
     /** Who may call this route; `anyone` needs no token. A route without it is refused at start. */
     role?: Role | "anyone";
+    /** The route is about the whole installation: a token of one app may not call it, whatever its role. */
+    everyApp?: true;
   }
   interface FastifyRequest {
     identity: Identity | undefined;
@@ -45,7 +56,13 @@ export async function buildServer(
     bodyLimit: LARGEST_BODY_BYTES,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 500 },
+    // Counted ids would begin anew at each start, and name many requests in one log.
+    genReqId: () => newId("q"),
+    frameworkErrors: (error, request, reply) => sendError(error, request, reply),
   });
+  server.setSchemaErrorFormatter(
+    (problems, part) => new Error(problems.map((one) => nameProblem(part, one)).join("; ")),
+  );
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.decorateRequest("identity", undefined);
@@ -55,19 +72,16 @@ export async function buildServer(
       throw new Error(`${route.url} names no role`);
   });
   server.addHook("onRequest", (request) => authorise(platform, request));
-  server.setErrorHandler((error, request, reply) => {
-    const { status, body } = renderError(error, request.id);
-    if (status === 500) request.log.error({ err: error, url: request.url }, "request failed");
-    return reply.status(status).send(body);
-  });
+  server.setErrorHandler(sendError);
   server.setNotFoundHandler({ preHandler: [] }, (request, reply) =>
-    reply.status(404).send({
-      error: {
-        code: "NOT_FOUND",
+    sendError(
+      fail("NOT_FOUND", {
         message: `There is nothing at ${request.method} ${request.url.split("?")[0]}.`,
         hint: "The API is described at /api/openapi.json.",
-      },
-    }),
+      }),
+      request,
+      reply,
+    ),
   );
   await server.register(swagger, {
     openapi: {
@@ -79,7 +93,7 @@ export async function buildServer(
       components: { securitySchemes: { token: { type: "http", scheme: "bearer" } } },
       security: [{ token: [] }],
     },
-    transform: jsonSchemaTransform,
+    transform: describeRoute,
   });
   const typed = server.withTypeProvider<ZodTypeProvider>();
   for (const register of [systemRoutes, appRoutes, environmentRoutes, deploymentRoutes, streamRoutes, tokenRoutes]) {
@@ -94,7 +108,7 @@ const withZod = (server: Server) => server.withTypeProvider<ZodTypeProvider>();
 async function authorise(platform: Platform, request: FastifyRequest): Promise<void> {
   const role = request.routeOptions.config?.role;
   if (role === undefined || role === "anyone") return;
-  const token = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+  const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? "")?.[1];
   const identity = token === undefined ? undefined : await findIdentity(platform.store.db, token);
   if (!identity) {
     throw fail("TOKEN_INVALID", {
@@ -104,9 +118,13 @@ async function authorise(platform: Platform, request: FastifyRequest): Promise<v
   }
   request.identity = identity;
   const { app } = request.params as { app?: string };
-  if (mayActAs(identity, role, app ?? identity.app ?? undefined)) return;
-  throw fail("FORBIDDEN", {
-    message: `The token "${identity.name}" is a ${identity.role}${identity.app ? ` of ${identity.app}` : ""}; this needs ${role}${app ? ` of ${app}` : ""}.`,
+  const scope = request.routeOptions.config.everyApp ? undefined : (app ?? identity.app ?? undefined);
+  if (!mayActAs(identity, role, scope)) throw forbidden(identity, role, scope);
+}
+
+function forbidden(identity: Identity, role: Role, app: string | undefined) {
+  return fail("FORBIDDEN", {
+    message: `The token "${identity.name}" is a ${identity.role}${identity.app ? ` of ${identity.app} only` : ""}; this needs ${role} of ${app ?? "every app"}.`,
     hint: "Ask an admin for a token with that role: `shipway token create NAME --role ROLE`.",
   });
 }
@@ -117,46 +135,69 @@ export function identityOf(request: FastifyRequest): Identity {
   return request.identity;
 }
 
-/** Tokens of one app see only that app, also where the path names none. */
+/** For a route whose path names no app, once the app is known. @throws FORBIDDEN */
 export function requireApp(request: FastifyRequest, role: Role, app: string): void {
   const identity = identityOf(request);
-  if (mayActAs(identity, role, app)) return;
-  throw fail("FORBIDDEN", {
-    message: `The token "${identity.name}" may not do this to ${app}.`,
-    hint: "Ask an admin for a token with that role.",
-  });
+  if (!mayActAs(identity, role, app)) throw forbidden(identity, role, app);
 }
 
-function renderError(
-  error: unknown,
-  requestId: string,
-): { status: number; body: { error: z.infer<typeof ErrorShape> } } {
+function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const { status, problem } = renderError(error, request.id);
+  if (status === 500) request.log.error({ err: error, method: request.method, url: request.url }, "request failed");
+  if (status === 401) reply.header("www-authenticate", "Bearer");
+  // Straight to text: an answer that fits no schema of its route (a path that cannot be read has none) must arrive, too.
+  return reply
+    .status(status)
+    .type("application/json; charset=utf-8")
+    .serializer((body: unknown) => JSON.stringify(body))
+    .send({ error: { ...problem, requestId: request.id } });
+}
+
+/** What the caller is told: a public code, or the framework's refusal of a malformed request; of a bug nothing but where to look. */
+function renderError(error: unknown, requestId: string): { status: number; problem: Problem } {
   const code = errorCode(error);
-  if (code !== undefined) return { status: ERRORS[code].http, body: { error: { ...toProblem(error), requestId } } };
+  if (code !== undefined) return { status: ERRORS[code].http, problem: toProblem(error) };
   const { statusCode, message, validation } = error as { statusCode?: number; message: string; validation?: unknown };
   if (statusCode !== undefined && statusCode >= 400 && statusCode < 500) {
     const hint =
       validation === undefined
         ? "See /api/openapi.json for what the API takes."
-        : "Mend the fields named above; /api/openapi.json describes them.";
-    return { status: statusCode, body: { error: { code: "REQUEST_INVALID", message, hint, requestId } } };
+        : "Mend what is named above; /api/openapi.json describes it.";
+    return { status: statusCode, problem: { code: "REQUEST_INVALID", message, hint } };
   }
   return {
     status: 500,
-    body: {
-      error: {
-        code: "BUG",
-        message: `Something broke in Shipway (request ${requestId}).`,
-        hint: "The reason is in Shipway's log under this request id.",
-        requestId,
-      },
+    problem: {
+      code: "BUG",
+      message: `Something broke in Shipway (request ${requestId}).`,
+      hint: "The reason is in Shipway's log under this request id.",
     },
   };
 }
 
-const ErrorShape = z.object({
-  code: z.string(),
-  message: z.string(),
-  hint: z.string().optional(),
-  requestId: z.string(),
-});
+const PARTS: Record<string, string> = { querystring: "query", params: "path", headers: "headers", body: "body" };
+
+/** `body.role: Invalid option: …`, with the caller's own names. */
+function nameProblem(part: string, { instancePath, message }: FastifySchemaValidationError): string {
+  const path = instancePath.split("/").filter((name) => name !== "");
+  return `${[PARTS[part] ?? part, ...path].join(".")}: ${message ?? "is not valid"}`;
+}
+
+const PROBLEM_SCHEMA = z.toJSONSchema(ErrorBody, { target: "draft-7", io: "output" });
+
+/** A route's entry in the OpenAPI document, with the role it needs and what any error looks like. */
+const describeRoute: typeof jsonSchemaTransform = (document) => {
+  const described = jsonSchemaTransform(document);
+  const { role, everyApp } = document.route.config ?? {};
+  if (described.schema === undefined || "hide" in described.schema) return described;
+  const { response } = described.schema as { response?: object };
+  return {
+    ...described,
+    schema: {
+      ...described.schema,
+      description: role === "anyone" ? "Needs no token." : `Needs ${role}${everyApp ? " of every app" : ""}.`,
+      ...(role === "anyone" && { security: [] }),
+      response: { ...response, default: { description: "What went wrong", ...PROBLEM_SCHEMA } },
+    },
+  };
+};

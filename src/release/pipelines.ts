@@ -60,6 +60,19 @@ export async function closePipeline(
     .execute();
 }
 
+/** Of these runs those that have ended, or that nobody knows. */
+export async function withoutRunning(db: Database, ids: string[]): Promise<string[]> {
+  if (ids.length === 0) return [];
+  const rows = await db
+    .selectFrom("pipelines")
+    .select("id")
+    .where("id", "in", ids)
+    .where("status", "=", "running")
+    .execute();
+  const running = new Set(rows.map(({ id }) => id));
+  return ids.filter((id) => !running.has(id));
+}
+
 /** Keeps a step's outcome, so that a restart does not run it again. */
 export async function saveStep(db: Database, pipelineId: string, outcome: StepOutcome): Promise<void> {
   await db

@@ -4,9 +4,8 @@ import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { Database } from "../store/open-store.ts";
 import { requestDeployment } from "./deployments.ts";
+import type { RequestedByHand } from "./promotion.ts";
 import { getRelease } from "./releases.ts";
-
-export type RequestedRollback = { deliveryId: string; deploymentId: string; start: string | undefined };
 
 /**
  * Asks for a rollback to `to`, or to the release that served well before the one that serves now. Nothing is built.
@@ -17,7 +16,7 @@ export async function requestRollback(
   place: Place,
   to: number | undefined,
   actor: string,
-): Promise<RequestedRollback> {
+): Promise<RequestedByHand> {
   const environment = await getEnvironment(db, place);
   const release = to ?? environment.standby_release ?? (await findPreviousGood(db, place, environment.live_release));
   if (release === undefined) {
@@ -26,7 +25,13 @@ export async function requestRollback(
       hint: `See \`shipway releases --app ${place.app}\`, or push a fix.`,
     });
   }
-  await getRelease(db, place.app, release);
+  const { spec } = await getRelease(db, place.app, release);
+  if (!Object.hasOwn(spec.environments, place.environment)) {
+    throw fail("RELEASE_NOT_RESTORABLE", {
+      message: `r${release} of ${place.app} knows no environment ${place.environment}: it declares ${Object.keys(spec.environments).join(", ")}.`,
+      hint: `Name another release with --to rN; \`shipway releases --app ${place.app}\` lists them.`,
+    });
+  }
   if (release === environment.live_release) {
     throw fail("RELEASE_NOT_RESTORABLE", {
       message: `r${release} of ${place.app} serves in ${place.environment} already.`,

@@ -68,10 +68,40 @@ async function findApp(db: Database, name: string): Promise<AppRecord | undefine
   return (await listApps(db)).find((app) => app.name === name);
 }
 
-/** Forgets an app and its repository. Its tasks must have been removed before. */
+/**
+ * Whether nothing is being deployed: a deployment that goes on while its app is removed would leave tasks that nobody knows.
+ * @throws APP_BUSY
+ */
+export async function requireIdle(db: Database, name: string): Promise<void> {
+  const running = await db
+    .selectFrom("environments")
+    .select(["name", "running_deployment as deployment"])
+    .where("app", "=", name)
+    .forUpdate()
+    .execute();
+  const busy = running.find(({ deployment }) => deployment !== null);
+  if (!busy) return;
+  throw fail("APP_BUSY", {
+    message: `${name} cannot be removed now: a deployment runs in ${busy.name}.`,
+    hint: `Cancel it with \`shipway cancel ${busy.deployment}\`, or wait for its end; then remove ${name} again.`,
+  });
+}
+
+/**
+ * Forgets an app, its repository and the tokens that were good for it alone. Its tasks must have been removed before.
+ * @throws APP_BUSY
+ */
 export async function removeApp(db: Database, repositories: Repositories, name: string, actor: string): Promise<void> {
   await db.transaction().execute(async (tx) => {
+    await requireIdle(tx, name);
     await tx.deleteFrom("apps").where("name", "=", name).execute();
+    // Otherwise they would open whatever gets this name next.
+    await tx
+      .updateTable("tokens")
+      .set({ revoked_at: new Date() })
+      .where("app", "=", name)
+      .where("revoked_at", "is", null)
+      .execute();
     await appendEvent(tx, { app: name, subject: `app:${name}`, actor }, { kind: "app.removed", data: { app: name } });
   });
   await repositories.remove(name);

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { createApp, getApp, listApps, removeApp } from "../../source/apps.ts";
+import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { AppBody, CreateAppRequest } from "../schemas.ts";
 import { identityOf, type TypedServer } from "../server.ts";
@@ -22,7 +22,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
   server.post(
     "/api/apps",
     {
-      config: { role: "developer" },
+      config: { role: "developer", everyApp: true },
       schema: { summary: "Create an app and its repository", body: CreateAppRequest, response: { 201: AppBody } },
     },
     async (request, reply) => {
@@ -51,6 +51,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const app = await getApp(store.db, request.params.app);
+      await requireIdle(store.db, app.name);
       for (const environment of app.environments) await platform.target.destroy({ app: app.name, environment });
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       return reply.status(204).send(null);

@@ -1,10 +1,9 @@
 import { z } from "zod";
 import { listEnvironments } from "../../environment/environments.ts";
-import { cancelDeployment, getDeployment, listDeployments, requestDeployment } from "../../release/deployments.ts";
+import { cancelDeployment, getDeployment, listDeployments } from "../../release/deployments.ts";
 import { findSteps, getPipeline, listPipelines } from "../../release/pipelines.ts";
-import { getRelease, listReleases } from "../../release/releases.ts";
-import { fail } from "../../shared/errors.ts";
-import { newId } from "../../shared/new-id.ts";
+import { requestPromotion } from "../../release/promotion.ts";
+import { listReleases } from "../../release/releases.ts";
 import { getApp } from "../../source/apps.ts";
 import { recordManualChange } from "../../source/record-push.ts";
 import type { Platform } from "../platform.ts";
@@ -42,20 +41,10 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       const { environment, ref, release } = request.body;
       const actor = identityOf(request).name;
       await getApp(store.db, app);
-      if ((ref === undefined) === (release === undefined)) {
-        throw fail("REQUEST_INVALID", {
-          message: "Give either `ref` or `release`.",
-          hint: "shipway deploy --env production --ref main",
-        });
-      }
       if (release !== undefined) {
-        await getRelease(store.db, app, release);
-        const deliveryId = newId("r");
-        const requested = await store.db
-          .transaction()
-          .execute((tx) => requestDeployment(tx, { app, environment, release, kind: "deploy", actor, deliveryId }));
-        if (requested.start) await engine.startDeployment(requested.start);
-        return reply.status(202).send({ deliveryId, deploymentId: requested.id });
+        const { start, ...started } = await requestPromotion(store.db, { app, environment }, release, actor);
+        if (start) await engine.startDeployment(start);
+        return reply.status(202).send(started);
       }
       const refName = ref ?? "";
       const commit = await repositories.resolveCommit(app, refName);
@@ -72,7 +61,7 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       schema: {
         summary: "Deployments, newest first",
         params: appParams,
-        querystring: z.object({ environment: z.string().optional(), limit }),
+        querystring: z.strictObject({ environment: z.string().optional(), limit }),
         response: { 200: z.array(DeploymentBody) },
       },
     },
@@ -119,7 +108,7 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       schema: {
         summary: "Releases, newest first",
         params: appParams,
-        querystring: z.object({ limit }),
+        querystring: z.strictObject({ limit }),
         response: { 200: z.array(ReleaseBody) },
       },
     },
@@ -140,7 +129,7 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       schema: {
         summary: "Pipeline runs, newest first",
         params: appParams,
-        querystring: z.object({ limit }),
+        querystring: z.strictObject({ limit }),
         response: { 200: z.array(PipelineBody) },
       },
     },
@@ -156,7 +145,7 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
     "/api/pipelines/:id",
     {
       config: { role: "viewer" },
-      schema: { summary: "One pipeline run", params: idParams, response: { 200: PipelineBody } },
+      schema: { summary: "One pipeline run, by id or `APP#NUMBER`", params: idParams, response: { 200: PipelineBody } },
     },
     async (request) => {
       const row = await getPipeline(store.db, request.params.id);

@@ -3,6 +3,7 @@ import { getEnvironment, listEnvironments, resumeEnvironment } from "../../envir
 import { getRelease } from "../../release/releases.ts";
 import { requestRollback } from "../../release/rollback.ts";
 import { getApp } from "../../source/apps.ts";
+import { Name } from "../../source/name.ts";
 import type { Platform } from "../platform.ts";
 import { EnvironmentBody, RollbackRequest, SecretBody, SetSecretRequest, StartedBody } from "../schemas.ts";
 import { identityOf, type TypedServer } from "../server.ts";
@@ -11,7 +12,9 @@ import { viewEnvironment, viewSecret } from "../views.ts";
 export function environmentRoutes(server: TypedServer, platform: Platform): void {
   const { store, secrets, target, engine } = platform;
   const params = z.object({ app: z.string(), environment: z.string() });
+  // A secret may be set before the environment's first deployment, so what names one is checked here.
   const secretParams = params.extend({
+    environment: Name,
     name: z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "use letters, digits and underscores"),
   });
 
@@ -59,9 +62,10 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
       },
     },
     async (request, reply) => {
-      const started = await requestRollback(store.db, request.params, request.body.to, identityOf(request).name);
-      if (started.start) await engine.startDeployment(started.start);
-      return reply.status(202).send({ deliveryId: started.deliveryId, deploymentId: started.deploymentId });
+      const { to } = request.body;
+      const { start, ...started } = await requestRollback(store.db, request.params, to, identityOf(request).name);
+      if (start) await engine.startDeployment(start);
+      return reply.status(202).send(started);
     },
   );
 
@@ -115,6 +119,7 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
     },
     async (request, reply) => {
       const { name, ...place } = request.params;
+      await getApp(store.db, place.app);
       await secrets.remove(place, name, identityOf(request).name);
       return reply.status(204).send(null);
     },

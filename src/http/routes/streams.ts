@@ -1,19 +1,24 @@
-import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
 import { getEnvironment } from "../../environment/environments.ts";
 import { lastEventId, readEvents } from "../../events/event-stream.ts";
-import { newMask } from "../../events/mask-secrets.ts";
+import { findLogOwner } from "../../release/log-owner.ts";
+import { fail } from "../../shared/errors.ts";
+import { followKeptLog } from "../kept-logs.ts";
 import type { Platform } from "../platform.ts";
-import { EventBody, LogLineBody, type TaskLogLine, TaskLogLineBody } from "../schemas.ts";
-import { identityOf, type TypedServer } from "../server.ts";
+import { EventBody, LogLineBody, TaskLogLineBody } from "../schemas.ts";
+import { identityOf, requireApp, type TypedServer } from "../server.ts";
+import { sendStream, wantsStream } from "../server-sent-events.ts";
+import { followTaskLogs, readTaskLogs } from "../task-logs.ts";
 import { viewLogLine } from "../views.ts";
 
-/** Proxies cut silent connections; a comment line keeps them open. */
-const HEARTBEAT_MS = 15_000;
 const flag = z
   .enum(["true", "false"])
   .default("false")
   .transform((text) => text === "true");
+const eventId = z.coerce.number().int().min(0);
+
+/** Reading the past of a task's log ends by itself; an engine that does not answer must not keep the caller for ever. */
+const READ_WITHIN_MS = 30_000;
 
 export function streamRoutes(server: TypedServer, platform: Platform): void {
   const { store, events, logs, target } = platform;
@@ -23,24 +28,29 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
     {
       config: { role: "viewer" },
       schema: {
-        summary: "The event stream; with `Accept: text/event-stream` it stays open",
-        querystring: z.object({
-          after: z.coerce.number().int().min(0).optional(),
+        summary:
+          "The event stream, oldest first. With `Accept: text/event-stream` it stays open and begins after `after` or `Last-Event-ID`, without either now",
+        querystring: z.strictObject({
+          after: eventId.optional(),
           app: z.string().optional(),
           deliveryId: z.string().optional(),
           limit: z.coerce.number().int().min(1).max(1000).default(100),
+        }),
+        headers: z.looseObject({
+          "last-event-id": eventId.optional().describe("As browsers send it when they reconnect"),
         }),
         response: { 200: z.array(EventBody) },
       },
     },
     async (request, reply) => {
       const { after, limit, deliveryId } = request.query;
-      const app = identityOf(request).app ?? request.query.app;
+      if (request.query.app !== undefined) requireApp(request, "viewer", request.query.app);
+      const filter = { app: request.query.app ?? identityOf(request).app ?? undefined, deliveryId };
       if (!wantsStream(request))
-        return readEvents(store.db, { app, deliveryId, limit, ...(after !== undefined && { after }) });
-      const from = Number(request.headers["last-event-id"] ?? after ?? (await lastEventId(store.db)));
-      await stream(request, reply, async function* (signal) {
-        for await (const event of events.follow({ app, deliveryId, after: from }, signal))
+        return readEvents(store.db, { ...filter, limit, ...(after !== undefined && { after }) });
+      const from = request.headers["last-event-id"] ?? after ?? (await lastEventId(store.db));
+      await sendStream(request, reply, async function* (signal) {
+        for await (const event of events.follow({ ...filter, after: from }, signal))
           yield { id: event.id, event: "event", data: event };
       });
       return reply;
@@ -52,9 +62,10 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
     {
       config: { role: "viewer" },
       schema: {
-        summary: "A kept log, by line; with `follow` it stays open until the log ends",
-        querystring: z.object({
-          id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/),
+        summary:
+          "A kept log (of a step, a build, a release command), by line. With `follow` as server-sent events (`event: line`), with `event: end` when the log is closed",
+        querystring: z.strictObject({
+          id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "is no name of a log"),
           from: z.coerce.number().int().min(0).default(0),
           limit: z.coerce.number().int().min(1).max(10_000).default(10_000),
           follow: flag,
@@ -64,9 +75,17 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const { id, from, limit, follow } = request.query;
+      const owner = await findLogOwner(store.db, id);
+      if (!owner) {
+        throw fail("NOT_FOUND", {
+          message: `There is no pipeline, delivery or deployment that the log ${id} could be of.`,
+          hint: "`shipway pipelines`, `shipway deployments` and `shipway events` show what there is.",
+        });
+      }
+      requireApp(request, "viewer", owner.app);
       if (!follow) return (await logs.read(id, from, limit)).map(viewLogLine);
-      await stream(request, reply, async function* (signal) {
-        for await (const line of logs.follow(id, from, signal))
+      await sendStream(request, reply, async function* (signal) {
+        for await (const line of followKeptLog(platform, id, from, signal))
           yield { id: line.line, event: "line", data: viewLogLine(line) };
         yield { event: "end", data: {} };
       });
@@ -79,11 +98,12 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
     {
       config: { role: "viewer" },
       schema: {
-        summary: "What the tasks print",
+        summary:
+          "What the tasks print, by default those of the live release. With `follow` as server-sent events (`event: line`), with `event: end` when the tasks are gone",
         params: z.object({ app: z.string(), environment: z.string() }),
-        querystring: z.object({
+        querystring: z.strictObject({
           service: z.string().optional(),
-          release: z.coerce.number().int().optional(),
+          release: z.coerce.number().int().min(1).optional(),
           since: z.iso.datetime().optional(),
           follow: flag,
         }),
@@ -92,126 +112,20 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const { service, since, follow } = request.query;
-      const environment = await getEnvironment(store.db, request.params);
-      const release = request.query.release ?? environment.live_release ?? 0;
-      const sinceMs = since === undefined ? 0 : Date.parse(since);
-      const observed = (await target.observe(request.params)).filter(
+      const place = request.params;
+      const environment = await getEnvironment(store.db, place);
+      const release = request.query.release ?? environment.live_release;
+      const observed = (await target.observe(place)).filter(
         (seen) => seen.release === release && (service === undefined || seen.service === service),
       );
       const tasks = observed.flatMap((seen) => seen.tasks.map((task) => task.name));
-      if (!follow) return readTaskLogs(platform, request.params, tasks, sinceMs);
-      await stream(request, reply, async function* (signal) {
-        for await (const line of followTasks(platform, request.params, tasks, sinceMs, signal))
-          yield { event: "line", data: line };
-        yield { event: "end", data: {} };
+      const wanted = { tasks, sinceMs: since === undefined ? 0 : Date.parse(since) };
+      if (!follow) return readTaskLogs(platform, place, wanted, AbortSignal.timeout(READ_WITHIN_MS));
+      await sendStream(request, reply, async function* (signal) {
+        for await (const line of followTaskLogs(platform, place, wanted, signal)) yield { event: "line", data: line };
+        if (!signal.aborted) yield { event: "end", data: {} };
       });
       return reply;
     },
   );
-}
-
-/** How long reading the past of a task's log may take when it is not followed. */
-const READ_MS = 1_500;
-
-async function readTaskLogs(
-  platform: Platform,
-  place: { app: string; environment: string },
-  tasks: string[],
-  sinceMs: number,
-): Promise<TaskLogLine[]> {
-  const lines: TaskLogLine[] = [];
-  const past = AbortSignal.timeout(READ_MS);
-  for await (const line of followTasks(platform, place, tasks, sinceMs, past)) {
-    if (Date.parse(line.at) > Date.now() + 1) break;
-    lines.push(line);
-  }
-  return lines.sort((a, b) => a.at.localeCompare(b.at));
-}
-
-async function* followTasks(
-  platform: Platform,
-  place: { app: string; environment: string },
-  tasks: string[],
-  sinceMs: number,
-  signal: AbortSignal,
-): AsyncGenerator<TaskLogLine, void, void> {
-  const mask = newMask(await platform.secrets.all(place));
-  const queue: TaskLogLine[] = [];
-  let wake = () => {};
-  let open = tasks.length;
-  const done = new AbortController();
-  const ends = AbortSignal.any([signal, done.signal]);
-  ends.addEventListener("abort", () => wake(), { once: true });
-  for (const task of tasks) {
-    void platform.target
-      .followLogs(
-        place,
-        task,
-        sinceMs,
-        (batch) => {
-          queue.push(
-            ...batch.map(({ at, stream: from, text }) => ({
-              task,
-              at: new Date(at).toISOString(),
-              stream: from,
-              text: mask(text),
-            })),
-          );
-          wake();
-        },
-        ends,
-      )
-      .catch(() => undefined)
-      .finally(() => {
-        open -= 1;
-        wake();
-      });
-  }
-  try {
-    while (open > 0 || queue.length > 0) {
-      const line = queue.shift();
-      if (line) yield line;
-      else if (signal.aborted) return;
-      else
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-    }
-  } finally {
-    done.abort();
-  }
-}
-
-const wantsStream = (request: FastifyRequest) => (request.headers.accept ?? "").includes("text/event-stream");
-
-type Frame = { id?: number; event: string; data: unknown };
-
-/** Server-sent events (WHATWG HTML, section 9.2) until the source or the reader ends. */
-async function stream(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  source: (signal: AbortSignal) => AsyncGenerator<Frame, void, void>,
-): Promise<void> {
-  const gone = new AbortController();
-  request.raw.on("close", () => gone.abort());
-  reply.raw.on("close", () => gone.abort());
-  reply.hijack();
-  reply.raw.writeHead(200, {
-    "content-type": "text/event-stream",
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",
-  });
-  reply.raw.write(": open\n\n");
-  const heartbeat = setInterval(() => reply.raw.write(": still here\n\n"), HEARTBEAT_MS);
-  try {
-    for await (const { id, event, data } of source(gone.signal)) {
-      const head = id === undefined ? "" : `id: ${id}\n`;
-      reply.raw.write(`${head}event: ${event}\ndata: ${JSON.stringify(data)}\n\n`);
-    }
-  } catch (error) {
-    if (!gone.signal.aborted) request.log.error({ err: error }, "stream broke");
-  } finally {
-    clearInterval(heartbeat);
-    reply.raw.end();
-  }
 }

@@ -14,7 +14,10 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
     "/api/ready",
     {
       config: { role: "anyone" },
-      schema: { response: { 200: z.object({ ready: z.literal(true), version: z.string() }) } },
+      schema: {
+        summary: "Whether Shipway takes requests",
+        response: { 200: z.object({ ready: z.literal(true), version: z.string() }) },
+      },
     },
     async () => ({
       ready: true as const,
@@ -24,8 +27,10 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
 
   server.get("/api/openapi.json", { config: { role: "anyone" }, schema: { hide: true } }, async () => server.swagger());
 
-  server.get("/metrics", { config: { role: "viewer" }, schema: { hide: true } }, async (_request, reply) =>
-    reply.type(registry.contentType).send(await registry.metrics()),
+  server.get(
+    "/metrics",
+    { config: { role: "viewer", everyApp: true }, schema: { hide: true } },
+    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()),
   );
 
   server.get(

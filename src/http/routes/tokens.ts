@@ -10,7 +10,7 @@ export function tokenRoutes(server: TypedServer, { store }: Platform): void {
   server.get(
     "/api/tokens",
     {
-      config: { role: "admin" },
+      config: { role: "admin", everyApp: true },
       schema: { summary: "Tokens that are not revoked", response: { 200: z.array(TokenBody) } },
     },
     async () => (await listTokens(store.db)).map(viewToken),
@@ -19,7 +19,7 @@ export function tokenRoutes(server: TypedServer, { store }: Platform): void {
   server.post(
     "/api/tokens",
     {
-      config: { role: "admin" },
+      config: { role: "admin", everyApp: true },
       schema: {
         summary: "Make a token; its text is shown this once",
         body: CreateTokenRequest,
@@ -36,7 +36,7 @@ export function tokenRoutes(server: TypedServer, { store }: Platform): void {
   server.delete(
     "/api/tokens/:id",
     {
-      config: { role: "admin" },
+      config: { role: "admin", everyApp: true },
       schema: { summary: "Revoke a token at once", params: z.object({ id: z.string() }), response: { 204: z.null() } },
     },
     async (request, reply) => {
