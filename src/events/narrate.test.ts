@@ -91,7 +91,7 @@ const failedEnd: DeploymentEnded = {
   },
   evidence: [
     {
-      task: "launches-production-web-r7-1",
+      task: "launches.production.web.r7-1",
       service: "web",
       summary: "It listens only on 127.0.0.1, where nothing outside its container reaches it.",
       state: "running",
@@ -228,7 +228,7 @@ describe("narrate", () => {
     expect(tell([deploymentStarted, ["deployment.ended", failedEnd, production]]).slice(1)).toEqual([
       "✗ production: r7 failed at prove after 12.1 s",
       "  web did not become healthy within 10.0 s.",
-      "  ✗ launches-production-web-r7-1: It listens only on 127.0.0.1, where nothing outside its",
+      "  ✗ launches.production.web.r7-1: It listens only on 127.0.0.1, where nothing outside its",
       "    container reaches it.",
       "    GET http://172.18.0.3:3000/ → connection refused",
       "    listens on 127.0.0.1:3000 (reachable only inside its own container)",

@@ -1,3 +1,4 @@
+import type { Problem } from "../shared/errors.ts";
 import type { PhaseName } from "./plan.ts";
 import type { Evidence } from "./target.ts";
 
@@ -30,6 +31,8 @@ export type RolloutOutcome =
       status: "failed";
       phase: PhaseName;
       reason: string;
+      /** Set where the release is not to blame: what kept us from watching it to the end. */
+      cause?: Problem;
       evidence: Evidence[];
       /** Traffic had moved to the new release before it failed. */
       trafficMoved: boolean;

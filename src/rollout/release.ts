@@ -34,9 +34,9 @@ export type Release = {
   services: ReleaseService[];
 };
 
-/** `APP-ENV-SERVICE-rN-I`, I from 1. */
+/** `APP.ENV.SERVICE.rN-I`, I from 1. With dots, since each name may contain dashes: `a-b` in `c` must not meet `a` in `b-c`. */
 export function taskName(place: Place, service: string, release: number, index: number): string {
-  return `${place.app}-${place.environment}-${service}-r${release}-${index}`;
+  return `${place.app}.${place.environment}.${service}.r${release}-${index}`;
 }
 
 /** A service gets traffic through the router exactly when it has a port. */

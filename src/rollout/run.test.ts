@@ -18,13 +18,13 @@ describe("a deploy", () => {
     const outcome = await stage.deploy(newRelease(2, both));
     expect(outcome).toMatchObject({ status: "done", previous: 1, standby: 1, alreadyLive: false });
     expect(stage.effectsOfLast()).toEqual([
-      "start shop-production-web-r2-1",
-      "start shop-production-web-r2-2",
-      "start shop-production-worker-r2-1",
+      "start shop.production.web.r2-1",
+      "start shop.production.web.r2-2",
+      "start shop.production.worker.r2-1",
       "shift r2",
-      "park shop-production-web-r1-1",
-      "park shop-production-web-r1-2",
-      "stop shop-production-worker-r1-1",
+      "park shop.production.web.r1-1",
+      "park shop.production.web.r1-2",
+      "stop shop.production.worker.r1-1",
     ]);
   });
 
@@ -81,8 +81,8 @@ describe("a deploy", () => {
     const verify = [{ service: "worker", command: ["sh", "-c", "exit 0"], timeout: 1_000 }];
     await stage.deploy(newRelease(1, both), { verify, variables: { web: { env: { COLOR: "red" }, secrets: {} } } });
     expect(seen).toEqual(["http://web"]);
-    expect(stage.target.variablesOf("shop-production-web-r1-1")?.env).toEqual({ COLOR: "red" });
-    expect(stage.target.variablesOf("shop-production-worker-r1-1")?.env).toEqual({});
+    expect(stage.target.variablesOf("shop.production.web.r1-1")?.env).toEqual({ COLOR: "red" });
+    expect(stage.target.variablesOf("shop.production.worker.r1-1")?.env).toEqual({});
   });
 
   it("stops the old task of a service that owns a volume before the new one starts", async () => {
@@ -91,7 +91,7 @@ describe("a deploy", () => {
     await stage.deploy(newRelease(1, [newService("web"), files]));
     await stage.deploy(newRelease(2, [newService("web"), files]));
     const effects = stage.effectsOfLast();
-    expect(effects.indexOf("stop shop-production-files-r1-1")).toBe(0);
+    expect(effects.indexOf("stop shop.production.files.r1-1")).toBe(0);
     expect(await stage.traffic()).toEqual({ r1: "standby", r2: "serving" });
   });
 });
@@ -176,13 +176,13 @@ describe("a rollback", () => {
     const outcome = await stage.rollback(newRelease(1, both));
     expect(outcome).toMatchObject({ status: "done", previous: 2, standby: 2 });
     expect(stage.effectsOfLast()).toEqual([
-      "wake shop-production-web-r1-1",
-      "wake shop-production-web-r1-2",
+      "wake shop.production.web.r1-1",
+      "wake shop.production.web.r1-2",
       "shift r1",
-      "start shop-production-worker-r1-1",
-      "park shop-production-web-r2-1",
-      "park shop-production-web-r2-2",
-      "stop shop-production-worker-r2-1",
+      "start shop.production.worker.r1-1",
+      "park shop.production.web.r2-1",
+      "park shop.production.web.r2-2",
+      "stop shop.production.worker.r2-1",
     ]);
   });
 
@@ -204,7 +204,7 @@ describe("a rollback", () => {
     const first = newRelease(1, [newService("web", { releaseCommand: ["sh", "-c", "echo migrating"] })]);
     for (const release of [first, newRelease(2), newRelease(3)]) await stage.deploy(release);
     expect(await stage.rollback(first)).toMatchObject({ status: "done", standby: 3 });
-    expect(stage.effectsOfLast()).toContain("start shop-production-web-r1-1");
+    expect(stage.effectsOfLast()).toContain("start shop.production.web.r1-1");
     expect(stage.effectsOfLast().join()).not.toContain("release-command");
   });
 
@@ -214,7 +214,7 @@ describe("a rollback", () => {
     await stage.deploy(newRelease(2, both));
     const wake = stage.target.wake;
     stage.target.wake = (...args) => {
-      stage.target.lose("shop-production-web-r1-2");
+      stage.target.lose("shop.production.web.r1-2");
       return wake(...args);
     };
     expect(await stage.rollback(newRelease(1, both))).toMatchObject({ status: "done" });

@@ -1,5 +1,6 @@
 import { assertNever } from "../shared/assert-never.ts";
 import { formatDurationMs } from "../shared/duration.ts";
+import { errorCode, toProblem } from "../shared/errors.ts";
 import type { PhaseTime, RolloutOutcome } from "./outcome.ts";
 import {
   type PhaseName,
@@ -51,7 +52,15 @@ async function walk(
   let liveAfterMs: number | undefined;
   for (const phase of plan.phases) {
     const trafficMoved = liveAfterMs !== undefined;
-    const result = await runPhase(rollout, phase, { plan, calledAt, trafficMoved, planInput });
+    let result: PhaseResult;
+    try {
+      result = await runPhase(rollout, phase, { plan, calledAt, trafficMoved, planInput });
+    } catch (error) {
+      if (!trafficMoved || errorCode(error) === undefined) throw error;
+      // The release has proved itself; what is left to do is found and done by reconciliation.
+      if (phase.name === "settle") break;
+      return await goBackUnseen(rollout, error, { phase: phase.name, times, notes });
+    }
     times.push({ name: phase.name, durationMs: result.durationMs });
     switch (result.status) {
       case "ok":
@@ -79,6 +88,36 @@ async function walk(
     ...(previous === undefined ? {} : { previous, standby: previous }),
     notes,
     phases: times,
+  };
+}
+
+/** Nothing can be asked of the engine, but the router still answers: traffic goes back to the tasks that are known to be good. */
+async function goBackUnseen(
+  { input, deps }: Rollout,
+  error: unknown,
+  reached: { phase: PhaseName; times: PhaseTime[]; notes: string[] },
+): Promise<RolloutOutcome> {
+  const { previous, place, release } = input;
+  if (previous === undefined) throw error;
+  try {
+    await deps.durable(`rollout:r${release.number}:go-back`, async () => {
+      await deps.target.shiftTraffic(place, previous.release);
+      return true;
+    });
+  } catch {
+    throw error;
+  }
+  const cause = toProblem(error);
+  return {
+    status: "failed",
+    phase: reached.phase,
+    reason: cause.message,
+    cause,
+    evidence: [],
+    trafficMoved: true,
+    rolledBack: true,
+    notes: reached.notes,
+    phases: reached.times,
   };
 }
 

@@ -41,7 +41,7 @@ type MemoryTask = {
 type OnceResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
 
 export type MemoryTarget = RolloutTarget & {
-  /** Every effect in order, repeated calls that found their work done left out: `start shop-prod-web-r1-1`, `shift r1`. */
+  /** Every effect in order, repeated calls that found their work done left out: `start shop.prod.web.r1-1`, `shift r1`. */
   effects: string[];
   /** Which release answers a request to the service now. */
   answering(place: Place, service: string): number | undefined;

@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { Place, Release, ReleaseService } from "../../release.ts";
 import type { TaskVariables } from "../../target.ts";
-import { LABEL, placeLabels, prefixed, type Role } from "./names.ts";
+import { LABEL, placeLabels, prefixed, type Role, volumeName } from "./names.ts";
 
 /**
  * What ordinary images need of root's powers, and no more (Docker's default set has 14): images that start as root to hand a
@@ -53,7 +53,7 @@ export function taskOptions(task: {
       PortBindings: publish,
       Mounts: volumesOf(service).map(({ name: volume, path }) => ({
         Type: "volume" as const,
-        Source: `shipway-${prefixed(instance, `${place.app}-${place.environment}-${volume}`)}`,
+        Source: volumeName(instance, place, volume),
         Target: path,
         VolumeOptions: {
           NoCopy: false,

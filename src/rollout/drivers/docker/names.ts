@@ -26,11 +26,11 @@ export function prefixed(instance: string, name: string): string {
 }
 
 export function networkName(instance: string, place: Place): string {
-  return `shipway-${prefixed(instance, `${place.app}-${place.environment}`)}`;
+  return `shipway-${prefixed(instance, `${place.app}.${place.environment}`)}`;
 }
 
 export function backingName(instance: string, place: Place, name: string): string {
-  return prefixed(instance, `${place.app}-${place.environment}-${name}`);
+  return prefixed(instance, `${place.app}.${place.environment}.${name}`);
 }
 
 export function volumeName(instance: string, place: Place, name: string): string {
@@ -54,7 +54,7 @@ export function placePrefix(place: Place): string {
 
 /** The release in a task's name. */
 export function releaseOfTask(task: string): number | undefined {
-  const match = /-r(\d+)-\d+$/.exec(task);
+  const match = /\.r(\d+)-\d+$/.exec(task);
   return match?.[1] === undefined ? undefined : Number(match[1]);
 }
 

@@ -165,5 +165,5 @@ function task(
 }
 
 function server(name: string, state: RouterServer["state"]): RouterServer {
-  return { name, address: `10.0.0.${/-r(\d+)-/.exec(name)?.[1]}`, port: 3000, state };
+  return { name, address: `10.0.0.${/\.r(\d+)-/.exec(name)?.[1]}`, port: 3000, state };
 }

@@ -132,7 +132,7 @@ describe("a rollout on a real engine", () => {
     expect(await download).toEqual({ status: 200, body: "start end" });
     const desired = { ...(live ? { live } : {}), standby: release(1, [streaming]), inProgress: [] };
     expect(await stage.target.reconcile(place, desired)).toEqual([
-      `Parked shop-${place.environment}-web-r1-1, which should be on standby.`,
+      `Parked shop.${place.environment}.web.r1-1, which should be on standby.`,
     ]);
     expect(await standby()).toEqual({ traffic: "standby", state: "paused" });
   });
@@ -286,7 +286,7 @@ describe("a rollout on a real engine", () => {
   it("confines tasks: no new privileges, few capabilities, limits, no socket of the engine", async () => {
     use();
     await deploy(release(1, [web({ memoryMiB: 512 })]));
-    const { HostConfig, Mounts } = await containerOf(`shop-${place.environment}-web-r1-1`).inspect();
+    const { HostConfig, Mounts } = await containerOf(`shop.${place.environment}.web.r1-1`).inspect();
     expect(HostConfig).toMatchObject({
       SecurityOpt: ["no-new-privileges"],
       CapDrop: ["ALL"],
@@ -302,7 +302,7 @@ describe("a rollout on a real engine", () => {
     use();
     const service = web({ count: 2 });
     await deploy(release(1, [service]));
-    const container = containerOf(`shop-${place.environment}-web-r1-1`);
+    const container = containerOf(`shop.${place.environment}.web.r1-1`);
     const addressOf = async () => Object.values((await container.inspect()).NetworkSettings.Networks)[0]?.IPAddress;
     const before = await addressOf();
     process.kill((await container.inspect()).State.Pid, "SIGKILL");

@@ -5,7 +5,7 @@ export type RouterServer = { name: string; address: string; port: number; state:
 
 /** One service with a port in one environment. */
 export type RouterBackend = {
-  /** `APP-ENV-SERVICE`. */
+  /** `APP.ENV.SERVICE`. */
   name: string;
   /** Host names from outside. */
   hosts: string[];

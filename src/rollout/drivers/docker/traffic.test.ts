@@ -14,14 +14,14 @@ describe("a rollout in the router's state", () => {
   it("adds new tasks without traffic, moves all services at once, and parks", () => {
     let state = started(started({ backends: [] }, first), first);
     state = shiftedTo(state, place, first);
-    expect(states(state)).toEqual(["web-r1-1 ready", "api-r1-1 ready"]);
+    expect(states(state)).toEqual(["web.r1-1 ready", "api.r1-1 ready"]);
     state = started(state, second);
-    expect(states(state)).toEqual(["web-r1-1 ready", "web-r2-1 drain", "api-r1-1 ready", "api-r2-1 drain"]);
+    expect(states(state)).toEqual(["web.r1-1 ready", "web.r2-1 drain", "api.r1-1 ready", "api.r2-1 drain"]);
     state = shiftedTo(state, place, second);
-    expect(states(state)).toEqual(["web-r1-1 drain", "web-r2-1 ready", "api-r1-1 drain", "api-r2-1 ready"]);
+    expect(states(state)).toEqual(["web.r1-1 drain", "web.r2-1 ready", "api.r1-1 drain", "api.r2-1 ready"]);
     state = withState(state, place, new Set([name("web", 1), name("api", 1)]), "maint");
     state = shiftedTo(started(state, newRelease(3, first.services)), place, newRelease(3, first.services));
-    expect(states(state).filter((one) => one.includes("r1"))).toEqual(["web-r1-1 maint", "api-r1-1 maint"]);
+    expect(states(state).filter((one) => one.includes("r1"))).toEqual(["web.r1-1 maint", "api.r1-1 maint"]);
   });
 
   it("changes nothing but the state of servers when hosts and checks are the same, so that no reload is needed", () => {
@@ -49,7 +49,7 @@ describe("a rollout in the router's state", () => {
       ["shop.production.web", "/healthz", 3],
       ["shop.production.api", "/", 2],
     ]);
-    expect(states(moved)).toContain("web-r2-2 ready");
+    expect(states(moved)).toContain("web.r2-2 ready");
   });
 
   it("moves a host name from one service to another together with the traffic", () => {
@@ -61,7 +61,7 @@ describe("a rollout in the router's state", () => {
         .map((one) => one.name);
     expect(ownerOf(before)).toEqual(["shop.production.web"]);
     expect(ownerOf(shiftedTo(before, place, next))).toEqual(["shop.production.api"]);
-    expect(states(shiftedTo(before, place, next))).toContain("web-r1-1 drain");
+    expect(states(shiftedTo(before, place, next))).toContain("web.r1-1 drain");
   });
 
   it("never touches another environment whose name begins alike", () => {
@@ -121,5 +121,5 @@ function name(service: string, release: number): string {
 }
 
 function states(state: RouterState): string[] {
-  return [...serversOf(state, place).values()].map((one) => `${one.name.replace("shop-production-", "")} ${one.state}`);
+  return [...serversOf(state, place).values()].map((one) => `${one.name.replace("shop.production.", "")} ${one.state}`);
 }

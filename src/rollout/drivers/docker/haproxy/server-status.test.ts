@@ -45,7 +45,7 @@ describe("toServerStatus", () => {
     ["port accepts connections", { check_status: "L4OK" }],
     ["", { check_status: "INI" }],
     ["", { check_status: "L7STS", check_code: "0" }],
-  ])("says \"%s\"", (lastCheck, changes) => {
+  ])('says "%s"', (lastCheck, changes) => {
     expect(statusOf("drain", [proving({ status: "DOWN", ...changes })])).toMatchObject({ lastCheck });
   });
 
