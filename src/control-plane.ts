@@ -161,6 +161,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     secrets,
     target,
     builder,
+    executor,
     repositories,
     startDelivery,
     startDeployment,

@@ -114,4 +114,6 @@ export interface StepExecutor {
   runStep(context: PipelineContext, step: StepPlan, log: LogSink, options: StepOptions): Promise<StepOutcome>;
   /** Removes whatever a run left behind (containers, networks, artifacts). Repeating it is a no-op. */
   cleanUp(runId: string): Promise<void>;
+  /** Ids of the runs that have containers, running or ended: what a run that was cut off left is found by them. */
+  runs(): Promise<string[]>;
 }

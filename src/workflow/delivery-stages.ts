@@ -1,5 +1,6 @@
 import { readChangedPaths } from "../ci/changed-paths.ts";
 import type { StepExecutor } from "../ci/executor.ts";
+import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { planPipeline } from "../ci/plan.ts";
 import { runPipeline } from "../ci/run-pipeline.ts";
@@ -17,7 +18,7 @@ import { requestDeployment } from "../release/deployments.ts";
 import { buildLogId, stepLogId } from "../release/log-ids.ts";
 import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
-import { errorCode, fail, hasCode, toProblem } from "../shared/errors.ts";
+import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
@@ -52,9 +53,9 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
   const { store } = deps;
   return {
     openDelivery: (changeId) => step("open-delivery", () => getChange(store.db, changeId)),
-    readSpec: (change) => step("read-spec", () => staged(deps.log, () => readSpec(deps, change))),
-    runCi: (change) => step("ci", () => staged(deps.log, () => runCi(deps, change))),
-    buildImages: (change, spec) => step("images", () => staged(deps.log, () => build(deps, change, spec))),
+    readSpec: (change) => step("read-spec", () => staged(deps.log, change, () => readSpec(deps, change))),
+    runCi: (change) => step("ci", () => staged(deps.log, change, () => runCi(deps, change))),
+    buildImages: (change, spec) => step("images", () => staged(deps.log, change, () => build(deps, change, spec))),
     recordRelease: (change, spec, images) =>
       step("record-release", () => recordRelease(store.db, change, spec, images)),
     requestDeployments: async (change, release, environments) => {
@@ -67,11 +68,12 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
 }
 
 /** What a user can mend, or what something upstream refused, ends the stage with its problem; a bug does too, and is logged. */
-async function staged<T>(log: Logger, work: () => Promise<Staged<T>>): Promise<Staged<T>> {
+async function staged<T>(log: Logger, change: DeliveredChange, work: () => Promise<Staged<T>>): Promise<Staged<T>> {
   try {
     return await work();
   } catch (error) {
-    if (errorCode(error) !== undefined) return { ok: false, problem: toProblem(error) };
+    const code = errorCode(error);
+    if (code !== undefined) return { ok: false, problem: withRetry(toProblem(error), code, change) };
     log.error({ err: error }, "a stage broke");
     const message = `Something broke in Shipway: ${error instanceof Error ? error.message : String(error)}`;
     return {
@@ -79,6 +81,13 @@ async function staged<T>(log: Logger, work: () => Promise<Staged<T>>): Promise<S
       problem: { code: "BUG", message, hint: "Shipway's own log has the details. Push again, or report it." },
     };
   }
+}
+
+/** Where the commit is not to blame, pushing it once more would do nothing: git has it already. */
+function withRetry(problem: Problem, code: ErrorCode, { app, refName }: DeliveredChange): Problem {
+  if (ERRORS[code].kind !== "upstream" && code !== "DISK_FULL") return problem;
+  const again = `Then run it again: \`shipway deploy --app ${app} --ref ${refName}\`.`;
+  return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
 }
 
 const frameOf = (change: DeliveredChange, subject = `change:${change.id}`) => ({
@@ -190,6 +199,19 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
   const known = await findSteps(deps.store.db, pipeline.id);
   const mask = newMask(await deps.secrets.allOfApp(change.app));
   const emitCi = emitter(deps, change, `pipeline:${pipeline.id}`);
+  const end = async (status: CiOutcome["status"], durationMs: number, reason: string | undefined) => {
+    const { id: pipelineId, number } = pipeline;
+    const why = reason === undefined ? undefined : mask(reason);
+    await closePipeline(deps.store.db, pipelineId, status, why);
+    await emitCi({
+      kind: "ci.pipelineEnded",
+      data: { pipelineId, number, status, durationMs, ...(why !== undefined && { reason: why }) },
+    });
+    // What cannot be removed now (Docker is away) is found and removed by the reconcile loop.
+    await deps.executor.cleanUp(pipelineId).catch((error: unknown) => {
+      deps.log.warn({ err: error, pipeline: pipelineId }, "a pipeline could not clean up");
+    });
+  };
   const outcome = await runPipeline(
     planned.plan,
     {
@@ -220,20 +242,12 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
         } satisfies StageEvent),
       now: Date.now,
     },
-  );
-  const status = outcome.status;
-  await closePipeline(deps.store.db, pipeline.id, status, "reason" in outcome ? mask(outcome.reason) : undefined);
-  await emitCi({
-    kind: "ci.pipelineEnded",
-    data: {
-      pipelineId: pipeline.id,
-      number: pipeline.number,
-      status,
-      durationMs: "durationMs" in outcome ? outcome.durationMs : 0,
-      ...("reason" in outcome && { reason: mask(outcome.reason) }),
-    },
+  ).catch(async (error: unknown) => {
+    await end("failed", 0, toProblem(error).message).catch(() => undefined);
+    throw error;
   });
-  await deps.executor.cleanUp(pipeline.id);
+  const status = outcome.status;
+  await end(status, "durationMs" in outcome ? outcome.durationMs : 0, "reason" in outcome ? outcome.reason : undefined);
   if (status === "passed" || status === "none") return { ok: true, value: outcome };
   const why = status === "failed" ? outcome.reason : "it was canceled";
   return {

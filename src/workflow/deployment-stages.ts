@@ -19,7 +19,7 @@ import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
 import { rollOut } from "../rollout/run.ts";
 import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
 import { assertNever } from "../shared/assert-never.ts";
-import { errorCode, toProblem } from "../shared/errors.ts";
+import { ERRORS, errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { LogSink } from "../shared/log-line.ts";
 import type { EnvironmentSpec } from "../spec/app-spec.ts";
 import type { Store } from "../store/open-store.ts";
@@ -284,7 +284,7 @@ function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: Rollou
         ...before,
         status: "failed",
         phase: outcome.phase,
-        problem: {
+        problem: withRetry(deployment, outcome.cause) ?? {
           code: "ROLLOUT_FAILED",
           message: outcome.reason,
           hint: `Mend it and push again. \`shipway deployments ${deployment.id}\` shows all of this once more.`,
@@ -309,6 +309,20 @@ function resultOf(deployment: Deployment, spec: EnvironmentSpec, outcome: Rollou
   }
 }
 
+/** What is not the release's fault is tried again as it is; a push would build nothing new. */
+function withRetry(deployment: Deployment, problem: Problem): Problem;
+function withRetry(deployment: Deployment, problem: Problem | undefined): Problem | undefined;
+function withRetry({ app, environment, release }: Deployment, problem: Problem | undefined): Problem | undefined {
+  if (problem === undefined || !isUpstream(problem)) return problem;
+  const again = `Then try again: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
+  return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
+}
+
+function isUpstream(problem: Problem): boolean {
+  const code = errorCode(problem);
+  return code !== undefined && (ERRORS[code].kind === "upstream" || code === "DISK_FULL");
+}
+
 /** Docker went away, or a bug: the reconcile loop cleans up behind a deployment that ended so. */
 function brokenResult(deps: DeploymentDeps, deployment: Deployment, error: unknown): DeploymentResult {
   if (errorCode(error) === undefined) deps.log.error({ err: error, deployment: deployment.id }, "a deployment broke");
@@ -318,7 +332,7 @@ function brokenResult(deps: DeploymentDeps, deployment: Deployment, error: unkno
     standby: undefined,
     standbyMs: 0,
     phases: [],
-    problem: toProblem(error),
+    problem: withRetry(deployment, toProblem(error)),
     evidence: [],
     rolledBack: false,
   };

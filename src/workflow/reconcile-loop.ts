@@ -1,9 +1,11 @@
+import type { StepExecutor } from "../ci/executor.ts";
 import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImageBuilder } from "../image/builder.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
+import { withoutRunning } from "../release/pipelines.ts";
 import { getRelease, imagesToKeep } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
@@ -23,6 +25,7 @@ export type ReconcileDeps = {
   secrets: Secrets;
   target: RolloutTarget;
   builder: ImageBuilder;
+  executor: StepExecutor;
   repositories: Repositories;
   startDelivery(changeId: string): Promise<void>;
   startDeployment(deploymentId: string): Promise<void>;
@@ -68,10 +71,17 @@ async function reconcileAll(deps: ReconcileDeps): Promise<void> {
   // Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
   for (const id of await openDeliveries(deps.store.db)) await deps.startDelivery(id);
   for (const id of await runningDeployments(deps.store.db)) await deps.startDeployment(id);
+  await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
   for (const environment of await listEnvironments(deps.store.db)) {
     if (environment.running_deployment !== null) continue;
     await reconcileEnvironment(deps, environment).catch((error: unknown) => report(deps, error));
   }
+}
+
+/** A pipeline that ended because Docker went away could not clean up behind itself. */
+async function removeCutOffRuns(deps: ReconcileDeps): Promise<void> {
+  const runs = await deps.executor.runs();
+  for (const id of await withoutRunning(deps.store.db, runs)) await deps.executor.cleanUp(id);
 }
 
 async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): Promise<void> {

@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -5,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../../src/shared/until.ts";
 import { hostOf, liveApp, pushGood, told } from "../bad-push.ts";
-import { type Installation, newInstallation } from "../installation.ts";
+import { freePort, type Installation, newInstallation } from "../installation.ts";
 import { BASE_IMAGE, DOCKERFILE, server, spec } from "../sample-app.ts";
 import { type SocketProxy, startSocketProxy } from "../socket-proxy.ts";
 
@@ -55,10 +56,12 @@ describe("when Docker goes away", () => {
     return text;
   }
 
-  const said = (words: string) => async () =>
-    (await shipway.api<{ kind: string; data: unknown }[]>(`/api/events?app=${APP}&after=0&limit=1000`)).some((event) =>
-      JSON.stringify(event).includes(words),
-    );
+  /** An event with these words that is not there yet. */
+  async function newEvent(words: string): Promise<() => Promise<boolean>> {
+    const events = (after: number) => shipway.api<{ id: number }[]>(`/api/events?app=${APP}&after=${after}&limit=1000`);
+    const last = (await events(0)).at(-1)?.id ?? 0;
+    return async () => JSON.stringify(await events(last)).includes(words);
+  }
 
   it("while a step runs", async () => {
     const pipeline = `image: ${BASE_IMAGE}\npipelines:\n  default:\n    - step:\n        name: Long\n        script: [sleep 5]\n`;
@@ -75,22 +78,20 @@ describe("when Docker goes away", () => {
         "bitbucket-pipelines.yml": "pipelines: {}\n",
         Dockerfile: `FROM ${BASE_IMAGE}\nRUN sleep 5 && echo ${Date.now()}\n`,
       },
-      said('"image.started"'),
+      await newEvent('"image.started"'),
     );
     expect(text).toBe("");
   });
 
   it("while a release proves itself", async () => {
-    const text = await cutDuring({ Dockerfile: DOCKERFILE, "server.js": "setInterval(() => {}, 1000);" }, async () => {
-      const [, next] = await shipway.containers({ "shipway.role": "task" });
-      return next !== undefined;
-    });
+    const files = { Dockerfile: DOCKERFILE, "server.js": "setInterval(() => {}, 1000);" };
+    const text = await cutDuring(files, await newEvent('"rollout.health"'));
     expect(text).toBe("");
   });
 
   it("while a release that has the traffic is watched", async () => {
     const files = { "shipway.yml": spec(APP).replace("bake: 500ms", "bake: 6s"), "server.js": server("watched") };
-    const text = await cutDuring(files, said("watching r"));
+    const text = await cutDuring(files, await newEvent("watching r"));
     expect(text).toBe("");
   });
 });
@@ -107,7 +108,7 @@ describe("starting Shipway where something is in the way", () => {
     shipway.shipway(["up", "--data", join(shipway.dir, name), ...args], shipway.dir, { env });
 
   it("Docker does not run", async () => {
-    const ran = await up("no-docker", ["--port", "0", "--http-port", "8081"], {
+    const ran = await up("no-docker", ["--port", String(await freePort()), "--http-port", String(await freePort())], {
       DOCKER_HOST: `unix://${shipway.dir}/nothing.sock`,
     });
     console.log(ran);
@@ -115,22 +116,24 @@ describe("starting Shipway where something is in the way", () => {
 
   it("the port of the API is taken", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
     const { port } = taken.address() as { port: number };
-    const ran = await up("api-port", ["--port", String(port), "--http-port", "8081"]);
+    const ran = await up("api-port", ["--port", String(port), "--http-port", String(await freePort())]);
     taken.close();
     console.log(ran);
   });
 
   it("the port of the apps is taken", async () => {
     const taken = createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
     const { port } = taken.address() as { port: number };
-    const ran = await up("http-port", ["--port", "0", "--http-port", String(port)]);
+    const ran = await up("http-port", ["--port", String(await freePort()), "--http-port", String(port)]);
     taken.close();
     console.log(ran);
   });
 
   it("another Shipway uses the data directory", async () => {
-    const ran = await up("data", ["--port", "0", "--http-port", "8081"]);
+    const ran = await up("data", ["--port", String(await freePort()), "--http-port", String(await freePort())]);
     console.log(ran);
     expect((await shipway.api<{ instance: string }>("/api/status")).instance).not.toBe("");
   });

@@ -31,8 +31,8 @@ describe("pushes that meet, are broken off or canceled", () => {
       shipway.push(checkout),
       shipway.git(["push", "shipway", "develop"], checkout),
     ]);
-    expect(told(main)).toMatch(/→ production .*[^]*✓ done in /);
-    expect(told(develop)).toMatch(/→ staging .*[^]*✓ done in /);
+    expect(told(main)).toMatch(/→ production .*[\s\S]*✓ done in /);
+    expect(told(develop)).toMatch(/→ staging .*[\s\S]*✓ done in /);
     expect((await shipway.page(hostOf(APP))).body).toContain("both");
     expect((await shipway.page(`web.staging.${APP}.localhost`)).body).toContain("both");
   });

@@ -7,7 +7,7 @@ export function toDockerError(error: unknown, doing: string): Error {
   if (isUnreachable(error)) {
     return fail("DOCKER_UNREACHABLE", {
       message: `Docker did not answer while trying to ${doing}: ${text}`,
-      hint: "Check the engine with `docker info`; the pipeline goes on where it was when you retry it.",
+      hint: "Start Docker with `systemctl start docker`; `shipway doctor` says whether it is well.",
       cause: error,
     });
   }
@@ -18,7 +18,7 @@ export function toDockerError(error: unknown, doing: string): Error {
 export function diskFull(doing: string, cause: unknown): Error {
   return fail("DISK_FULL", {
     message: `The disk is full: could not ${doing}.`,
-    hint: "Free some space (`docker system df` shows what Docker uses), then retry the pipeline.",
+    hint: "Free some space; `docker system df` shows what Docker uses.",
     cause,
   });
 }

@@ -45,5 +45,13 @@ export function dockerExecutor(options: DockerExecutorOptions): StepExecutor {
         throw toDockerError(error, "clean up after a pipeline");
       }
     },
+
+    async runs() {
+      try {
+        return await containers.runs(instance);
+      } catch (error) {
+        throw toDockerError(error, "look for what pipelines left");
+      }
+    },
   };
 }

@@ -117,6 +117,13 @@ export function newStepContainers(docker: Docker) {
       return docker.listContainers({ all: true, filters });
     },
 
+    /** Runs that have containers here. One-off commands of rollouts have a run too, but no step. */
+    async runs(instance: string): Promise<string[]> {
+      const filters = { label: [`shipway.instance=${instance}`, "shipway.step"] };
+      const found = await docker.listContainers({ all: true, filters });
+      return [...new Set(found.flatMap(({ Labels }) => Labels["shipway.run"] ?? []))];
+    },
+
     async remove(ids: readonly string[]): Promise<void> {
       await Promise.all(
         ids.map(async (id) => {
