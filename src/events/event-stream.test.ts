@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
-import { appendEvent, type EventStream, lastEventId, openEventStream } from "./event-stream.ts";
 import type { StoredEvent } from "./event.ts";
+import { appendEvent, type EventStream, lastEventId, openEventStream } from "./event-stream.ts";
 
 let store: Store;
 let stream: EventStream;
@@ -16,7 +16,11 @@ afterAll(async () => {
 });
 
 const say = (text: string, app = "shop") =>
-  store.db.transaction().execute((tx) => appendEvent(tx, { app, subject: `app:${app}`, actor: "ada" }, { kind: "delivery.note", data: { text } }));
+  store.db
+    .transaction()
+    .execute((tx) =>
+      appendEvent(tx, { app, subject: `app:${app}`, actor: "ada" }, { kind: "delivery.note", data: { text } }),
+    );
 
 async function take(count: number, from: AsyncGenerator<StoredEvent, void, void>): Promise<string[]> {
   const texts: string[] = [];
@@ -49,7 +53,11 @@ it("takes an event back when its transaction does not commit", async () => {
   await store.db
     .transaction()
     .execute(async (tx) => {
-      await appendEvent(tx, { app: "shop", subject: "app:shop", actor: "ada" }, { kind: "delivery.note", data: { text: "never" } });
+      await appendEvent(
+        tx,
+        { app: "shop", subject: "app:shop", actor: "ada" },
+        { kind: "delivery.note", data: { text: "never" } },
+      );
       throw new Error("no");
     })
     .catch(() => undefined);

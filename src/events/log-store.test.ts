@@ -45,10 +45,17 @@ it("goes on behind the last whole line after a crash", async () => {
 it("stores no form of a secret", async () => {
   const value = "s3cret/with\nlines and more";
   const writer = await logs.open("a", newMask([new Secret("KEY", value)]));
-  const forms = ["x s3cret/with y", encodeURIComponent(value), Buffer.from(value).toString("base64"), JSON.stringify(value)];
+  const forms = [
+    "x s3cret/with y",
+    encodeURIComponent(value),
+    Buffer.from(value).toString("base64"),
+    JSON.stringify(value),
+  ];
   writer.sink(forms.map(line));
   await writer.close();
-  expect((await texts("a")).join(" ")).toBe('x **** y **** ****== "****"'.replace("****==", (await texts("a"))[2] ?? ""));
+  expect((await texts("a")).join(" ")).toBe(
+    'x **** y **** ****== "****"'.replace("****==", (await texts("a"))[2] ?? ""),
+  );
   for (const text of await texts("a")) expect(text).not.toMatch(/s3cret|lines and more|czNjcmV0/);
 });
 

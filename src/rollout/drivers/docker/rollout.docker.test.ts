@@ -345,7 +345,7 @@ describe("a rollout on a real engine", () => {
       "DB_USER",
     ]);
     expect(variables.DB_URL?.reveal()).toBe("mysql://shop:p%40ss'word@db:3306/shop");
-    const db = containerOf(`shop-${place.environment}-db`);
+    const db = containerOf(`shop.${place.environment}.db`);
     const query = async (sql: string) => {
       const exec = await db.exec({
         Cmd: ["mariadb", "-h127.0.0.1", "-ushop", "shop", "-e", sql],
