@@ -1,0 +1,244 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ROLES, type Role } from "../access/roles.ts";
+import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
+
+/** What one request of a route answers. Rows use what is not there where the route would otherwise destroy what other rows need. */
+type Row = {
+  route: string;
+  needs: Role | "anyone";
+  /** What those get who may call it. */
+  allowed: number;
+  /** What an admin of another app only gets: most often a refusal; a list shows what is that app's. */
+  otherApp: number;
+  /** Values of the path's parameters, and the query. */
+  path?: (shop: DeliveredApp) => string;
+  body?: object;
+};
+
+const IN_SHOP = "/api/apps/shop";
+const IN_PRODUCTION = `${IN_SHOP}/environments/production`;
+const TABLE: Row[] = [
+  { route: "GET /api/ready", needs: "anyone", allowed: 200, otherApp: 200 },
+  { route: "GET /api/openapi.json", needs: "anyone", allowed: 200, otherApp: 200 },
+  { route: "GET /metrics", needs: "viewer", allowed: 200, otherApp: 403 },
+  { route: "GET /api/status", needs: "viewer", allowed: 200, otherApp: 200 },
+  { route: "GET /api/apps", needs: "viewer", allowed: 200, otherApp: 200 },
+  { route: "POST /api/apps", needs: "developer", allowed: 409, otherApp: 403, body: { name: "shop" } },
+  { route: "GET /api/apps/:app", needs: "viewer", allowed: 200, otherApp: 403, path: () => IN_SHOP },
+  { route: "DELETE /api/apps/:app", needs: "admin", allowed: 404, otherApp: 403, path: () => "/api/apps/nothing" },
+  {
+    route: "GET /api/apps/:app/environments",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/environments`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => IN_PRODUCTION,
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/rollback",
+    needs: "developer",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/rollback`,
+    body: { to: 99 },
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/resume",
+    needs: "developer",
+    allowed: 204,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/resume`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/logs",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/logs`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/secrets",
+    needs: "developer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/secrets`,
+  },
+  {
+    route: "PUT /api/apps/:app/environments/:environment/secrets/:name",
+    needs: "developer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/secrets/KEY`,
+    body: { value: "long-enough" },
+  },
+  {
+    route: "DELETE /api/apps/:app/environments/:environment/secrets/:name",
+    needs: "developer",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/secrets/NONE`,
+  },
+  {
+    route: "POST /api/apps/:app/deployments",
+    needs: "developer",
+    allowed: 202,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/deployments`,
+    body: { environment: "production", ref: "main" },
+  },
+  {
+    route: "GET /api/apps/:app/deployments",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/deployments`,
+  },
+  {
+    route: "GET /api/apps/:app/releases",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/releases`,
+  },
+  {
+    route: "GET /api/apps/:app/pipelines",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/pipelines`,
+  },
+  {
+    route: "GET /api/deployments/:id",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: (shop) => `/api/deployments/${shop.deploymentIds[0]}`,
+  },
+  {
+    route: "POST /api/deployments/:id/cancel",
+    needs: "developer",
+    allowed: 202,
+    otherApp: 403,
+    path: (shop) => `/api/deployments/${shop.deploymentIds[0]}/cancel`,
+  },
+  {
+    route: "GET /api/pipelines/:id",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: (shop) => `/api/pipelines/${shop.pipelineId}`,
+  },
+  { route: "GET /api/events", needs: "viewer", allowed: 200, otherApp: 403, path: () => "/api/events?app=shop" },
+  {
+    route: "GET /api/logs",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: (shop) => `/api/logs?id=${shop.pipelineId}.step-0`,
+  },
+  { route: "GET /api/tokens", needs: "admin", allowed: 200, otherApp: 403 },
+  { route: "POST /api/tokens", needs: "admin", allowed: 201, otherApp: 403, body: { name: "new", role: "viewer" } },
+  { route: "DELETE /api/tokens/:id", needs: "admin", allowed: 404, otherApp: 403, path: () => "/api/tokens/t_none" },
+];
+
+let test: TestPlatform;
+let shop: DeliveredApp;
+const tokens = new Map<string, string>();
+beforeAll(async () => {
+  test = await newTestPlatform();
+  shop = await newDeliveredApp(test, "shop");
+  await newDeliveredApp(test, "blog");
+  for (const role of ROLES) tokens.set(role, await test.tokenFor(role));
+  tokens.set("other app", await test.tokenFor("admin", "blog"));
+  tokens.set("own app", await test.tokenFor("admin", "shop"));
+});
+afterAll(() => test?.close());
+
+async function ask({ route, path, body }: Row, token: string | undefined) {
+  const [method = "", pattern = ""] = route.split(" ");
+  const answer = await test.server.inject({
+    method: method as "GET",
+    url: path?.(shop) ?? pattern,
+    headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
+    ...(body && { payload: body }),
+  });
+  return { status: answer.statusCode, code: answer.body.startsWith('{"error"') ? answer.json().error.code : undefined };
+}
+
+describe("who may call what", () => {
+  it("is decided in this table for every route there is", async () => {
+    await test.server.ready();
+    expect(TABLE.map(({ route }) => route).sort()).toEqual(routesOf(test.server.printRoutes({ commonPrefix: false })));
+  });
+
+  describe.each(TABLE)("$route (from $needs up)", (row) => {
+    it("asks who you are", async () => {
+      const expected = row.needs === "anyone" ? { status: row.allowed } : { status: 401, code: "TOKEN_INVALID" };
+      expect(await ask(row, undefined)).toMatchObject(expected);
+      expect(await ask(row, "shw_no-such-token")).toMatchObject(expected);
+    });
+
+    it.each(ROLES)("judges a %s", async (role) => {
+      const mayCall = row.needs === "anyone" || ROLES.indexOf(role) >= ROLES.indexOf(row.needs);
+      const expected = mayCall ? { status: row.allowed } : { status: 403, code: "FORBIDDEN" };
+      expect(await ask(row, tokens.get(role))).toMatchObject(expected);
+    });
+
+    it("judges an admin of another app only", async () => {
+      expect((await ask(row, tokens.get("other app"))).status).toBe(row.otherApp);
+    });
+  });
+
+  it("lets an admin of one app do in that app what an admin may", async () => {
+    for (const row of TABLE.filter(({ route }) => route.includes("/apps/:app/")))
+      expect(await ask(row, tokens.get("own app")), row.route).toMatchObject({ status: row.allowed });
+  });
+});
+
+describe("a token of one app", () => {
+  const get = async (url: string) => {
+    const headers = { authorization: `Bearer ${tokens.get("other app")}` };
+    return (await test.server.inject({ url, headers })).json();
+  };
+
+  it("sees that app alone where a list names none", async () => {
+    expect((await get("/api/apps")).map(({ name }: { name: string }) => name)).toEqual(["blog"]);
+    expect((await get("/api/status")).apps).toHaveLength(1);
+    const events: { app: string }[] = await get("/api/events?limit=1000");
+    expect(new Set(events.map(({ app }) => app))).toEqual(new Set(["blog"]));
+  });
+
+  it("is good for nothing any more once its app is removed, also when the name is used again", async () => {
+    await newDeliveredApp(test, "short-lived");
+    const token = await test.tokenFor("admin", "short-lived");
+    const headers = { authorization: `Bearer ${token}` };
+    const remove = () => test.server.inject({ method: "DELETE", url: "/api/apps/short-lived", headers });
+    expect((await remove()).statusCode).toBe(204);
+    await newDeliveredApp(test, "short-lived");
+    expect((await remove()).statusCode).toBe(401);
+  });
+});
+
+/** Fastify draws its routes as a tree of path parts, with the methods behind each. */
+function routesOf(tree: string): string[] {
+  const parts: string[] = [];
+  return tree
+    .split("\n")
+    .flatMap((line) => {
+      const match = /^(.*?)[├└]── (\S+)(?: \((.*)\))?$/.exec(line);
+      if (!match) return [];
+      const [, indent = "", part = "", methods = ""] = match;
+      parts.splice(indent.length / 4, Number.POSITIVE_INFINITY, part);
+      return methods
+        .split(", ")
+        .filter((method) => method !== "" && method !== "HEAD")
+        .map((method) => `${method} ${parts.join("")}`);
+    })
+    .sort();
+}
