@@ -3,30 +3,44 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { z } from "zod";
 import type { CliContext, UpOptions } from "./cli/context.ts";
-import { findStoredAnswer } from "./cli/git-credential.ts";
+import { runCli } from "./cli/run-cli.ts";
+import { terminalContext } from "./cli/terminal.ts";
+
+/** The only place that reads the environment. */
+const Environment = z.object({
+  DATABASE_URL: z.url().optional(),
+  DOCKER_HOST: z
+    .string()
+    .startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock")
+    .default("unix:///var/run/docker.sock"),
+  PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),
+  NO_COLOR: z.string().optional(),
+  SHIPWAY_DATA: z.string().optional(),
+  SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
+  SHIPWAY_SERVER: z.string().optional(),
+  SHIPWAY_TOKEN: z.string().optional(),
+  XDG_CONFIG_HOME: z.string().optional(),
+  XDG_DATA_HOME: z.string().optional(),
+});
 
 const PORT = 7420;
 const HTTP_PORT = 8080;
 
-/** The only place that reads the environment. */
-async function main(argv: string[], stdin: string | undefined): Promise<number> {
-  const [{ prettifyError }, { ProcessEnvironment }, { runCli }, { terminalContext }] = await Promise.all([
-    import("zod"),
-    import("./cli/process-environment.ts"),
-    import("./cli/run-cli.ts"),
-    import("./cli/terminal.ts"),
-  ]);
-  const parsed = ProcessEnvironment.safeParse(process.env);
+async function main(): Promise<number> {
+  const parsed = Environment.safeParse(process.env);
   if (!parsed.success) {
-    process.stderr.write(`The environment is not valid:\n${prettifyError(parsed.error)}\n`);
+    process.stderr.write(`The environment is not valid:\n${z.prettifyError(parsed.error)}\n`);
     return 2;
   }
   const environment = parsed.data;
   const home = homedir();
   const dockerSocket = environment.DOCKER_HOST.slice("unix://".length);
   const root = fileURLToPath(new URL("..", import.meta.url));
-  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  const version = z
+    .object({ version: z.string() })
+    .parse(JSON.parse(readFileSync(join(root, "package.json"), "utf8"))).version;
   const credentialsFile = join(environment.XDG_CONFIG_HOME ?? join(home, ".config"), "shipway", "credentials.json");
   // Root's own home is closed to the account Postgres runs under.
   const dataHome = process.getuid?.() === 0 ? "/var/lib" : (environment.XDG_DATA_HOME ?? join(home, ".local", "share"));
@@ -49,7 +63,6 @@ async function main(argv: string[], stdin: string | undefined): Promise<number> 
   // The server's parts are loaded by the commands that need them.
   const context: CliContext = {
     ...terminal,
-    ...(stdin !== undefined && { readStdin: async () => stdin }),
     version,
     environment,
     credentialsFile,
@@ -92,21 +105,7 @@ async function main(argv: string[], stdin: string | undefined): Promise<number> 
       },
     },
   };
-  return runCli(argv, context);
+  return runCli(process.argv.slice(2), context);
 }
 
-/** git waits for this at every push: what is not loaded for it is waited for by nobody. The form is what `app create` hands to git. */
-async function answerGit([command, flag, file, operation]: string[]): Promise<{ answered: boolean; stdin?: string }> {
-  if (command !== "git-credential" || flag !== "--file" || file === undefined || operation !== "get") {
-    return { answered: false };
-  }
-  const stdin = readFileSync(0, "utf8");
-  const answer = await findStoredAnswer(file, stdin);
-  if (answer === undefined) return { answered: false, stdin };
-  process.stdout.write(answer);
-  return { answered: true };
-}
-
-const argv = process.argv.slice(2);
-const { answered, stdin } = await answerGit(argv);
-if (!answered) process.exitCode = await main(argv, stdin);
+process.exitCode = await main();

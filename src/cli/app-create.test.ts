@@ -1,4 +1,4 @@
-import { chmod, mkdir, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { runProgram } from "../shared/run-program.ts";
@@ -52,38 +52,45 @@ describe("app create in a checkout", () => {
     expect(await git("config", "--local", "--list")).not.toContain(TOKEN);
   });
 
-  it("lets git ask for the token by the helper alone, through a path that needs quotes", async () => {
-    const helper = join(cli.dir, "it's a helper.sh");
-    await writeFile(helper, '#!/bin/sh\ncat >/dev/null\necho "username=$*"\necho password=from-helper\n');
-    await chmod(helper, 0o755);
-    await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
-    await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
-    const ask = join(cli.dir, "ask.sh");
+  /** What git finds for this server, or what it does when told to keep or drop a token. */
+  async function credential(operation: "fill" | "approve" | "reject", given = ""): Promise<string> {
     const { protocol, host } = new URL(server.url);
+    const ask = join(cli.dir, "ask.sh");
+    const input = `protocol=${protocol.slice(0, -1)}\\nhost=${host}\\n${given}\\n`;
+    await writeFile(ask, `#!/bin/sh\nprintf '${input}' | git credential ${operation}\n`);
+    return (await runProgram(["sh", ask], { cwd: checkout })).stdout;
+  }
+
+  /** A program that is no token of ours, at a path that needs quotes, and that leaves a trace. */
+  async function newHelper(): Promise<{ helper: string; calls(): Promise<string> }> {
+    const [helper, called] = [join(cli.dir, "it's a helper.sh"), join(cli.dir, "called")];
     await writeFile(
-      ask,
-      `#!/bin/sh\nprintf 'protocol=${protocol.slice(0, -1)}\\nhost=${host}\\n\\n' | git credential fill\n`,
+      helper,
+      `#!/bin/sh\ncat >/dev/null\necho "$*" >>'${called}'\necho username=a\necho password=from-helper\n`,
     );
-    const { stdout } = await runProgram(["sh", ask], { cwd: checkout });
-    expect(stdout).toContain(`username=git-credential --file ${cli.credentialsFile} get\n`);
-    expect(stdout).toContain("password=from-helper\n");
+    await chmod(helper, 0o755);
+    return { helper, calls: () => readFile(called, "utf8").catch(() => "") };
+  }
+
+  it("lets git find the token in the user's file, with no program started", async () => {
+    const { helper, calls } = await newHelper();
+    await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
+    await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
+    expect(await credential("fill")).toContain(`username=shipway\npassword=${TOKEN}\n`);
+    await credential("approve", "username=a\\npassword=b\\n");
+    await credential("reject", "username=a\\npassword=b\\n");
+    expect(await calls()).toBe("");
     expect((await git("config", "--local", "--get-all", `credential.${server.url}.helper`)).split("\n")).toHaveLength(
       1,
     );
   });
 
-  it("starts no program when git only wants to store or erase the token", async () => {
-    const helper = join(cli.dir, "helper.sh");
-    const called = join(cli.dir, "called");
-    await writeFile(helper, `#!/bin/sh\necho "$*" >> '${called}'\n`);
-    await chmod(helper, 0o755);
+  it("lets git ask the program when the file does not know the server as written", async () => {
+    const { helper, calls } = await newHelper();
     await cli.run(["app", "create", "launches"], { cwd: checkout, selfCommand: [helper] });
-    const { protocol, host } = new URL(server.url);
-    const ask = join(cli.dir, "ask.sh");
-    const given = `printf 'protocol=${protocol.slice(0, -1)}\\nhost=${host}\\nusername=a\\npassword=b\\n\\n'`;
-    await writeFile(ask, `#!/bin/sh\n${given} | git credential approve\n${given} | git credential reject\n`);
-    await runProgram(["sh", ask], { cwd: checkout });
-    await expect(stat(called)).rejects.toMatchObject({ code: "ENOENT" });
+    await writeFile(cli.credentialsFile, JSON.stringify({ servers: { [server.url]: { token: TOKEN } } }));
+    expect(await credential("fill")).toContain("password=from-helper\n");
+    expect(await calls()).toBe(`git-credential --file ${cli.credentialsFile} get\n`);
   });
 
   it("leaves the checkout alone with --no-remote", async () => {

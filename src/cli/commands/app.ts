@@ -86,7 +86,7 @@ async function connectCheckout(app: App, context: CommandContext): Promise<void>
     context.say(`  Next, in its checkout: \`git remote add ${REMOTE} ${app.gitUrl} && git push ${REMOTE} HEAD:main\``);
     return;
   }
-  await setCredentialHelper(context.cwd, app.gitUrl, [
+  await setCredentialHelper(context.cwd, app.gitUrl, context.credentialsFile, [
     ...context.selfCommand,
     "git-credential",
     "--file",

@@ -3,7 +3,6 @@ import { fail } from "../../shared/errors.ts";
 import { apiClient } from "../client.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import { chooseServer, normalizeServerUrl, readCredentials, rememberServer } from "../credentials.ts";
-import { credentialAnswer, originOf, parseAttributes } from "../git-credential.ts";
 
 export const loginCommands: Command[] = [
   defineCommand({
@@ -40,8 +39,8 @@ export const loginCommands: Command[] = [
       // We store and forget nothing for git: `store` and `erase` are answered with silence, as the protocol asks.
       if (operation !== "get") return 0;
       const asked = parseAttributes(await context.readStdin());
-      const token = await tokenFor(originOf(asked), file, context);
-      if (token !== undefined) context.out(credentialAnswer(token));
+      const token = await tokenFor(`${asked.get("protocol")}://${asked.get("host")}`, file, context);
+      if (token !== undefined) context.out(`username=shipway\npassword=${token}\n`);
       return 0;
     },
   }),
@@ -56,6 +55,12 @@ export async function askSecret(question: string, context: CommandContext): Prom
     message: "No value was given.",
     hint: "Type it when asked, or give it on stdin, such as `shipway … < file`.",
   });
+}
+
+/** `key=value` lines up to the first empty one (git-credential(1), INPUT/OUTPUT FORMAT). */
+function parseAttributes(text: string): Map<string, string> {
+  const lines = text.split("\n\n")[0]?.split("\n") ?? [];
+  return new Map(lines.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
 }
 
 async function tokenFor(
