@@ -61,13 +61,38 @@ export type ControlPlane = {
 
 /** The one place where drivers are chosen and wired. Parts start side by side where they do not need each other. */
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const closing: Closer[] = [];
+  try {
+    return await start(options, closing);
+  } catch (error) {
+    // A start that fails must not leave a server, a database or a process behind.
+    await closeAll(closing).catch((cause: unknown) =>
+      options.log.warn({ err: cause }, "stopping after a failed start"),
+    );
+    throw error;
+  }
+}
+
+type Closer = () => Promise<unknown>;
+
+/** What was opened last is closed first. */
+async function closeAll(closing: Closer[]): Promise<void> {
+  for (let close = closing.pop(); close !== undefined; close = closing.pop()) await close();
+}
+
+async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<ControlPlane> {
   const { dataDir, log } = options;
   const startedAt = Date.now();
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
   const postgres =
     options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
   const store = await openStore(postgres?.connectionString ?? options.databaseUrl ?? "", log);
-  const release = postgres ? await lockDataDir(store, dataDir) : async () => {};
+  // Only its owner may stop a Postgres: a start that finds the data directory in use leaves the other's alone.
+  if (postgres) {
+    const release = await lockDataDir(store, dataDir);
+    closing.push(() => postgres.stop());
+    closing.push(() => store.close(), release);
+  } else closing.push(() => store.close());
   options.onProgress(
     postgres
       ? postgres.adopted
@@ -109,6 +134,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
   routerReady.catch(() => undefined);
   const events = await openEventStream(store);
+  closing.push(() => events.close());
   const platform: Platform = {
     version: options.version,
     instance,
@@ -130,6 +156,9 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     startedAt,
   };
   const server = await buildServer(platform, { logger: log });
+  let stopEngine: Closer = async () => undefined;
+  closing.push(() => stopEngine());
+  closing.push(() => server.close());
   await server.register(gitHttp, {
     repositories,
     log,
@@ -156,6 +185,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
       deploy: (id, step) => deploy(id, stagesFor(step)),
     },
   );
+  stopEngine = () => engine.shutdown();
   const loop = startReconcileLoop({
     store,
     secrets,
@@ -167,6 +197,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     startDeployment,
     log,
   });
+  closing.push(() => loop.stop());
   void loop.once();
 
   const firstToken = await firstAdminToken(store);
@@ -175,15 +206,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     httpPort: options.httpPort,
     firstToken,
     newAdminToken: async (name) => (await createToken(store.db, { name, role: "admin" }, "shipway")).token,
-    async stop() {
-      await loop.stop();
-      await server.close();
-      await engine.shutdown();
-      await events.close();
-      await release();
-      await store.close();
-      await postgres?.stop();
-    },
+    stop: () => closeAll(closing),
   };
 }
 
