@@ -40,7 +40,6 @@ describe("when Docker goes away", () => {
     await proxy.cut();
     const cutAt = Date.now();
     const text = told(await pushing);
-    console.log(text, "\nafter", Date.now() - cutAt);
     expect(Date.now() - cutAt).toBeLessThan(20_000);
     await proxy.restore();
     await until(
@@ -69,7 +68,11 @@ describe("when Docker goes away", () => {
       const [step] = await shipway.containers({ "shipway.role": "step" });
       return step !== undefined && (await shipway.docker.getContainer(step).inspect()).State.Running;
     });
-    expect(text).toBe("");
+    expect(text).toContain("✗ pipeline #1 default failed");
+    expect(text).toContain('Docker did not answer while trying to run step "Long"');
+    expect(text).toContain("Then run it again: `shipway deploy --app cut --ref main`.");
+    const [pipeline] = await shipway.api<{ status: string }[]>(`/api/apps/${APP}/pipelines`);
+    expect(pipeline?.status).toBe("failed");
   });
 
   it("while an image is built", async () => {
@@ -80,19 +83,25 @@ describe("when Docker goes away", () => {
       },
       await newEvent('"image.started"'),
     );
-    expect(text).toBe("");
+    expect(text).toContain("✗ stopped at images");
+    expect(text).toContain("The Docker Engine does not answer");
+    expect(text.replace(/\s+/g, " ")).toContain("Then run it again: `shipway deploy --app cut --ref main`.");
   });
 
   it("while a release proves itself", async () => {
     const files = { Dockerfile: DOCKERFILE, "server.js": "setInterval(() => {}, 1000);" };
     const text = await cutDuring(files, await newEvent('"rollout.health"'));
-    expect(text).toBe("");
+    expect(text).toContain("Docker does not answer");
+    expect(text).toMatch(/! r\d+ still serves; nothing changed for your users/);
+    expect(text).toMatch(/`shipway deploy --app cut --env production --release r\d+`/);
   });
 
   it("while a release that has the traffic is watched", async () => {
     const files = { "shipway.yml": spec(APP).replace("bake: 500ms", "bake: 6s"), "server.js": server("watched") };
     const text = await cutDuring(files, await newEvent("watching r"));
-    expect(text).toBe("");
+    expect(text).toContain("Docker does not answer");
+    expect(text).toMatch(/! r\d+ had the traffic for a moment; r\d+ serves again/);
+    expect(text).toMatch(/`shipway deploy --app cut --env production --release r\d+`/);
   });
 });
 
@@ -111,7 +120,9 @@ describe("starting Shipway where something is in the way", () => {
     const ran = await up("no-docker", ["--port", String(await freePort()), "--http-port", String(await freePort())], {
       DOCKER_HOST: `unix://${shipway.dir}/nothing.sock`,
     });
-    console.log(ran);
+    expect(ran.code).toBe(75);
+    expect(ran.stderr).toContain("Docker does not answer");
+    expect(ran.stderr).toContain("→ Start Docker with `systemctl start docker`, then run `shipway doctor`.");
   });
 
   it("the port of the API is taken", async () => {
@@ -120,7 +131,9 @@ describe("starting Shipway where something is in the way", () => {
     const { port } = taken.address() as { port: number };
     const ran = await up("api-port", ["--port", String(port), "--http-port", String(await freePort())]);
     taken.close();
-    console.log(ran);
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toContain(`✗ Port ${port} of 127.0.0.1 is in use by another program.`);
+    expect(ran.stderr).toContain("→ Choose another with `shipway up --port N`.");
   });
 
   it("the port of the apps is taken", async () => {
@@ -129,12 +142,15 @@ describe("starting Shipway where something is in the way", () => {
     const { port } = taken.address() as { port: number };
     const ran = await up("http-port", ["--port", String(await freePort()), "--http-port", String(port)]);
     taken.close();
-    console.log(ran);
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toContain(`port ${port} of this machine is taken`);
   });
 
   it("another Shipway uses the data directory", async () => {
     const ran = await up("data", ["--port", String(await freePort()), "--http-port", String(await freePort())]);
-    console.log(ran);
+    expect(ran.code).toBe(2);
+    expect(ran.stderr).toContain(`✗ Another Shipway runs on ${join(shipway.dir, "data")}.`);
+    expect(ran.stderr).toContain("shipway up --data DIR --port N --http-port N");
     expect((await shipway.api<{ instance: string }>("/api/status")).instance).not.toBe("");
   });
 });

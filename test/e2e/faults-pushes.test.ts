@@ -9,7 +9,8 @@ import { files, server } from "../sample-app.ts";
 const APP = "pushes";
 const ENVIRONMENTS = "environments:\n  production: { branch: main }\n  staging: { branch: develop }\n";
 /** Becomes healthy only after a while, so that there is time to interfere. */
-const slowly = (text: string, ms: number) => `setTimeout(() => {\n${server(text)}}, ${ms});\n`;
+const slowly = (text: string, ms: number) =>
+  `process.once("SIGTERM", () => process.exit(0));\nsetTimeout(() => {\n${server(text)}}, ${ms});\n`;
 
 describe("pushes that meet, are broken off or canceled", () => {
   let shipway: Installation;
@@ -47,10 +48,13 @@ describe("pushes that meet, are broken off or canceled", () => {
     await running("queued");
     await shipway.commit(checkout, { "server.js": server("third") }, "Say third");
     const said = (await Promise.all([first, second, shipway.push(checkout)])).map(told);
-    console.log(said.join("\n\n"));
     expect((await shipway.page(hostOf(APP))).body).toContain("third");
     expect((await traffic.stop()).failed).toBe(0);
-    expect(said).toBe("");
+    const [one = "", two = "", three = ""] = said;
+    expect(one).toMatch(/✓ live in [\s\S]*✓ done in /);
+    expect(two).toMatch(/… production is busy; waiting for d_\w+ to end/);
+    expect(two).toContain("! overtaken by something newer; this was not deployed");
+    expect(three).toMatch(/✓ live in [\s\S]*✓ done in /);
   });
 
   it("finishes the deployment when the client goes away", async () => {
@@ -79,12 +83,13 @@ describe("pushes that meet, are broken off or canceled", () => {
     const { id } = await running();
     const canceled = await shipway.shipway(["cancel", id], checkout);
     const text = told(await pushing);
-    console.log(canceled, text);
     expect((await traffic.stop()).failed).toBe(0);
     expect(await shipway.things()).toEqual(before);
     const again = await shipway.shipway(["cancel", id], checkout);
-    console.log(again);
     await pushGood(shipway, APP, checkout, { "shipway.yml": files(APP, "", ENVIRONMENTS)["shipway.yml"] ?? "" });
-    expect(text).toBe("");
+    expect(canceled).toMatchObject({ code: 0, stdout: "" });
+    expect(text).toMatch(/! production: r\d+ was canceled; r\d+ still serves/);
+    expect(again.code).toBe(2);
+    expect(again.stderr).toContain("there is nothing to cancel");
   });
 });
