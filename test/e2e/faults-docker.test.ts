@@ -71,8 +71,8 @@ describe("when Docker goes away", () => {
     expect(text).toContain("✗ pipeline #1 default failed");
     expect(text).toContain('Docker did not answer while trying to run step "Long"');
     expect(text).toContain("Then run it again: `shipway deploy --app cut --ref main`.");
-    const [pipeline] = await shipway.api<{ status: string }[]>(`/api/apps/${APP}/pipelines`);
-    expect(pipeline?.status).toBe("failed");
+    const [run] = await shipway.api<{ status: string }[]>(`/api/apps/${APP}/pipelines`);
+    expect(run?.status).toBe("failed");
   });
 
   it("while an image is built", async () => {
@@ -143,7 +143,10 @@ describe("starting Shipway where something is in the way", () => {
     const ran = await up("http-port", ["--port", String(await freePort()), "--http-port", String(port)]);
     taken.close();
     expect(ran.code).toBe(2);
-    expect(ran.stderr).toContain(`port ${port} of this machine is taken`);
+    expect(ran.stderr).toContain(
+      `✗ The router cannot listen on 127.0.0.1:${port}: something else on this machine does.`,
+    );
+    expect(ran.stderr).toContain("or choose another port with `--http-port`.");
   });
 
   it("another Shipway uses the data directory", async () => {
