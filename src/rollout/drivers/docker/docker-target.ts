@@ -50,8 +50,9 @@ export type DockerTargetOptions = {
 /** Whoever reconciles may have read what is desired just before a deployment began; the next round comes soon enough. */
 const QUIET_MS = 5_000;
 
-/** How often the router is asked while something is awaited: one command on a local socket. */
-const LOOK_EVERY_MS = 50;
+/** How often the router is asked while a task proves itself: a command on a local socket. One that takes long is worth fewer looks. */
+const LOOK_EVERY_MS = { first: 15, later: 100 };
+const FIRST_LOOKS_MS = 3_000;
 /** Steady watching has time: the router's own checks decide. */
 const WATCH_EVERY_MS = 200;
 const DRAIN_LOOK_EVERY_MS = 25;
@@ -223,7 +224,8 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
             notes: services.flatMap((service) => healthNotes(service, factsIn(service, judged))),
           };
         }
-        await sleep(LOOK_EVERY_MS, signal);
+        const isFirst = Date.now() - startedAt < FIRST_LOOKS_MS;
+        await sleep(isFirst ? LOOK_EVERY_MS.first : LOOK_EVERY_MS.later, signal);
       }
     },
 

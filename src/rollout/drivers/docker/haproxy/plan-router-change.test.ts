@@ -36,7 +36,7 @@ describe("planRouterChange", () => {
   it("makes a new task earn its health in the proving back end", () => {
     const { prepare, traffic } = plan([], [newServer("a", "drain")]);
     expect(prepare).toEqual([
-      `add server ${P}/a 10.0.0.5:3000 check inter 100 fastinter 100 downinter 100 rise 2 fall 1`,
+      `add server ${P}/a 10.0.0.5:3000 check inter 50 fastinter 20 downinter 50 rise 2 fall 1`,
       `enable health ${P}/a`,
       `set server ${P}/a state drain`,
       `set server ${P}/a health down`,

@@ -12,10 +12,11 @@ export const OUTSIDE_PORT = 8080;
 export const INTERNAL_PORT = 80;
 
 /**
- * How often a task that has yet to prove itself is checked. The user's `interval` is for steady watching: at one second a
- * deployment would wait seconds for checks that take a millisecond.
+ * How often a task that has yet to prove itself is checked: while it starts, and once it has answered a first time. The user's
+ * `interval` is for steady watching: at one second a deployment would wait seconds for checks that take a millisecond.
  */
-const PROOF_EVERY_MS = 100;
+const PROOF_EVERY_MS = 50;
+const PROOF_AGAIN_MS = 20;
 /** How often a task that was found down is looked at again. */
 const RECOVERY_EVERY_MS = 200;
 /** Idle clients of a worker that was replaced by a reload are gone after this time, or get their next answer with `Connection: close`. */
@@ -64,9 +65,9 @@ export const provingName = (backend: string): string => `proving:${backend}`;
 /** What follows the address in a `server` line and in `add server`, which knows no `default-server`. */
 export function serverParameters(backend: RouterBackend, kind: "serving" | "proving"): string {
   const { interval, healthy, unhealthy } = backend.timing;
-  const proof = Math.min(interval, PROOF_EVERY_MS);
+  const [proof, again] = [Math.min(interval, PROOF_EVERY_MS), Math.min(interval, PROOF_AGAIN_MS)];
   // `fall 1` while proving: a task must pass `healthy` times in a row, and one failure starts the count anew.
-  if (kind === "proving") return `check inter ${proof} fastinter ${proof} downinter ${proof} rise ${healthy} fall 1`;
+  if (kind === "proving") return `check inter ${proof} fastinter ${again} downinter ${proof} rise ${healthy} fall 1`;
   // No `fastinter`: it would declare a serving task down long before `unhealthy` × `interval` have passed.
   const recovery = Math.min(interval, RECOVERY_EVERY_MS);
   return `check inter ${interval} downinter ${recovery} rise ${healthy} fall ${unhealthy} ${IDLE_POOL}`;
