@@ -6,8 +6,6 @@ export type SocketProxy = {
   path: string;
   /** Ends every connection and takes no new ones: the socket is gone. */
   cut(): Promise<void>;
-  /** Takes connections and never answers, as a program that hangs. Those that are open fall silent. */
-  freeze(): void;
   restore(): Promise<void>;
   close(): Promise<void>;
 };
@@ -15,7 +13,6 @@ export type SocketProxy = {
 export async function startSocketProxy(path: string, target: string): Promise<SocketProxy> {
   const open = new Set<Socket>();
   let server: Server | undefined;
-  let isFrozen = false;
 
   const track = (socket: Socket) => {
     open.add(socket);
@@ -23,7 +20,6 @@ export async function startSocketProxy(path: string, target: string): Promise<So
   };
   const accept = (client: Socket) => {
     track(client);
-    if (isFrozen) return;
     const upstream = connect(target);
     track(upstream);
     // Docker half-closes the streams of `attach` and `exec`, so both ends go their own way.
@@ -47,14 +43,6 @@ export async function startSocketProxy(path: string, target: string): Promise<So
     path,
     cut,
     close: cut,
-    freeze() {
-      isFrozen = true;
-      for (const socket of open) socket.unpipe();
-    },
-    async restore() {
-      isFrozen = false;
-      await cut();
-      await listen();
-    },
+    restore: listen,
   };
 }

@@ -15,6 +15,7 @@ export function newMask(secrets: Secret[]): (text: string) => string {
 
 /** Fields of events, outcomes and evidence whose words come from a user's program, or quote it. All others (ids, states, names) are ours. */
 const QUOTING_FIELDS = new Set([
+  "command",
   "detail",
   "failedCommand",
   "hint",

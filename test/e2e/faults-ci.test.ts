@@ -102,7 +102,13 @@ describe("a pipeline that goes wrong", () => {
       ]),
       shipway.output(),
     ].join("\n");
-    for (const form of [SECRET, Buffer.from(SECRET).toString("base64")]) expect(kept).not.toContain(form);
+    const leaks = [SECRET, Buffer.from(SECRET).toString("base64")].flatMap((form) =>
+      kept
+        .split(form)
+        .slice(0, -1)
+        .map((before) => before.slice(-200)),
+    );
+    expect(leaks).toEqual([]);
     // What proves that it was printed in each of these places at all.
     for (const text of said.slice(1)) expect(text).toContain("****");
     expect(JSON.stringify(taskLogs)).toContain("key ****");

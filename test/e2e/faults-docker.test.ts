@@ -89,7 +89,10 @@ describe("when Docker goes away", () => {
   });
 
   it("while a release proves itself", async () => {
-    const files = { Dockerfile: DOCKERFILE, "server.js": "setInterval(() => {}, 1000);" };
+    const files = {
+      Dockerfile: DOCKERFILE,
+      "server.js": 'setInterval(() => {}, 1000); process.on("SIGTERM", () => process.exit(0));',
+    };
     const text = await cutDuring(files, await newEvent('"rollout.health"'));
     expect(text).toContain("Docker does not answer");
     expect(text).toMatch(/! r\d+ still serves; nothing changed for your users/);
@@ -112,6 +115,17 @@ describe("starting Shipway where something is in the way", () => {
     await shipway.start();
   });
   afterAll(() => shipway.remove());
+
+  /** Of every Shipway on this engine that has no router: others may be starting and stopping beside this test. */
+  const abandoned = async () => {
+    const filters = { label: ["shipway.role=router"] };
+    const [networks, routers] = await Promise.all([
+      shipway.docker.listNetworks({ filters }),
+      shipway.docker.listContainers({ all: true, filters }),
+    ]);
+    const alive = new Set(routers.map(({ Labels }) => Labels["shipway.instance"]));
+    return networks.filter(({ Labels }) => !alive.has(Labels?.["shipway.instance"])).map(({ Name }) => Name);
+  };
 
   const up = (name: string, args: string[], env: Record<string, string> = {}) =>
     shipway.shipway(["up", "--data", join(shipway.dir, name), ...args], shipway.dir, { env });
@@ -140,6 +154,7 @@ describe("starting Shipway where something is in the way", () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
+    const before = await abandoned();
     const ran = await up("http-port", ["--port", String(await freePort()), "--http-port", String(port)]);
     taken.close();
     expect(ran.code).toBe(2);
@@ -147,6 +162,7 @@ describe("starting Shipway where something is in the way", () => {
       `✗ The router cannot listen on 127.0.0.1:${port}: something else on this machine does.`,
     );
     expect(ran.stderr).toContain("or choose another port with `--http-port`.");
+    expect((await abandoned()).filter((name) => !before.includes(name))).toEqual([]);
   });
 
   it("another Shipway uses the data directory", async () => {

@@ -5,7 +5,7 @@ import { files, server, spec } from "../sample-app.ts";
 
 const APP = "health";
 const SPEC = spec(APP)
-  .replace("interval: 500ms", "interval: 300ms, grace: 3s")
+  .replace("interval: 500ms", "interval: 300ms, grace: 2s")
   .replace("port: 3000\n", "port: 3000\n    stopTimeout: 500ms\n");
 
 /** A server that answers with this status and these headers. */
@@ -39,7 +39,7 @@ describe("a release that is not healthy", () => {
     const text = await bad('console.log("warming up"); setInterval(() => {}, 1000);');
     expect(text).toMatch(/runs but listens on no port yet; shipway\.yml says port\s+3000\./);
     expect(text.replace(/\s+/g, " ")).toContain(
-      "It was given 3.0 s; a slower start needs a longer `grace` at its `health`.",
+      "It was given 2.0 s; a slower start needs a longer `grace` at its `health`.",
     );
     expect(text).toMatch(/GET http:\/\/[\d.]+:3000\/ → connection refused/);
     expect(text).toContain("      | warming up");

@@ -171,6 +171,10 @@ async function startContainer(options: RouterContainerOptions): Promise<void> {
     if (!hasCode(error, "PORT_IN_USE")) throw error;
     // Left behind it would try again with every start of the engine, and win the port from whoever has it.
     await removeContainer(options);
+    // 403: somebody else's container is in it.
+    await askingUnless([403, 404, 409], `Removing network ${options.network}`, () =>
+      docker.getNetwork(options.network).remove(),
+    );
     throw fail("PORT_IN_USE", {
       message: `The router cannot listen on ${bindAddress}:${httpPort}: something else on this machine does.`,
       hint: `See what with \`ss -ltnp sport = :${httpPort}\`, or choose another port with \`--http-port\`.`,
