@@ -172,7 +172,12 @@ export const SecretBody = z
   .object({ name: z.string(), version: z.int(), updatedAt: Timestamp })
   .meta({ title: "Secret" });
 
-export const StartedBody = z.object({ deliveryId: z.string(), deploymentId: z.string().nullable() });
+export const StartedBody = z
+  .object({
+    deliveryId: z.string().describe("All that follows from the request: `GET /api/events?deliveryId=`"),
+    deploymentId: z.string().nullable().describe("null: something is built first"),
+  })
+  .meta({ title: "Started" });
 
 export const StatusBody = z.object({
   version: z.string(),

@@ -1,0 +1,185 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { findSteps } from "../release/pipelines.ts";
+import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
+
+let test: TestPlatform;
+let shop: DeliveredApp;
+let authorization: string;
+beforeAll(async () => {
+  test = await newTestPlatform();
+  shop = await newDeliveredApp(test, "shop");
+  authorization = `Bearer ${await test.tokenFor("admin")}`;
+});
+afterAll(() => test?.close());
+afterEach(() => {
+  test.onTargetCall.current = () => undefined;
+});
+
+async function call(route: string, body?: unknown, headers: Record<string, string> = {}) {
+  const [method = "", url = ""] = route.split(" ");
+  const answer = await test.server.inject({
+    method: method as "GET",
+    url,
+    headers: { authorization, ...headers },
+    ...(body !== undefined && { payload: body as object }),
+  });
+  return { status: answer.statusCode, headers: answer.headers, body: answer.body === "" ? undefined : answer.json() };
+}
+
+describe("a request that is not valid", () => {
+  it.each([
+    ["POST /api/apps", {}, ["body.name: "]],
+    ["POST /api/apps", { name: "Shop!" }, ["body.name: use 1 to 30 lower-case letters"]],
+    ["POST /api/apps", { name: "new", owner: "me" }, ['"owner"']],
+    [
+      "POST /api/tokens",
+      { name: "", role: "boss", app: "A", extra: 1 },
+      ["body.name", "body.role", "body.app", "extra"],
+    ],
+    ["POST /api/apps/shop/deployments", { environment: "production" }, ["give either `ref` or `release`"]],
+    ["POST /api/apps/shop/deployments", { environment: "production", ref: "main", release: 1 }, ["give either"]],
+    ["POST /api/apps/shop/deployments", { environment: "../etc", release: 0 }, ["body.environment", "body.release"]],
+    ["POST /api/apps/shop/environments/production/rollback", { to: "r1" }, ["body.to"]],
+    ["PUT /api/apps/shop/environments/production/secrets/not-a-name", { value: "x" }, ["path.name: use letters"]],
+    ["PUT /api/apps/shop/environments/Prod%20x/secrets/KEY", { value: "long-enough" }, ["path.environment"]],
+    ["PUT /api/apps/shop/environments/production/secrets/KEY", { value: "" }, ["body.value"]],
+    ["PUT /api/apps/shop/environments/production/secrets/KEY", { value: "abc" }, ["shorter than"]],
+    ["GET /api/events?limit=9999&after=x&page=2", undefined, ["query.limit", "query.after", '"page"']],
+    ["GET /api/logs?id=../../etc/passwd", undefined, ["query.id: is no name of a log"]],
+    [
+      "GET /api/apps/shop/environments/production/logs?since=yesterday&follow=yes",
+      undefined,
+      ["query.since", "query.follow"],
+    ],
+    ["GET /api/apps/shop/releases?limit=0", undefined, ["query.limit"]],
+    ["GET /api/apps/%zz", undefined, ["not a valid url"]],
+  ])("is refused with everything that is wrong: %s %j", async (route, body, named) => {
+    const { status, body: answer } = await call(route, body);
+    expect({ status, code: answer.error.code }).toEqual({ status: 400, code: "REQUEST_INVALID" });
+    for (const part of named) expect(answer.error.message).toContain(part);
+    expect(answer.error.hint).toBeTruthy();
+    expect(answer.error.requestId).toMatch(/^q_/);
+  });
+
+  it.each([
+    ["a body that is no JSON", "{", "application/json", 400],
+    ["another kind of body", "name=x", "application/x-www-form-urlencoded", 415],
+    ["a body that is too large", JSON.stringify({ name: "x".repeat(1_100_000) }), "application/json", 413],
+  ])("is refused in the same shape: %s", async (_, payload, type, status) => {
+    const answer = await call("POST /api/apps", payload, { "content-type": type });
+    expect(answer).toMatchObject({ status, body: { error: { code: "REQUEST_INVALID", hint: expect.any(String) } } });
+  });
+});
+
+describe("what there is not", () => {
+  it.each([
+    ["GET /api/nothing", "NOT_FOUND", "/api/openapi.json"],
+    ["PATCH /api/apps/shop", "NOT_FOUND", "/api/openapi.json"],
+    ["GET /api/apps/none", "APP_NOT_FOUND", "shipway app create none"],
+    ["GET /api/apps/none/environments", "APP_NOT_FOUND", "shipway app"],
+    ["GET /api/apps/none/releases", "APP_NOT_FOUND", "shipway app"],
+    ["GET /api/apps/none/pipelines", "APP_NOT_FOUND", "shipway app"],
+    ["GET /api/apps/none/deployments", "APP_NOT_FOUND", "shipway app"],
+    ["DELETE /api/apps/none", "APP_NOT_FOUND", "shipway app"],
+    ["DELETE /api/apps/none/environments/production/secrets/KEY", "APP_NOT_FOUND", "shipway app"],
+    ["DELETE /api/apps/shop/environments/production/secrets/KEY", "NOT_FOUND", "shipway secret list"],
+    ["GET /api/apps/shop/environments/none", "ENVIRONMENT_NOT_FOUND", "shipway.yml"],
+    ["GET /api/apps/shop/environments/none/logs", "ENVIRONMENT_NOT_FOUND", "shipway.yml"],
+    ["POST /api/apps/shop/environments/none/resume", "ENVIRONMENT_NOT_FOUND", "shipway.yml"],
+    ["GET /api/deployments/d_none", "DEPLOYMENT_NOT_FOUND", "shipway deployments"],
+    ["POST /api/deployments/d_none/cancel", "DEPLOYMENT_NOT_FOUND", "shipway deployments"],
+    ["GET /api/pipelines/p_none", "PIPELINE_NOT_FOUND", "shipway pipelines"],
+    ["GET /api/pipelines/shop%2399", "PIPELINE_NOT_FOUND", "shipway pipelines"],
+    ["GET /api/logs?id=p_none.step-0", "NOT_FOUND", "shipway pipelines"],
+    ["DELETE /api/tokens/t_none", "NOT_FOUND", "shipway token list"],
+  ])("is said with a code and what to do next: %s", async (route, code, hint) => {
+    const { status, body } = await call(route);
+    expect({ status, code: body.error.code }).toEqual({ status: 404, code });
+    expect(body.error.hint).toContain(hint);
+  });
+
+  it.each([
+    [{ environment: "production", release: 99 }, 404, "RELEASE_NOT_FOUND"],
+    [{ environment: "staging", release: 1 }, 404, "ENVIRONMENT_NOT_FOUND"],
+    [{ environment: "production", ref: "no-such-branch" }, 404, "COMMIT_NOT_FOUND"],
+    [{ environment: "production", ref: "--upload-pack=x" }, 404, "COMMIT_NOT_FOUND"],
+  ])("cannot be deployed: %j", async (body, status, code) => {
+    expect(await call("POST /api/apps/shop/deployments", body)).toMatchObject({ status, body: { error: { code } } });
+    const { body: environments } = await call("GET /api/apps/shop/environments");
+    expect(environments.map(({ name }: { name: string }) => name)).toEqual(["production"]);
+  });
+});
+
+describe("a bug", () => {
+  it("shows the request id and nothing else", async () => {
+    test.onTargetCall.current = () => {
+      throw new Error("password=hunter22 at /var/lib/shipway/x.ts");
+    };
+    const { status, body } = await call("GET /api/apps/shop/environments/production/logs");
+    expect(status).toBe(500);
+    expect(body.error).toMatchObject({
+      code: "BUG",
+      message: `Something broke in Shipway (request ${body.error.requestId}).`,
+    });
+    expect(JSON.stringify(body)).not.toMatch(/hunter22|x\.ts|at /);
+  });
+});
+
+describe("the routes", () => {
+  it("show an environment while the engine is away", async () => {
+    test.onTargetCall.current = () => {
+      throw new Error("gone");
+    };
+    const { body } = await call("GET /api/apps/shop/environments/production");
+    expect(body).toMatchObject({ liveRelease: 2, standbyRelease: 1, rule: "branch main", frozen: null });
+    expect(body.services).toEqual([expect.objectContaining({ name: "web", running: 0, wanted: 1 })]);
+  });
+
+  it("show releases, deployments and pipelines newest first, and how many were asked for", async () => {
+    const { body: releases } = await call("GET /api/apps/shop/releases");
+    expect(releases.map((one: { number: number; liveIn: string[] }) => [one.number, one.liveIn])).toEqual([
+      [2, ["production"]],
+      [1, []],
+    ]);
+    const { body: deployments } = await call("GET /api/apps/shop/deployments?environment=production&limit=1");
+    expect(deployments.map(({ id }: { id: string }) => id)).toEqual([shop.deploymentIds[1]]);
+    const { body: pipeline } = await call("GET /api/pipelines/shop%232");
+    expect(pipeline).toMatchObject({
+      id: shop.pipelineId,
+      number: 2,
+      steps: [{ name: "unit", logId: `${shop.pipelineId}.step-0` }],
+    });
+    expect(await findSteps(test.platform.store.db, shop.pipelineId)).toEqual([]);
+  });
+
+  it("never give a secret back", async () => {
+    const place = "/api/apps/shop/environments/production/secrets";
+    const set = await call(`PUT ${place}/API_KEY`, { value: "s3cret-value" });
+    const all = [set, await call(`GET ${place}`), await call("GET /api/events?app=shop&limit=1000")];
+    expect(set.body).toMatchObject({ name: "API_KEY", version: 1 });
+    expect(JSON.stringify(all)).not.toContain("s3cret-value");
+  });
+
+  it("hand what was asked for by hand to the engine, once it is recorded", async () => {
+    const built = await call("POST /api/apps/shop/deployments", { environment: "production", ref: "main" });
+    expect(built).toMatchObject({ status: 202, body: { deploymentId: null } });
+    const promoted = await call("POST /api/apps/shop/deployments", { environment: "production", release: 1 });
+    expect(promoted).toMatchObject({ status: 202, body: { deploymentId: expect.stringMatching(/^d_/) } });
+    expect(test.started.slice(-2)).toEqual([
+      `deliver ${built.body.deliveryId}`,
+      `deploy ${promoted.body.deploymentId}`,
+    ]);
+  });
+
+  it("refuse to remove an app while a deployment runs, and touch nothing then", async () => {
+    const busy = await newDeliveredApp(test, "busy");
+    const { body } = await call("POST /api/apps/busy/environments/production/rollback", {});
+    const touched: string[] = [];
+    test.onTargetCall.current = (method) => void touched.push(method);
+    const refused = await call("DELETE /api/apps/busy");
+    expect(refused).toMatchObject({ status: 409, body: { error: { code: "APP_BUSY" } } });
+    expect(refused.body.error.hint).toContain(`shipway cancel ${body.deploymentId}`);
+    expect(touched).toEqual([]);
+    expect((await call(`GET /api/deployments/${busy.deploymentIds[0]}`)).status).toBe(200);
+  });
+});
