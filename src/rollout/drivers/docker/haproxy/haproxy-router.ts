@@ -8,7 +8,7 @@ import type { Router, RouterState, ServerStatus } from "../router.ts";
 import { checkRouterState } from "./check-router-state.ts";
 import { findComplaints } from "./complaints.ts";
 import { type LiveRouter, parseLiveRouter, parseProcesses, parseStat } from "./live-router.ts";
-import { isSettled, planRouterChange, type RouterChange } from "./plan-router-change.ts";
+import { isSettled, planHealth, planRouterChange, type RouterChange } from "./plan-router-change.ts";
 import { ADMIN_SOCKET, MASTER_SOCKET, type RenderedRouter, renderConfig, type StoredRouter } from "./render-config.ts";
 import { routerAddress } from "./router-address.ts";
 import {
@@ -64,8 +64,9 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     const live = await readLive();
     const change = planRouterChange(live, stored, rendered.structure);
     if (change.kind === "runtime" && (await carryOut(change))) return change;
-    await reload(live, rendered);
-    const rest = planRouterChange(await readLive(), stored, rendered.structure);
+    const reloaded = await reload(live, rendered);
+    await tellHealth(reloaded, live);
+    const rest = planRouterChange(reloaded, stored, rendered.structure);
     if (rest.kind === "reload" || !(await carryOut(rest))) {
       throw fail("ROUTER_FAILED", { message: "The router refused its servers, also after a reload." });
     }
@@ -81,18 +82,23 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     return true;
   }
 
-  async function reload(before: LiveRouter, rendered: RenderedRouter): Promise<void> {
+  async function tellHealth(now: LiveRouter, before?: LiveRouter): Promise<void> {
+    for (const line of joinUpTo(LONGEST_LINE, planHealth(now, before))) await admin(line);
+  }
+
+  async function reload(before: LiveRouter, rendered: RenderedRouter): Promise<LiveRouter> {
     const since = Math.floor(Date.now() / 1_000);
     const { failedReloads } = await readProcesses();
     await master("reload");
-    await untilAnswers("the router's new worker", async () => {
+    const reloaded = await untilAnswers("the router's new worker", async () => {
       const live = await readLive();
-      if (live.pid !== before.pid && live.structure === rendered.structure) return true;
+      if (live.pid !== before.pid && live.structure === rendered.structure) return live;
       const processes = await readProcesses();
       if (processes.failedReloads > failedReloads) throw await reloadFailed(since);
       return undefined;
     });
     await removeOldMaps(dir, rendered);
+    return reloaded;
   }
 
   async function reloadFailed(since: number): Promise<Error> {
@@ -125,6 +131,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     const how = await ensureContainer(container);
     await reattach(stored.networks);
     await untilServing();
+    if (how !== "adopted") await tellHealth(await readLive());
     return how;
   }
 

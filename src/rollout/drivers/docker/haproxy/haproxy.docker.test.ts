@@ -10,6 +10,7 @@ import { hasCode } from "../../../../shared/errors.ts";
 import { sleep, until } from "../../../../shared/until.ts";
 import type { Router, RouterBackend, RouterServer } from "../router.ts";
 import { haproxyRouter } from "./haproxy-router.ts";
+import { parseStat } from "./live-router.ts";
 import { askSocket } from "./router-socket.ts";
 
 const docker = new Docker();
@@ -25,7 +26,8 @@ let app: { id: string; address: string };
 
 /**
  * One container plays every task: port 3001 "old", 3002 "new", 3003 answers 500, 3004 accepts and never answers,
- * 3005 answers after the milliseconds in its query, 3006 is healthy when told so (POST /up, /down), and counts.
+ * 3005 answers after the milliseconds in its query, 3006 is healthy when told so (POST /up, /down), and counts,
+ * 3008 "a" and 3009 "b" answer every request, but /health only when told so (POST /well, /failing, /silent).
  */
 const APP = `
 const http = require("node:http"), net = require("node:net");
@@ -45,6 +47,14 @@ http.createServer((q, r) => {
 http.createServer((q, r) => r.end(JSON.stringify(q.headers))).on("upgrade", (q, s) => {
   s.write("HTTP/1.1 101 Switching Protocols\\r\\nConnection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n"); s.pipe(s);
 }).listen(3007);
+let health = "/well";
+const overloaded = (text) => (q, r) => {
+  if (q.method === "POST" && q.url !== "/") { health = q.url; return r.end(); }
+  if (q.url !== "/health" || health === "/well") return say(text)(q, r);
+  if (health === "/failing") { r.statusCode = 500; r.end(); }
+};
+http.createServer(overloaded("a")).listen(3008);
+http.createServer(overloaded("b")).listen(3009);
 process.on("SIGTERM", () => process.exit());
 `;
 
@@ -104,7 +114,10 @@ function call(path: string, options: { host?: string; agent?: Agent; method?: st
 }
 
 /** Keep-alive and fresh connections, reading and writing, as fast as they are answered, while `work` runs. */
-async function underLoad(work: () => Promise<void>): Promise<{ served: number; lost: string[] }> {
+async function underLoad(
+  work: () => Promise<void>,
+  bodies = ["old", "new"],
+): Promise<{ served: number; lost: string[] }> {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 });
   const result = { served: 0, lost: [] as string[] };
   let done = false;
@@ -112,7 +125,7 @@ async function underLoad(work: () => Promise<void>): Promise<{ served: number; l
     while (!done) {
       try {
         const { status, body } = await call("/", keepAlive ? { agent, method } : { method });
-        if (status === 200 && (body === "old" || body === "new")) result.served++;
+        if (status === 200 && bodies.includes(body)) result.served++;
         else result.lost.push(`${status} ${body}`);
       } catch (error) {
         result.lost.push(`${method} ${keepAlive} ${String(error)}`);
@@ -172,7 +185,32 @@ async function inApp(script: string): Promise<string> {
 }
 
 const statusOf = async (name: string) =>
-  (await router.status([`r${id}.test.web`])).find((one) => one.name === name) ?? { operational: "none", lastCheck: "" };
+  (await router.status([`r${id}.test.web`])).find((one) => one.name === name) ?? {
+    operational: "none",
+    lastCheck: "",
+    inFlight: -1,
+  };
+
+const untilOperational = (name: string, wanted: string) =>
+  until(`${name} is ${wanted}`, async () => (await statusOf(name)).operational === wanted, { everyMs: 20 });
+
+const HASTY = { interval: 300, timeout: 200, healthy: 2, unhealthy: 2 };
+
+/** What /health of 3008 and 3009 does from now on. */
+const tellHealth = (how: "well" | "failing" | "silent") =>
+  inApp(`fetch('http://127.0.0.1:3008/${how}',{method:'POST'})`);
+
+const watched = (changes: Partial<RouterBackend>, ...servers: RouterServer[]) =>
+  router.update(() => ({
+    backends: [backend(servers, { check: { kind: "http", path: "/health", declared: true }, ...changes })],
+  }));
+
+/** Requests so far and state of a server in the back end that takes over when all fail their checks. */
+async function openStat(name: string): Promise<{ requests: number; status: string }> {
+  const rows = parseStat(await askSocket(join(dir, "admin.sock"), "show stat"));
+  const row = rows.find(({ pxname, svname }) => pxname === `open:r${id}.test.web` && svname === name);
+  return { requests: Number(row?.stot), status: row?.status ?? "none" };
+}
 
 const proved = (name: string) =>
   until(`${name} is up`, async () => (await statusOf(name)).operational === "up", { everyMs: 20 });
@@ -321,6 +359,131 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
     agent.destroy();
   });
 
+  it("loses no request while every serving task fails its checks and still answers, and sends none to the others", async () => {
+    await tellHealth("well");
+    const others = [
+      server("drained", 3001, "drain"),
+      server("parked", 3002, "maint"),
+      server("unproved", 3003, "drain"),
+    ];
+    await watched(
+      { timing: HASTY },
+      server("a", 3008, "ready"),
+      server("drained", 3001, "ready"),
+      server("parked", 3002, "ready"),
+    );
+    await watched({ timing: HASTY }, server("a", 3008, "ready"), server("b", 3009, "ready"), ...others);
+    const load = await underLoad(async () => {
+      await tellHealth("silent");
+      await untilOperational("a", "down");
+      await untilOperational("b", "down");
+      const [before, a, b] = [await router.status([`r${id}.test.web`]), await openStat("a"), await openStat("b")];
+      await until("500 requests", async () => (await openStat("a")).requests > a.requests + 500);
+      expect((await openStat("b")).requests).toBeGreaterThan(b.requests);
+      expect(await statusOf("a")).toMatchObject({
+        operational: "down",
+        admin: "ready",
+        lastCheck: "timed out after 200 ms",
+      });
+      const after = await router.status([`r${id}.test.web`]);
+      const grown = after
+        .filter((one, n) => one.totalRequests > (before[n]?.totalRequests ?? 0))
+        .map(({ name }) => name);
+      expect(grown).toEqual(["a", "b"]);
+      await tellHealth("well");
+      await untilOperational("a", "up");
+      await untilOperational("b", "up");
+      const back = await openStat("a");
+      await sleep(300);
+      expect((await openStat("a")).requests).toBe(back.requests);
+    }, ["a", "b"]);
+    console.log(`all checks failing: ${load.served} served`);
+    expect(load.lost).toEqual([]);
+  });
+
+  it("drains and brings in tasks while all fail their checks", async () => {
+    await tellHealth("well");
+    await watched({ timing: HASTY }, server("a", 3008, "ready"));
+    await tellHealth("failing");
+    await untilOperational("a", "down");
+    expect((await call("/")).body).toBe("a");
+    await watched({ timing: HASTY }, server("a", 3008, "drain"), server("b", 3009, "ready"));
+    await untilOperational("b", "down");
+    const { lost } = await underLoad(() => sleep(200), ["b"]);
+    expect(lost).toEqual([]);
+    expect(await openStat("a")).toMatchObject({ status: "MAINT" });
+    await watched({ timing: HASTY }, server("a", 3008, "drain"), server("b", 3009, "maint"));
+    expect((await call("/")).status).toBe(503);
+    await tellHealth("well");
+  });
+
+  it("counts a request in flight that a task got although it fails its checks", async () => {
+    const late = { check: { kind: "http", path: "/?ms=2000", declared: true }, timing: HASTY } as const;
+    await watched(late, server("slow", 3005, "ready"));
+    await untilOperational("slow", "down");
+    const slow = call("/?ms=600");
+    await until("one in flight", async () => (await statusOf("slow")).inFlight === 1);
+    await watched(late, server("slow", 3005, "drain"));
+    expect(await statusOf("slow")).toMatchObject({ inFlight: 1, admin: "drain" });
+    expect((await slow).body).toBe("slow");
+    await until("drained", async () => (await statusOf("slow")).inFlight === 0);
+  });
+
+  it.each([
+    ["closed", () => app.address],
+    ["gone", () => routerAddress.replace(/\d+$/, (last) => String(Number(last) - 1))],
+  ])("answers at once that no task is ready when every one is dead: %s", async (how, address) => {
+    const names = [`${how}-1`, `${how}-2`];
+    const startedAt = performance.now();
+    await watched({}, ...names.map((name) => ({ ...server(name, 3998, "ready"), address: address() })));
+    for (const name of names) {
+      await untilOperational(name, "down");
+      await until(`${name} is given up`, async () => (await openStat(name)).status === "DOWN", { withinMs: 15_000 });
+    }
+    const givenUpAt = performance.now();
+    const answer = await call("/");
+    const tookMs = performance.now() - givenUpAt;
+    console.log(`${how}: given up after ${(givenUpAt - startedAt).toFixed(0)} ms, then 503 in ${tookMs.toFixed(0)} ms`);
+    expect(answer).toMatchObject({ status: 503, headers: { "retry-after": "2" } });
+    expect(answer.body).toContain("No task of this service is ready");
+    expect(tookMs).toBeLessThan(1_000);
+  });
+
+  it("answers with a page too while a task has only just died, after its retries", async () => {
+    await watched({}, server("died", 3997, "ready"));
+    const startedAt = performance.now();
+    expect(await call("/")).toMatchObject({ status: 503, headers: { "retry-after": "2" } });
+    console.log(`just died: 503 in ${(performance.now() - startedAt).toFixed(0)} ms`);
+    expect(performance.now() - startedAt).toBeLessThan(6_000);
+  });
+
+  it("gives a serving task all of its failures after a reload and after it was brought in", async () => {
+    await tellHealth("well");
+    await watched({}, server("a", 3008, "ready"));
+    await tellHealth("failing");
+    const downAfterMs = async (change: () => Promise<void>) => {
+      await change();
+      const startedAt = performance.now();
+      await untilOperational("a", "down");
+      return performance.now() - startedAt;
+    };
+    // Checked every second: the third failure in a row comes two seconds after the first.
+    const hosts = [host, "more.localhost"];
+    expect(await downAfterMs(() => watched({ hosts }, server("a", 3008, "ready")))).toBeGreaterThan(1_900);
+    await watched({ hosts });
+    expect(await downAfterMs(() => watched({ hosts }, server("a", 3008, "ready")))).toBeGreaterThan(1_900);
+    await tellHealth("well");
+  });
+
+  it("keeps a failing task out of traffic over a reload", async () => {
+    const tasks = [server("old-1", 3001, "ready"), server("fails", 3003, "ready")];
+    await watched({}, ...tasks);
+    await untilOperational("fails", "down");
+    await watched({ hosts: [host, "again.localhost"] }, ...tasks);
+    const { lost } = await underLoad(() => sleep(400));
+    expect(lost).toEqual([]);
+  });
+
   it("needs as many passes in a row as were asked for", async () => {
     const timing = { interval: 30_000, timeout: 500, healthy: 10, unhealthy: 3 };
     await inApp("fetch('http://127.0.0.1:3006/down',{method:'POST'})");
@@ -423,9 +586,12 @@ describe("the HAProxy router", { timeout: 30_000 }, () => {
 
   it("puts right what somebody changed behind its back", async () => {
     await serve(server("old-1", 3001, "ready"));
-    await askSocket(join(dir, "admin.sock"), `set server r${id}.test.web/old-1 state maint`);
+    await askSocket(
+      join(dir, "admin.sock"),
+      ["", "open:"].map((kind) => `set server ${kind}r${id}.test.web/old-1 state maint`).join(";"),
+    );
     expect((await call("/")).status).toBe(503);
-    expect(await router.reconcile()).toHaveLength(2);
+    expect(await router.reconcile()).toHaveLength(4);
     expect((await call("/")).body).toBe("old");
   });
 

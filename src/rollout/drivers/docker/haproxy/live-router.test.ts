@@ -10,6 +10,7 @@ description: 7d3d8b0d90ef9477
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port
 3 b1 1 s1 127.0.0.1 2 0 1 1 1 15 3 4 6 0 0 0 - 7001 - 0 0 - - 0
 3 b1 2 parked 10.0.0.7 0 5 1 1 1 1 0 0 14 0 0 0 - 3000 - 0 0 - - 0
+3 b1 3 fails 127.0.0.1 0 0 1 1 6 8 2 0 6 0 0 0 - 7002 - 0 0 - - 0
 4 proving:b1 1 new 127.0.0.1 0 12 1 1 1 1 0 0 6 0 0 0 - 7004 - 0 0 - - 0
 `;
 
@@ -29,9 +30,10 @@ describe("answers of HAProxy", () => {
       structure: "7d3d8b0d90ef9477",
       pid: 14_370,
       servers: [
-        { backend: "b1", name: "s1", address: "127.0.0.1", port: 7_001, admin: "ready" },
-        { backend: "b1", name: "parked", address: "10.0.0.7", port: 3_000, admin: "maint" },
-        { backend: "proving:b1", name: "new", address: "127.0.0.1", port: 7_004, admin: "drain" },
+        { backend: "b1", name: "s1", address: "127.0.0.1", port: 7_001, admin: "ready", up: true },
+        { backend: "b1", name: "parked", address: "10.0.0.7", port: 3_000, admin: "maint", up: false },
+        { backend: "b1", name: "fails", address: "127.0.0.1", port: 7_002, admin: "ready", up: false },
+        { backend: "proving:b1", name: "new", address: "127.0.0.1", port: 7_004, admin: "drain", up: false },
       ],
     });
   });

@@ -5,6 +5,8 @@ export type LiveServer = {
   address: string;
   port: number;
   admin: "ready" | "drain" | "maint";
+  /** By its checks; a server nobody has checked yet is up. */
+  up: boolean;
 };
 
 /** What the running router runs. */
@@ -37,6 +39,8 @@ function parseServers(lines: string[]): LiveServer[] {
         address: get("srv_addr"),
         port: Number(get("srv_port")),
         admin: adminState(Number(get("srv_admin_state"))),
+        // 0 is "stopped"; starting and stopping servers are in use.
+        up: Number(get("srv_op_state")) !== 0,
       };
     });
 }

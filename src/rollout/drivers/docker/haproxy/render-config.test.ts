@@ -21,11 +21,28 @@ describe("renderConfig", () => {
   it("starts with ready tasks in service, parked ones disabled, and unproved ones in the proving back end", () => {
     const servers = [newServer("a", "ready"), newServer("b", "maint"), newServer("c", "drain")];
     const { config } = renderConfig(stored(newBackend({ servers })));
-    const [serving = "", proving = ""] = config.split("backend proving:");
+    const [serving = "", open = "", proving = ""] = config.split(/^backend (?:open|proving):/m);
     expect(serving).toMatch(/server a 10\.0\.0\.5:3000 check .* fall 3 pool-max-conn -1 pool-purge-delay 200ms$/m);
     expect(serving).toMatch(/server b .* disabled$/m);
     expect(serving).not.toContain("server c");
+    expect(open).toMatch(
+      /server a 10\.0\.0\.5:3000 check inter 3s .* fall 2 pool-max-conn -1 pool-purge-delay 200ms$/m,
+    );
+    expect(open).toMatch(/server b .* disabled$/m);
+    expect(open).not.toContain("server c");
     expect(proving).toMatch(/server c .* fall 1 disabled$/m);
+  });
+
+  it("asks in the open back end for nothing but a connection, and leads there only when no server is healthy", () => {
+    const { config } = renderConfig(stored(newBackend({ servers: [newServer("a", "ready")] })));
+    const [, open = ""] = config.split(/^backend (?:open|proving):/m);
+    expect(open).not.toMatch(/httpchk|http-check|timeout check/);
+    const choices = config.split("\n").filter((line) => line.includes("use_backend"));
+    const pair = [
+      "  use_backend open:%[var(txn.backend)] if { var(txn.backend),nbsrv eq 0 }",
+      "  use_backend %[var(txn.backend)]",
+    ];
+    expect(choices).toEqual([...pair, ...pair]);
   });
 
   it("keeps its structure while only servers change", () => {

@@ -19,6 +19,14 @@ const PROOF_EVERY_MS = 50;
 const PROOF_AGAIN_MS = 20;
 /** How often a task that was found down is looked at again. */
 const RECOVERY_EVERY_MS = 200;
+/** How long a request waits for a task to accept it. */
+const CONNECT_SECONDS = 3;
+
+/**
+ * Whether a task that fails its checks could be reached at all: a bare connect, which the kernel answers however starved the
+ * task is. HAProxy lets such a check take `inter` at most, so that it waits exactly as long as a request would.
+ */
+const REACH_CHECK = `check inter ${CONNECT_SECONDS}s fastinter 500ms downinter 500ms rise 1 fall 2`;
 /** Idle clients of a worker that was replaced by a reload are gone after this time, or get their next answer with `Connection: close`. */
 export const KEEP_ALIVE_SECONDS = 10;
 
@@ -41,16 +49,23 @@ export type RenderedRouter = {
   structure: string;
 };
 
+/** Each back end of ours is three of HAProxy's. */
+export type BackendKind = "serving" | "open" | "proving";
+
 /**
  * The whole configuration. Servers that are `drain` stand, disabled, in a *proving* back end no traffic is routed to: it
  * checks fast and strictly, and a server starts there as down. `ready` servers are served at once by a router that starts.
+ *
+ * When every server fails its checks, the *open* back end takes over, as an Application Load Balancer does ("fail open",
+ * Elastic Load Balancing guide, target group health): overloaded tasks that answer a request late are better than a 503 for
+ * everybody. It has the same servers, enabled only where they are `ready`, and skips those whose port accepts nothing.
  */
 export function renderConfig(stored: StoredRouter, options: { trustedProxies?: string[] } = {}): RenderedRouter {
   const maps = renderMaps(stored.backends);
   const names = Object.keys(maps);
   const withoutServers = renderFrame(names, options.trustedProxies ?? [], stored.backends, () => []);
   // A server's parameters cannot be changed while it is there either.
-  const parameters = stored.backends.flatMap((b) => [serverParameters(b, "serving"), serverParameters(b, "proving")]);
+  const parameters = stored.backends.flatMap((backend) => KINDS.map((kind) => serverParameters(backend, kind)));
   const structure = hash([renderGlobal(""), withoutServers, ...parameters].join("\n"));
   const config = [
     renderStored(stored),
@@ -60,10 +75,15 @@ export function renderConfig(stored: StoredRouter, options: { trustedProxies?: s
   return { config, maps, structure };
 }
 
-export const provingName = (backend: string): string => `proving:${backend}`;
+const KINDS: BackendKind[] = ["serving", "open", "proving"];
+
+/** What HAProxy calls it. No back end of ours has a colon in its name. */
+export const haproxyName = (backend: string, kind: BackendKind): string =>
+  kind === "serving" ? backend : `${kind}:${backend}`;
 
 /** What follows the address in a `server` line and in `add server`, which knows no `default-server`. */
-export function serverParameters(backend: RouterBackend, kind: "serving" | "proving"): string {
+export function serverParameters(backend: RouterBackend, kind: BackendKind): string {
+  if (kind === "open") return `${REACH_CHECK} ${IDLE_POOL}`;
   const { interval, healthy, unhealthy } = backend.timing;
   const [proof, again] = [Math.min(interval, PROOF_EVERY_MS), Math.min(interval, PROOF_AGAIN_MS)];
   // `fall 1` while proving: a task must pass `healthy` times in a row, and one failure starts the count anew.
@@ -119,7 +139,7 @@ defaults
   # Only what went wrong: every request would fill the disk.
   option dontlog-normal
   option dontlognull
-  timeout connect 3s
+  timeout connect ${CONNECT_SECONDS}s
   timeout http-request 30s
   timeout http-keep-alive ${KEEP_ALIVE_SECONDS}s
   timeout client 10m
@@ -132,22 +152,19 @@ defaults
   retries 3
   option redispatch 1
   retry-on conn-failure empty-response
-  # HAProxy's own 503: every task is down, or there is none yet.
+  # HAProxy's own 503: no task can be reached, or there is none yet.
   http-error status 503 content-type text/plain string "No task of this service is ready to answer. Try again in a moment.\\n" hdr Retry-After 2 hdr Cache-Control no-store
 `;
 }
 
-type ServerLines = (backend: RouterBackend, kind: "serving" | "proving") => string[];
+type ServerLines = (backend: RouterBackend, kind: BackendKind) => string[];
 
 function renderFrame(maps: string[], trusted: string[], backends: RouterBackend[], servers: ServerLines): string {
   const [hosts = "", internal = ""] = maps;
   return [
     renderOutside(`${MOUNT}/${hosts}`, trusted),
     renderInternal(`${MOUNT}/${internal}`),
-    ...backends.flatMap((backend) => [
-      renderBackend(backend, "serving", servers(backend, "serving")),
-      renderBackend(backend, "proving", servers(backend, "proving")),
-    ]),
+    ...backends.flatMap((backend) => KINDS.map((kind) => renderBackend(backend, kind, servers(backend, kind)))),
   ].join("\n");
 }
 
@@ -166,7 +183,7 @@ ${COMMON}
   http-request set-var(txn.shown) str("this host name")
   http-request set-var(txn.shown) var(txn.host) if { var(txn.host) -m reg ^[a-z0-9._-]{1,253}$ }
   http-request return status 404 content-type text/plain hdr X-Content-Type-Options nosniff hdr Cache-Control no-store lf-string "No app answers at %[var(txn.shown)].\\nThe host name must be SERVICE.ENVIRONMENT.APP.localhost or one of the service's domains in shipway.yml; it answers after the first deployment.\\n" unless { var(txn.backend) -m found }
-  use_backend %[var(txn.backend)]
+${CHOICE}
 `;
 }
 
@@ -181,7 +198,7 @@ ${COMMON}
   http-request set-var-fmt(txn.key) "%[dst]/%[req.hdr(host),host_only,lower]"
   http-request set-var(txn.backend) var(txn.key),map_str(${map})
   http-request return status 404 content-type text/plain hdr X-Content-Type-Options nosniff hdr Cache-Control no-store string "No service of this environment has that name.\\n" unless { var(txn.backend) -m found }
-  use_backend %[var(txn.backend)]
+${CHOICE}
 `;
 }
 
@@ -193,10 +210,14 @@ const COMMON = `  http-request del-header Proxy
   http-request disable-l7-retry unless { method GET HEAD OPTIONS }
   http-response set-header Keep-Alive timeout=${KEEP_ALIVE_SECONDS}`;
 
-function renderBackend(backend: RouterBackend, kind: "serving" | "proving", servers: string[]): string {
-  const name = kind === "serving" ? backend.name : provingName(backend.name);
-  const lines = ["balance leastconn", ...checkLines(backend), `timeout check ${backend.timing.timeout}`, ...servers];
-  return [`backend ${name}`, ...lines.map((line) => `  ${line}`), ""].join("\n");
+// Servers in drain or maintenance are none that count here.
+const CHOICE = `  use_backend ${haproxyName("%[var(txn.backend)]", "open")} if { var(txn.backend),nbsrv eq 0 }
+  use_backend %[var(txn.backend)]`;
+
+function renderBackend(backend: RouterBackend, kind: BackendKind, servers: string[]): string {
+  const checks = kind === "open" ? [] : [...checkLines(backend), `timeout check ${backend.timing.timeout}`];
+  const lines = ["balance leastconn", ...checks, ...servers];
+  return [`backend ${haproxyName(backend.name, kind)}`, ...lines.map((line) => `  ${line}`), ""].join("\n");
 }
 
 function checkLines({ check, hosts, internalHost }: RouterBackend): string[] {
@@ -216,7 +237,7 @@ function encodePath(path: string): string {
   return encodeURI(path).replaceAll("%25", "%").replaceAll("'", "%27").replaceAll("#", "%23");
 }
 
-function serverLines(backend: RouterBackend, kind: "serving" | "proving"): string[] {
+function serverLines(backend: RouterBackend, kind: BackendKind): string[] {
   const parameters = serverParameters(backend, kind);
   const isProving = ({ state }: RouterServer) => state === "drain";
   return backend.servers

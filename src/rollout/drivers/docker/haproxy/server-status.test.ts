@@ -54,6 +54,19 @@ describe("toServerStatus", () => {
     expect(statusOf("drain", [row({ status: "DRAIN", scur: "1" })], [old])).toMatchObject({ inFlight: 3 });
   });
 
+  it("calls a task that is served although it fails its checks down, and counts all of its requests", () => {
+    const open = row({ pxname: `open:${B}`, scur: "3", stot: "30" });
+    const failing = row({ status: "DOWN", check_status: "L7TOUT", scur: "1", stot: "10" });
+    const old = [row({ status: "DOWN", scur: "1" }), { ...open, scur: "5" }];
+    expect(statusOf("ready", [failing, open], [old])).toMatchObject({
+      operational: "down",
+      admin: "ready",
+      lastCheck: "timed out after 2.0 s",
+      inFlight: 10,
+      totalRequests: 40,
+    });
+  });
+
   it("counts idle clients of a replaced worker as one request, which they may still send", () => {
     const old = [row({ scur: "0" }), row({ svname: "FRONTEND", pxname: "outside", scur: "5" })];
     expect(statusOf("drain", [row({ status: "DRAIN" })], [old])).toMatchObject({ inFlight: 1 });

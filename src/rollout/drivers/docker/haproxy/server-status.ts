@@ -1,18 +1,20 @@
 import { formatDurationMs } from "../../../../shared/duration.ts";
 import type { RouterBackend, RouterServer, ServerStatus } from "../router.ts";
 import type { StatRow } from "./live-router.ts";
-import { provingName } from "./render-config.ts";
+import { haproxyName } from "./render-config.ts";
 
 /** What the current worker tells (`stat`), and what each worker tells that a reload replaced and that still serves. */
 export type RouterStats = { stat: StatRow[]; oldWorkers: StatRow[][] };
 
 /**
  * One server's status. Where a server is proving, only the checks of the proving back end count; a server that HAProxy
- * takes for healthy because it has just started is `starting` until a check has passed `healthy` times in a row.
+ * takes for healthy because it has just started is `starting` until a check has passed `healthy` times in a row. A server that
+ * gets requests although it fails its checks, because all do, is `down` all the same.
  */
 export function toServerStatus(backend: RouterBackend, server: RouterServer, stats: RouterStats): ServerStatus {
   const serving = findRow(stats.stat, backend.name, server.name);
-  const proving = findRow(stats.stat, provingName(backend.name), server.name);
+  const open = findRow(stats.stat, haproxyName(backend.name, "open"), server.name);
+  const proving = findRow(stats.stat, haproxyName(backend.name, "proving"), server.name);
   const row = server.state === "drain" && proving ? proving : serving;
   return {
     backend: backend.name,
@@ -22,8 +24,8 @@ export function toServerStatus(backend: RouterBackend, server: RouterServer, sta
     admin: adminOf(row, server),
     lastCheck: describeCheck(row, backend),
     lastCheckMs: number(row?.check_duration),
-    inFlight: requestsIn(serving) + inFlightOfOldWorkers(backend, server, stats.oldWorkers),
-    totalRequests: number(serving?.stot),
+    inFlight: requestsIn(serving) + requestsIn(open) + inFlightOfOldWorkers(backend, server, stats.oldWorkers),
+    totalRequests: number(serving?.stot) + number(open?.stot),
   };
 }
 
@@ -45,7 +47,10 @@ function inFlightOfOldWorkers(backend: RouterBackend, server: RouterServer, work
     const clients = sum(rows.filter(({ svname }) => svname === "FRONTEND"));
     const requests = sum(rows.filter(({ svname }) => svname !== "FRONTEND" && svname !== "BACKEND"));
     const mayGetMore = !/^(MAINT|DRAIN)/.test(row.status ?? "") && clients > requests;
-    inFlight += requestsIn(row) + (mayGetMore ? 1 : 0);
+    inFlight +=
+      requestsIn(row) +
+      requestsIn(findRow(rows, haproxyName(backend.name, "open"), server.name)) +
+      (mayGetMore ? 1 : 0);
   }
   return inFlight;
 }
