@@ -55,7 +55,7 @@ export async function runPipeline(
 }
 
 /** What the outcomes of all steps amount to. */
-export function concludePipeline(steps: readonly StepPlan[], outcomes: StepOutcome[], aborted: boolean): CiOutcome {
+function concludePipeline(steps: readonly StepPlan[], outcomes: StepOutcome[], aborted: boolean): CiOutcome {
   const ran = outcomes.filter(({ status }) => status !== "skipped");
   const durationMs =
     ran.length === 0

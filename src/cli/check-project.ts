@@ -7,7 +7,7 @@ import type { AppSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { SPEC_FILE } from "./project.ts";
 
-export const PIPELINES_FILE = "bitbucket-pipelines.yml";
+const PIPELINES_FILE = "bitbucket-pipelines.yml";
 
 export type ProjectCheck = {
   ok: boolean;

@@ -89,7 +89,7 @@ function dockerUnreachable(error: Error): Check {
   };
 }
 
-export function checkDocker(version: string): Check {
+function checkDocker(version: string): Check {
   const name = "Docker Engine";
   if (isAtLeast(version, OLDEST_DOCKER)) return { name, status: "ok", found: `${version}, builds with BuildKit` };
   return {
@@ -100,7 +100,7 @@ export function checkDocker(version: string): Check {
   };
 }
 
-export function checkGit(firstLine: string | undefined): Check {
+function checkGit(firstLine: string | undefined): Check {
   const version = /\d+\.\d+(\.\d+)?/.exec(firstLine ?? "")?.[0];
   if (version === undefined) {
     return { name: "git", status: "fail", found: "not installed", fix: "Install it: `sudo apt-get install git`" };
@@ -154,7 +154,7 @@ async function checkDockerDisk(deps: DoctorDeps, rootDir: string): Promise<Check
   return free === undefined ? undefined : checkDisk("disk for Docker's images", rootDir, free);
 }
 
-export function checkDisk(name: string, path: string, freeBytes: number): Check {
+function checkDisk(name: string, path: string, freeBytes: number): Check {
   const found = `${formatBytes(freeBytes)} free (${path})`;
   if (freeBytes >= DISK_WARN) return { name, status: "ok", found };
   return {

@@ -3,7 +3,7 @@ import { wrap } from "../events/narrated-line.ts";
 import type { Command, OptionSpec } from "./command.ts";
 
 /** One paragraph of the overview, in this order. */
-export const GROUPS: { title: string; commands: string[] }[] = [
+const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },

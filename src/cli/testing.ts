@@ -58,7 +58,7 @@ export type TestCli = {
   close(): Promise<void>;
 };
 
-export const NOW = Date.parse("2026-11-23T12:00:00Z");
+const NOW = Date.parse("2026-11-23T12:00:00Z");
 
 /** With `serverUrl`, as after `shipway login`. */
 export async function newTestCli(serverUrl?: string): Promise<TestCli> {

@@ -4,7 +4,7 @@ import { Name } from "../source/name.ts";
 /** The wire format of the API, shared by the server (which generates OpenAPI from it) and the CLI's client. */
 const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
 
-export const ProblemBody = z
+const ProblemBody = z
   .object({
     code: z.string().describe("A public code, explained in docs/errors.md"),
     message: z.string(),
@@ -23,7 +23,7 @@ export const AppBody = z
   })
   .meta({ title: "App" });
 
-export const ServiceStatusBody = z.object({
+const ServiceStatusBody = z.object({
   name: z.string(),
   running: z.int(),
   wanted: z.int(),
@@ -47,7 +47,7 @@ export const EnvironmentBody = z
 
 export const DeploymentStatusBody = z.enum(["queued", "running", "succeeded", "failed", "canceled", "superseded"]);
 
-export const EvidenceBody = z
+const EvidenceBody = z
   .object({
     task: z.string(),
     service: z.string(),
@@ -99,7 +99,7 @@ export const ReleaseBody = z
   })
   .meta({ title: "Release" });
 
-export const StepBody = z.object({
+const StepBody = z.object({
   id: z.string(),
   name: z.string(),
   status: z.enum(["pending", "running", "passed", "failed", "canceled", "skipped"]),

@@ -12,7 +12,7 @@ import type { ObservedService } from "./target.ts";
 
 /** One thing to do; every one can be repeated. */
 export type RolloutStep =
-  /** Network, router and back ends exist. */
+  /** Backing services answer; network, router and back ends exist. Not needed to wake a standby, which has all of these. */
   | { do: "prepare" }
   | { do: "run-release-command"; service: string; deadlineMs: number }
   /** Stops services that cannot run twice, as the user accepted. */
@@ -58,7 +58,7 @@ export type PlanInput = {
 };
 
 /** A migration over a large table takes minutes; one that takes longer should not hold a deployment. */
-export const RELEASE_COMMAND_DEADLINE_MS = 15 * 60_000;
+const RELEASE_COMMAND_DEADLINE_MS = 15 * 60_000;
 /** Requests usually end within a second; anything longer is given what the service declared as `stopTimeout`, between these. */
 const DRAIN_DEADLINE_MS = { min: 5_000, max: 60_000 };
 
@@ -123,7 +123,7 @@ export function downtimeProblems(services: ReleaseService[]): string[] {
 }
 
 /** @throws DOWNTIME_REFUSED naming every service concerned */
-export function refuseDowntime(services: ReleaseService[]): void {
+function refuseDowntime(services: ReleaseService[]): void {
   const problems = downtimeProblems(services);
   if (problems.length === 0) return;
   throw fail("DOWNTIME_REFUSED", {
@@ -133,7 +133,7 @@ export function refuseDowntime(services: ReleaseService[]): void {
 }
 
 /** How long requests in flight on `release` are waited for. */
-export function drainDeadlineMs(release: Release): number {
+function drainDeadlineMs(release: Release): number {
   const declared = release.services.filter(servesTraffic).map((service) => service.stopTimeoutMs);
   return Math.min(DRAIN_DEADLINE_MS.max, Math.max(DRAIN_DEADLINE_MS.min, ...declared));
 }

@@ -55,7 +55,7 @@ export function taskNames(place: Place, release: number, service: ReleaseService
 }
 
 /** For services that declare no `grace`. A JVM or Rails application on a quarter of a core boots in about a minute. */
-export const HEALTH_DEADLINE_MS = 120_000;
+const HEALTH_DEADLINE_MS = 120_000;
 
 /** How long the tasks of a service may take to become healthy. */
 export function healthDeadlineMs(service: ReleaseService): number {

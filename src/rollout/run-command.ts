@@ -56,7 +56,7 @@ function howItEnded(ended: { exitCode: number; outOfMemory: boolean; timedOut: b
 }
 
 /** As the user wrote it: a string was wrapped in `sh -c`. */
-export function displayCommand(command: string[]): string {
+function displayCommand(command: string[]): string {
   const [shell, flag, line] = command;
   return command.length === 3 && shell === "sh" && flag === "-c" && line !== undefined ? line : command.join(" ");
 }

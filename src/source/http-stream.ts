@@ -36,7 +36,7 @@ function contentEncoding(request: IncomingMessage): string {
 }
 
 /** Writes and waits until there is room for more, so that memory stays small. False when the other side is closed. */
-export async function writeTo(stream: Writable, bytes: Uint8Array): Promise<boolean> {
+async function writeTo(stream: Writable, bytes: Uint8Array): Promise<boolean> {
   if (stream.destroyed || stream.writableEnded) return false;
   if (bytes.length === 0 || stream.write(bytes)) return true;
   await new Promise<void>((resolve) => {

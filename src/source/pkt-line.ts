@@ -4,7 +4,7 @@ export type Packet = { kind: "data"; payload: Buffer } | { kind: "flush" | "deli
 export const FLUSH = Buffer.from("0000");
 
 // 65520 bytes at most (gitprotocol-common(5)), less 4 of length and 1 of band.
-export const BAND_PAYLOAD_BYTES = 65_515;
+const BAND_PAYLOAD_BYTES = 65_515;
 
 /** The bytes are not in git's framing. */
 export class PacketError extends Error {}

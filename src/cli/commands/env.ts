@@ -42,4 +42,4 @@ function stateOf({ frozen, runningDeployment, services }: Environment): string {
   return services.some(({ running, wanted }) => running < wanted) ? "degraded" : "ok";
 }
 
-export const releaseOr = (release: number | null, otherwise: string) => (release === null ? otherwise : `r${release}`);
+const releaseOr = (release: number | null, otherwise: string) => (release === null ? otherwise : `r${release}`);

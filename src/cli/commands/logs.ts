@@ -137,7 +137,7 @@ function chooseSteps({ number, steps }: Pipeline, wanted: string | undefined): P
 }
 
 /** The API gives a log in pages. */
-export async function* readWholeLog(client: ApiClient, logId: string) {
+async function* readWholeLog(client: ApiClient, logId: string) {
   for (let from = 0; ; ) {
     const page = await client.readLog(logId, from);
     const last = page.at(-1);

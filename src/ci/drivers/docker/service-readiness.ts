@@ -117,7 +117,7 @@ export function parseListening(tables: string): Set<number> {
 }
 
 /** Runs a command in a running container. */
-export async function execute(
+async function execute(
   container: Docker.Container,
   argv: string[],
   env: string[],

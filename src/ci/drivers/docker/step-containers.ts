@@ -170,7 +170,7 @@ function labelsOf(key: Omit<StepKey, "stepId"> & { stepId?: string }): Record<st
 }
 
 /** The engine takes a name without a tag to mean all of its tags. */
-export function withTag(image: string): string {
+function withTag(image: string): string {
   const last = image.slice(image.lastIndexOf("/") + 1);
   return last.includes(":") || image.includes("@") ? image : `${image}:latest`;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { StepOutcome } from "../../executor.ts";
 
 /** Where things of a step stand inside its container: Bitbucket's own paths, which users write into their scripts. */
-export const AGENT_DIR = "/opt/atlassian/pipelines/agent";
+const AGENT_DIR = "/opt/atlassian/pipelines/agent";
 export const CLONE_DIR = `${AGENT_DIR}/build`;
 export const SCRIPTS_DIR = `${AGENT_DIR}/scripts`;
 

@@ -17,7 +17,7 @@ const LOG_CONFIG = { Type: "json-file", Config: { "max-size": "10m", "max-file":
 export type Attachment = { network: string; address?: string; aliases?: string[] };
 
 /** Hosts a task resolves itself: every service with a port is the router's address, so calls between services survive a rollout too. */
-export function extraHosts(release: Release, routerAddress: string): string[] {
+function extraHosts(release: Release, routerAddress: string): string[] {
   return release.services
     .filter((service) => service.port !== undefined)
     .map((service) => `${service.name}:${routerAddress}`);

@@ -18,7 +18,7 @@ export type TaskFacts = {
 export type Verdict = { is: "healthy" } | { is: "waiting"; detail: string } | { is: "failed"; because: string };
 
 /** A worker that cannot be asked is given this long to fail: most that cannot start (no database, bad configuration) do so within a second. */
-export const WORKER_GRACE_MS = 2_000;
+const WORKER_GRACE_MS = 2_000;
 
 /** Whether a task that is being proved is healthy. One that ended will not become so, and is not waited for. */
 export function judgeNew(service: ReleaseService, facts: TaskFacts): Verdict {

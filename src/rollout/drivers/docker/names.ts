@@ -18,7 +18,7 @@ export const LABEL = {
 } as const;
 
 /** The one instance of an engine needs no prefix; a second one beside it does. */
-export const DEFAULT_INSTANCE = "default";
+const DEFAULT_INSTANCE = "default";
 
 /** Container names are global to an engine. */
 export function prefixed(instance: string, name: string): string {

@@ -83,7 +83,7 @@ async function hostRoutes(): Promise<Subnet[]> {
 }
 
 /** `/proc/net/route`: destination and mask are little-endian hexadecimal. The default route covers everything and says nothing. */
-export function parseRoutes(table: string): Subnet[] {
+function parseRoutes(table: string): Subnet[] {
   return table
     .split("\n")
     .slice(1)

@@ -97,7 +97,7 @@ function serverThat(answers: string, afterStart = ""): string {
   );
 }
 
-export const NODE_IMAGE = "node:20-bookworm-slim";
+const NODE_IMAGE = "node:20-bookworm-slim";
 
 export function dockerService(
   place: Place,

@@ -9,7 +9,7 @@ export const MASTER_SOCKET = "master.sock";
 /** The container's port for traffic from outside; the only one that is published. */
 export const OUTSIDE_PORT = 8080;
 /** The container's port for calls between services, reachable in the environments' networks only. */
-export const INTERNAL_PORT = 80;
+const INTERNAL_PORT = 80;
 
 /**
  * How often a task that has yet to prove itself is checked: while it starts, and once it has answered a first time. The user's
@@ -28,7 +28,7 @@ const CONNECT_SECONDS = 3;
  */
 const REACH_CHECK = `check inter ${CONNECT_SECONDS}s fastinter 500ms downinter 500ms rise 1 fall 2`;
 /** Idle clients of a worker that was replaced by a reload are gone after this time, or get their next answer with `Connection: close`. */
-export const KEEP_ALIVE_SECONDS = 10;
+const KEEP_ALIVE_SECONDS = 10;
 
 /**
  * Idle connections to a task are closed before the task does so itself: a request that crosses its closing is lost, and only
