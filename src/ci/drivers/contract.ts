@@ -178,6 +178,21 @@ export function describeStepExecutor(name: string, open: () => Promise<ContractS
       });
     });
 
+    it("names a run that was cut off, until it is cleaned up", async () => {
+      const lines: LogLine[] = [];
+      const step = stepPlan({ image: subject.image, script: ["echo one", "sleep 30"] });
+      const cut = subject.executor.runStep(subject.context, step, (batch) => lines.push(...batch), {
+        alreadyLogged: 0,
+      });
+      cut.catch(() => undefined);
+      await until("the first line", () => said(lines).includes("one"));
+      const restarted = await subject.crash();
+      await cut.catch(() => undefined);
+      expect(await restarted.runs()).toContain(subject.context.runId);
+      await restarted.cleanUp(subject.context.runId);
+      expect(await restarted.runs()).not.toContain(subject.context.runId);
+    });
+
     it("cleans up any number of times", async () => {
       await run({ script: ["echo one"] });
       await subject.executor.cleanUp(subject.context.runId);
