@@ -8,7 +8,7 @@ import type { RecordedImage, ReleasesTable } from "../store/schema.ts";
 import type { ReleaseRecord } from "./resolve-release.ts";
 
 /** Releases an app keeps images for, beside those that run somewhere (DESIGN, section 5). */
-const KEPT_RELEASES = 10;
+export const KEPT_RELEASES = 10;
 
 /** Records what was built for a change, once: a repeated call returns the release that is there. */
 export async function recordRelease(

@@ -3,7 +3,7 @@ import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { Database } from "../store/open-store.ts";
-import { requestDeployment } from "./deployments.ts";
+import { type Deployment, requestDeployment } from "./deployments.ts";
 import type { RequestedByHand } from "./promotion.ts";
 import { getRelease } from "./releases.ts";
 
@@ -18,7 +18,7 @@ export async function requestRollback(
   actor: string,
 ): Promise<RequestedByHand> {
   const environment = await getEnvironment(db, place);
-  const release = to ?? environment.standby_release ?? (await findPreviousGood(db, place, environment.live_release));
+  const release = to ?? previousGood(await succeeded(db, place), environment.live_release);
   if (release === undefined) {
     throw fail("RELEASE_NOT_RESTORABLE", {
       message: `${place.app} has no earlier release in ${place.environment} to go back to${environment.live_release === null ? "" : `: r${environment.live_release} is the first`}.`,
@@ -45,15 +45,34 @@ export async function requestRollback(
   return { deliveryId, deploymentId: id, start };
 }
 
-/** The release of the newest successful deployment before the one that serves now. */
-async function findPreviousGood(db: Database, place: Place, live: number | null): Promise<number | undefined> {
-  let query = db
+type Succeeded = Pick<Deployment, "kind" | "release">;
+
+/**
+ * The release that served well before the one that serves now; `history` is what succeeded, oldest first. A rollback undoes what came after its
+ * release, so that the next one goes further back and never forward again to what was just left. Pure.
+ */
+export function previousGood(history: readonly Succeeded[], live: number | null): number | undefined {
+  let served: number[] = [];
+  for (const { kind, release } of history) {
+    const before = kind === "rollback" ? served.lastIndexOf(release) : -1;
+    if (before >= 0) served = served.slice(0, before + 1);
+    else if (served.at(-1) !== release) served.push(release);
+  }
+  return served.at(-1) === live ? served.at(-2) : served.at(-1);
+}
+
+/** Far more than releases are kept for. */
+const HISTORY = 200;
+
+async function succeeded(db: Database, place: Place): Promise<Succeeded[]> {
+  const rows = await db
     .selectFrom("deployments")
-    .select("release")
+    .select(["kind", "release"])
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .where("status", "=", "succeeded")
-    .orderBy("ended_at", "desc");
-  if (live !== null) query = query.where("release", "!=", live);
-  return (await query.executeTakeFirst())?.release;
+    .orderBy("ended_at", "desc")
+    .limit(HISTORY)
+    .execute();
+  return rows.reverse();
 }

@@ -1,0 +1,195 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { parseAppSpec } from "../spec/parse-spec.ts";
+import type { Store } from "../store/open-store.ts";
+import { newTestStore } from "../store/testing.ts";
+import { endDeployment, requestDeployment } from "./deployments.ts";
+import { requestPromotion } from "./promotion.ts";
+import { getRelease, imagesToKeep, KEPT_RELEASES, recordRelease } from "./releases.ts";
+import { addressesOf, type ReleaseRecord, resolveRelease } from "./resolve-release.ts";
+import { previousGood, requestRollback } from "./rollback.ts";
+
+const spec = parseAppSpec(`
+app: shop
+services:
+  web: { build: {}, port: 3000, domains: [shop.example] }
+  api: { build: {}, port: 4000 }
+  job: { build: {} }
+environments:
+  production: { branch: main }
+  staging: { branch: "**", services: { web: { domains: [] } } }
+`);
+const imagesOf = (number: number) =>
+  ["job", "api", "web"].map((service) => ({
+    service,
+    name: `shop/${service}:${number}`,
+    digest: `sha256:${service}${number}`,
+    reused: false,
+  }));
+const recordOf = (number: number): ReleaseRecord => ({
+  app: "shop",
+  number,
+  commit: "c".repeat(40),
+  refName: "main",
+  subject: "s",
+  author: "Ada",
+  createdAt: new Date(0),
+  spec,
+  images: imagesOf(number),
+});
+
+describe("resolveRelease", () => {
+  it("gives the same for the same record, in the user's order of services, with the digest that was built", () => {
+    const first = resolveRelease(recordOf(7), "production");
+    expect(resolveRelease(structuredClone(recordOf(7)), "production")).toEqual(first);
+    expect(first.release.services.map(({ name, image }) => [name, image])).toEqual([
+      ["web", "sha256:web7"],
+      ["api", "sha256:api7"],
+      ["job", "sha256:job7"],
+    ]);
+    expect(first.release.services[0]?.env).toMatchObject({ SHIPWAY_RELEASE: "r7", SHIPWAY_ENVIRONMENT: "production" });
+  });
+
+  it.each([
+    ["production", 80, ["http://shop.example", "http://api.production.shop.localhost"]],
+    ["production", 8080, ["http://shop.example:8080", "http://api.production.shop.localhost:8080"]],
+    ["staging", 80, ["http://web.staging.shop.localhost", "http://api.staging.shop.localhost"]],
+  ])("leads to one address per service that a browser can open: %s at %i", (environment, port, expected) => {
+    expect(addressesOf(resolveRelease(recordOf(1), environment).release, port)).toEqual(expected);
+  });
+
+  it("refuses an environment that the release does not declare", () => {
+    expect(() => resolveRelease(recordOf(1), "none")).toThrow(
+      expect.objectContaining({ code: "ENVIRONMENT_NOT_FOUND" }),
+    );
+  });
+});
+
+describe("previousGood", () => {
+  const deploy = (release: number) => ({ kind: "deploy" as const, release });
+  const rollback = (release: number) => ({ kind: "rollback" as const, release });
+  it.each([
+    ["nothing served yet", [], null, undefined],
+    ["the first release", [deploy(1)], 1, undefined],
+    ["the one before", [deploy(1), deploy(2)], 2, 1],
+    ["the same release deployed again", [deploy(1), deploy(2), deploy(2)], 2, 1],
+    ["further back after a rollback", [deploy(1), deploy(2), deploy(3), rollback(2)], 2, 1],
+    ["nowhere after the last rollback", [deploy(1), deploy(2), rollback(1)], 1, undefined],
+    ["not what was rolled back from", [deploy(1), deploy(2), rollback(1), deploy(3)], 3, 1],
+    ["what served before an older release was promoted", [deploy(1), deploy(2), deploy(1)], 1, 2],
+    ["a release that no history knows", [deploy(2), rollback(1)], 1, 2],
+    ["the last good one when a bad one is stuck live", [deploy(1), deploy(2)], 3, 2],
+  ])("is %s", (_, history, live, expected) => {
+    expect(previousGood(history, live)).toBe(expected);
+  });
+});
+
+describe("releases in the store", () => {
+  let store: Store;
+  beforeAll(async () => {
+    store = await newTestStore();
+  });
+  afterAll(() => store?.close());
+  beforeEach(async () => {
+    await store.db.deleteFrom("apps").execute();
+    await store.db.insertInto("apps").values({ name: "shop" }).execute();
+  });
+
+  const place = { app: "shop", environment: "production" };
+  async function record(changeId: string): Promise<number> {
+    const change = {
+      id: changeId,
+      app: "shop",
+      refKind: "branch" as const,
+      refName: "main",
+      commit: "c".repeat(40),
+      subject: "s",
+      actor: "ada",
+      author: "Ada",
+    };
+    await store.db
+      .insertInto("changes")
+      .values({
+        id: changeId,
+        app: "shop",
+        ref_kind: "branch",
+        ref_name: "main",
+        commit: change.commit,
+        previous_commit: null,
+        subject: "s",
+        author: "Ada",
+        actor: "ada",
+        skip_ci: false,
+        only_environment: null,
+        ended_at: null,
+      })
+      .onConflict((conflict) => conflict.doNothing())
+      .execute();
+    return recordRelease(store.db, change, spec, imagesOf(Number(changeId.slice(2))));
+  }
+  async function deployed(release: number, standby: number | null = null) {
+    const request = { ...place, release, kind: "deploy" as const, actor: "ada", deliveryId: `c_${release}` };
+    const { id } = await store.db.transaction().execute((tx) => requestDeployment(tx, request));
+    await endDeployment(store.db, id, {
+      status: "succeeded",
+      live: release,
+      standby,
+      standbyMs: 1_000,
+      phases: [],
+      evidence: [],
+      rolledBack: false,
+    });
+  }
+
+  it("are numbered from 1 without a gap, one per change, however often the step is repeated", async () => {
+    expect([await record("c_1"), await record("c_1"), await record("c_2"), await record("c_1")]).toEqual([1, 1, 2, 1]);
+    const atOnce = await Promise.all([record("c_3"), record("c_3")]);
+    expect(atOnce).toEqual([3, 3]);
+    expect(await getRelease(store.db, "shop", 2)).toMatchObject({ number: 2, images: imagesOf(2), spec });
+  });
+
+  it("keep the images of the newest, and of every one that runs or stands by", async () => {
+    const total = KEPT_RELEASES + 4;
+    for (let n = 1; n <= total; n++) await record(`c_${n}`);
+    await deployed(1);
+    await deployed(3, 1);
+    const kept = new Set((await imagesToKeep(store.db, "shop")).map((name) => Number(name.split(":")[1])));
+    expect([...kept].sort((a, b) => a - b)).toEqual([1, 3, ...Array.from({ length: KEPT_RELEASES }, (_, n) => n + 5)]);
+  });
+
+  it("are gone back to without naming one, once", async () => {
+    for (const n of [1, 2]) await record(`c_${n}`).then(() => deployed(n, n === 1 ? null : 1));
+    const { deploymentId, start } = await requestRollback(store.db, place, undefined, "ada");
+    expect(start).toBe(deploymentId);
+    const row = await store.db.selectFrom("deployments").selectAll().where("id", "=", deploymentId).executeTakeFirst();
+    expect(row).toMatchObject({ kind: "rollback", release: 1, actor: "ada" });
+  });
+
+  it.each([
+    [undefined, "RELEASE_NOT_RESTORABLE", /r1 is the first/],
+    [1, "RELEASE_NOT_RESTORABLE", /serves in production already/],
+    [9, "RELEASE_NOT_FOUND", /no release r9/],
+  ])("are not gone back to when that makes no sense (to %s)", async (to, code, message) => {
+    await record("c_1");
+    await deployed(1);
+    await expect(requestRollback(store.db, place, to, "ada")).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it("are neither promoted nor gone back to where they declare no such environment", async () => {
+    await record("c_1");
+    await record("c_2");
+    await deployed(2);
+    const elsewhere = { app: "shop", environment: "preview" };
+    await expect(requestPromotion(store.db, elsewhere, 1, "ada")).rejects.toMatchObject({
+      code: "ENVIRONMENT_NOT_FOUND",
+    });
+    await store.db
+      .updateTable("releases")
+      .set({ spec: JSON.stringify({ ...spec, environments: { staging: {} } }) })
+      .where("number", "=", 1)
+      .execute();
+    await expect(requestRollback(store.db, place, 1, "ada")).rejects.toMatchObject({ code: "RELEASE_NOT_RESTORABLE" });
+  });
+});
