@@ -1,4 +1,5 @@
 import { mkdir, statfs } from "node:fs/promises";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { sql } from "kysely";
@@ -100,6 +101,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         : "Postgres: ready"
       : "Postgres: the one at DATABASE_URL",
   );
+
+  await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
   const namespace = instance === "default" ? "shipway" : `shipway-${instance}`;
@@ -270,17 +273,29 @@ async function freeBytes(dir: string): Promise<number> {
 
 const newInstanceName = () => Math.random().toString(36).slice(2, 8).padEnd(6, "0");
 
-async function listen(
-  server: Awaited<ReturnType<typeof buildServer>>,
-  { port, bind }: ControlPlaneOptions,
-): Promise<void> {
-  await server.listen({ port, host: bind }).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code !== "EADDRINUSE") throw cause;
-    throw fail("PORT_IN_USE", {
-      message: `Port ${port} of ${bind} is in use by another program.`,
-      hint: "Choose another with `shipway up --port N`.",
-      cause,
-    });
+/** Before anything is made in Docker, which a start that cannot go on would leave behind. @throws PORT_IN_USE */
+async function refuseTakenPort(options: ControlPlaneOptions): Promise<void> {
+  const probe = createServer();
+  const { port, bind: host } = options;
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject).listen({ port, host }, () => probe.close(() => resolve()));
+  }).catch((cause: unknown) => {
+    throw asPortInUse(cause, options);
+  });
+}
+
+async function listen(server: Awaited<ReturnType<typeof buildServer>>, options: ControlPlaneOptions): Promise<void> {
+  await server.listen({ port: options.port, host: options.bind }).catch((cause: unknown) => {
+    throw asPortInUse(cause, options);
+  });
+}
+
+function asPortInUse(cause: unknown, { port, bind }: ControlPlaneOptions): unknown {
+  if ((cause as NodeJS.ErrnoException).code !== "EADDRINUSE") return cause;
+  return fail("PORT_IN_USE", {
+    message: `Port ${port} of ${bind} is in use by another program.`,
+    hint: "Choose another with `shipway up --port N`.",
+    cause,
   });
 }
 

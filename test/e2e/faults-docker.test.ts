@@ -116,7 +116,7 @@ describe("starting Shipway where something is in the way", () => {
   });
   afterAll(() => shipway.remove());
 
-  /** Of every Shipway on this engine that has no router: others may be starting and stopping beside this test. */
+  /** Routers made for a data directory of this test, and networks of routers that are not there: others start and stop beside it. */
   const abandoned = async () => {
     const filters = { label: ["shipway.role=router"] };
     const [networks, routers] = await Promise.all([
@@ -124,7 +124,11 @@ describe("starting Shipway where something is in the way", () => {
       shipway.docker.listContainers({ all: true, filters }),
     ]);
     const alive = new Set(routers.map(({ Labels }) => Labels["shipway.instance"]));
-    return networks.filter(({ Labels }) => !alive.has(Labels?.["shipway.instance"])).map(({ Name }) => Name);
+    const ours = routers.filter(({ Mounts }) => Mounts.some(({ Source }) => Source.startsWith(shipway.dir)));
+    return [
+      ...networks.filter(({ Labels }) => !alive.has(Labels?.["shipway.instance"])).map(({ Name }) => Name),
+      ...ours.map(({ Names }) => Names[0]),
+    ];
   };
 
   const up = (name: string, args: string[], env: Record<string, string> = {}) =>
@@ -143,11 +147,13 @@ describe("starting Shipway where something is in the way", () => {
     const taken = createServer().listen(0, "127.0.0.1");
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
+    const before = await abandoned();
     const ran = await up("api-port", ["--port", String(port), "--http-port", String(await freePort())]);
     taken.close();
     expect(ran.code).toBe(2);
     expect(ran.stderr).toContain(`✗ Port ${port} of 127.0.0.1 is in use by another program.`);
     expect(ran.stderr).toContain("→ Choose another with `shipway up --port N`.");
+    expect(await abandoned()).toEqual(before);
   });
 
   it("the port of the apps is taken", async () => {
