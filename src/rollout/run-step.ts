@@ -24,6 +24,8 @@ export type RolloutInput = {
 
 export type RolloutDeps = {
   target: RolloutTarget;
+  /** Backing services run and answer. Called before tasks are started, not before a standby is woken. */
+  ensureBacking?: (signal: AbortSignal | undefined) => Promise<void>;
   /** Variables of the new release by service, those of backing services included. */
   variables: Record<string, TaskVariables>;
   /** Runs `fn` unless a step of that name finished before, whose result is returned instead. Results are plain JSON. */
@@ -57,6 +59,7 @@ export async function runStep(
   const { place, release } = input;
   switch (step.do) {
     case "prepare":
+      await deps.ensureBacking?.(signal);
       await withDeadline("Preparing the network and the router", target.prepare(place, release));
       return { status: "ok" };
     case "run-release-command":

@@ -186,6 +186,17 @@ describe("a rollback", () => {
     ]);
   });
 
+  it("waits for backing services before it starts tasks, and not before it wakes a standby", async () => {
+    const stage = newStage();
+    const asked: string[] = [];
+    const ensureBacking = async () => void asked.push(stage.effectsOfLast().join());
+    await stage.deploy(newRelease(1), {}, { ensureBacking });
+    await stage.deploy(newRelease(2), {}, { ensureBacking });
+    expect(asked).toEqual(["", ""]);
+    await stage.rollback(newRelease(1), {}, { ensureBacking });
+    expect(asked).toHaveLength(2);
+  });
+
   it("takes two durable steps until traffic moved", async () => {
     const stage = newStage();
     await stage.deploy(newRelease(1));

@@ -57,8 +57,11 @@ export interface RolloutTarget {
   /** Network, router and back ends for the release exist after this. Traffic does not change. */
   prepare(place: Place, release: Release): Promise<void>;
 
+  /** What tasks reach these backing services by; known whether or not they run. */
+  backingVariables(place: Place, backing: Backing[]): BackingVariables;
+
   /** Starts what is missing, keeps data across releases, and waits until each answers a real query. */
-  ensureBacking(place: Place, backing: Backing[], log: LogSink, signal?: AbortSignal): Promise<BackingVariables>;
+  ensureBacking(place: Place, backing: Backing[], log: LogSink, signal?: AbortSignal): Promise<void>;
 
   /**
    * Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that

@@ -98,8 +98,7 @@ const frameOf = (change: DeliveredChange, subject = `change:${change.id}`) => ({
 });
 
 function emitter(deps: DeliveryDeps, change: DeliveredChange, subject?: string) {
-  return (event: Parameters<typeof appendEvent>[2]) =>
-    deps.store.db.transaction().execute((tx) => appendEvent(tx, frameOf(change, subject), event));
+  return (event: Parameters<typeof appendEvent>[2]) => appendEvent(deps.store.db, frameOf(change, subject), event);
 }
 
 async function readSpec(
@@ -262,12 +261,15 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
 
 async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>> {
   const repositoryDir = deps.repositories.dirOf(change.app);
-  const plans = await planImages(
-    { namespace: deps.namespace, app: change.app, services: spec.services, repositoryDir, commit: change.commit },
-    deps.repositories.git,
-  );
+  const [plans, secrets] = await Promise.all([
+    planImages(
+      { namespace: deps.namespace, app: change.app, services: spec.services, repositoryDir, commit: change.commit },
+      deps.repositories.git,
+    ),
+    deps.secrets.allOfApp(change.app),
+  ]);
   const emit = emitter(deps, change);
-  const mask = newMask(await deps.secrets.allOfApp(change.app));
+  const mask = newMask(secrets);
   const writers = new Map(
     await Promise.all(
       Object.keys(spec.services).map(

@@ -16,8 +16,9 @@ import { deploymentLogId } from "../release/log-ids.ts";
 import { getRelease } from "../release/releases.ts";
 import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
 import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
+import type { Place } from "../rollout/release.ts";
 import { rollOut } from "../rollout/run.ts";
-import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
+import type { Backing, BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
 import { assertNever } from "../shared/assert-never.ts";
 import { ERRORS, errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { LogSink } from "../shared/log-line.ts";
@@ -69,16 +70,12 @@ async function rollOutDeployment(
   try {
     const target = await getRelease(deps.store.db, place.app, deployment.release);
     const { release, environmentSpec } = resolveRelease(target, place.environment);
-    const backing = await prepareBacking(
-      deps,
-      deployment,
-      environmentSpec,
-      logs.sink("backing"),
-      emit,
-      canceling.signal,
-    );
-    const variables = await variablesOf(deps, deployment, environmentSpec, backing);
-    const previous = await findPrevious(deps, deployment, backing);
+    const backing = await backingOf(deps, place, environmentSpec);
+    const addresses = deps.target.backingVariables(place, backing);
+    const [variables, previous] = await Promise.all([
+      variablesOf(deps, deployment, environmentSpec, addresses),
+      findPrevious(deps, deployment, addresses),
+    ]);
     const outcome = await rollOut(
       {
         place,
@@ -91,6 +88,8 @@ async function rollOutDeployment(
       },
       {
         target: deps.target,
+        ensureBacking: (signal) =>
+          ensureBacking(deps.target, place, backing, { log: logs.sink("backing"), emit, signal }),
         variables,
         durable: step,
         onEvent: async (event) => {
@@ -143,34 +142,37 @@ function openLogs(
 
 function eventWriter(deps: DeploymentDeps, deployment: Deployment) {
   return (event: RolloutEvent & { addresses?: string[] }) =>
-    deps.store.db.transaction().execute((tx) =>
-      appendEvent(tx, frameOf(deployment), {
-        kind: `rollout.${event.kind}`,
-        data: { ...event, deploymentId: deployment.id, release: deployment.release },
-      }),
-    );
+    appendEvent(deps.store.db, frameOf(deployment), {
+      kind: `rollout.${event.kind}`,
+      data: { ...event, deploymentId: deployment.id, release: deployment.release },
+    });
 }
 
-async function prepareBacking(
-  deps: DeploymentDeps,
-  deployment: Deployment,
+/** The declared backing services, each with the password that it keeps for ever. */
+export async function backingOf(
+  deps: Pick<DeploymentDeps, "secrets">,
+  place: Place,
   spec: EnvironmentSpec,
-  log: LogSink,
-  emit: (event: RolloutEvent) => Promise<void>,
-  signal: AbortSignal,
-): Promise<BackingVariables> {
-  const place = { app: deployment.app, environment: deployment.environment };
-  const names = Object.keys(spec.backing);
-  if (names.length === 0) return {};
-  const backing = await Promise.all(
+): Promise<Backing[]> {
+  return Promise.all(
     Object.entries(spec.backing).map(async ([name, declared]) => ({
       name,
       spec: declared,
       password: await deps.secrets.internal(place, `backing-${name}`),
     })),
   );
-  const slow = setTimeout(() => void emit({ kind: "note", text: `starting ${names.join(" and ")}` }), 500);
-  return deps.target.ensureBacking(place, backing, log, signal).finally(() => clearTimeout(slow));
+}
+
+/** Says what is waited for when it takes long: a database that prepares its data directory needs seconds. */
+async function ensureBacking(
+  target: RolloutTarget,
+  place: Place,
+  backing: Backing[],
+  { log, emit, signal }: { log: LogSink; emit(event: RolloutEvent): Promise<void>; signal: AbortSignal | undefined },
+): Promise<void> {
+  const names = backing.map(({ name }) => name).join(" and ");
+  const slow = setTimeout(() => void emit({ kind: "note", text: `starting ${names}` }), 500);
+  await target.ensureBacking(place, backing, log, signal).finally(() => clearTimeout(slow));
 }
 
 /** What each service's tasks are started with: its own variables, the backing services' addresses, its secrets at the versions of this deployment. */

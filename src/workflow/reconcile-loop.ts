@@ -13,7 +13,7 @@ import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
-import { liveVariables } from "./deployment-stages.ts";
+import { backingOf, liveVariables } from "./deployment-stages.ts";
 import type { Logger } from "./durable.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
@@ -98,15 +98,11 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): P
   }
   const mended = await deps.target.reconcile(place, await desiredState(deps, row));
   for (const text of mended) {
-    await deps.store.db
-      .transaction()
-      .execute((tx) =>
-        appendEvent(
-          tx,
-          { ...place, subject: `environment:${row.name}`, actor: "shipway" },
-          { kind: "environment.mended", data: { text } },
-        ),
-      );
+    await appendEvent(
+      deps.store.db,
+      { ...place, subject: `environment:${row.name}`, actor: "shipway" },
+      { kind: "environment.mended", data: { text } },
+    );
   }
 }
 
@@ -117,17 +113,12 @@ async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<D
     await getRelease(deps.store.db, row.app, row.live_release),
     row.name,
   );
-  const backing = await Promise.all(
-    Object.entries(environmentSpec.backing).map(async ([name, spec]) => ({
-      name,
-      spec,
-      password: await deps.secrets.internal(place, `backing-${name}`),
-    })),
-  );
+  const backing = await backingOf(deps, place, environmentSpec);
+  await deps.target.ensureBacking(place, backing, () => undefined);
   const variables = await liveVariables(
     deps,
     { ...place, release: row.live_release },
-    await deps.target.ensureBacking(place, backing, () => undefined),
+    deps.target.backingVariables(place, backing),
   );
   const standby =
     row.standby_release === null

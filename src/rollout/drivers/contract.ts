@@ -288,10 +288,9 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       const backing = [
         { name: "cache", spec: { engine: "redis" as const }, password: new Secret("CACHE_PASSWORD", "x") },
       ];
-      const first = await target.ensureBacking(place, backing, () => undefined);
-      const again = await target.ensureBacking(place, backing, () => undefined);
-      expect(first.CACHE_URL?.reveal()).toMatch(/cache/);
-      expect(Object.keys(again)).toEqual(Object.keys(first));
+      expect(target.backingVariables(place, backing).CACHE_URL?.reveal()).toMatch(/cache/);
+      await target.ensureBacking(place, backing, () => undefined);
+      await target.ensureBacking(place, backing, () => undefined);
       expect(await target.observe(place)).toEqual([]);
     });
 

@@ -122,17 +122,21 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       if (!prepared.has(placeKey(place))) effects.push(`prepare ${placeKey(place)}`);
       prepared.add(placeKey(place));
     },
-    async ensureBacking(place, wanted) {
-      await call("ensureBacking");
+    backingVariables(_place, wanted) {
       const variables: BackingVariables = {};
       for (const backing of wanted) {
-        const key = `${placeKey(place)}/${backing.name}`;
-        if (!backings.has(key)) effects.push(`start backing ${backing.name}`);
-        backings.set(key, backing);
         const name = `${backing.name.toUpperCase().replaceAll("-", "_")}_URL`;
         variables[name] = new Secret(name, `memory://${backing.name}`);
       }
       return variables;
+    },
+    async ensureBacking(place, wanted) {
+      await call("ensureBacking");
+      for (const backing of wanted) {
+        const key = `${placeKey(place)}/${backing.name}`;
+        if (!backings.has(key)) effects.push(`start backing ${backing.name}`);
+        backings.set(key, backing);
+      }
     },
     async runOnce(place, release, run, log, signal) {
       await call("runOnce");

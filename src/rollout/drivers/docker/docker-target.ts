@@ -148,8 +148,10 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       await router.update((state) => withBackends(state, place, release, routerAddress));
     },
 
+    backingVariables: (place, backing) => Object.assign({}, ...backing.map((one) => backingVariables(place, one))),
+
     async ensureBacking(place, backing, log, signal) {
-      if (backing.length === 0) return {};
+      if (backing.length === 0) return;
       const { network } = await attachedNetwork(place);
       const seen = await listContainers(docker, instance, place);
       await sideBySide(backing, (one) =>
@@ -168,7 +170,6 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
           one,
         ),
       );
-      return Object.assign({}, ...backing.map((one) => backingVariables(place, one)));
     },
 
     async runOnce(place, release, run, log, signal) {

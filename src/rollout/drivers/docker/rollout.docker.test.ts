@@ -335,7 +335,8 @@ describe("a rollout on a real engine", () => {
     const backing = [
       { name: "db", spec: { engine: "mariadb" as const }, password: new Secret("DB_PASSWORD", "p@ss'word") },
     ];
-    const variables = await stage.target.ensureBacking(place, backing, () => undefined);
+    await stage.target.ensureBacking(place, backing, () => undefined);
+    const variables = stage.target.backingVariables(place, backing);
     expect(Object.keys(variables).sort()).toEqual([
       "DB_HOST",
       "DB_NAME",
