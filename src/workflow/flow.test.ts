@@ -1,0 +1,294 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { memoryExecutor } from "../ci/drivers/memory.ts";
+import { newSealer } from "../environment/sealing.ts";
+import { newSecrets, type Secrets } from "../environment/secrets.ts";
+import { readEvents } from "../events/event-stream.ts";
+import { fileLogStore } from "../events/log-store.ts";
+import { deliver, deploy, type Stages } from "../flow.ts";
+import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
+import { openDeliveries } from "../release/deliveries.ts";
+import { runningDeployments } from "../release/deployments.ts";
+import { requestRollback } from "../release/rollback.ts";
+import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
+import { createApp } from "../source/apps.ts";
+import { recordPush } from "../source/record-push.ts";
+import { gitRepositories, type Repositories } from "../source/repositories.ts";
+import { commitTo } from "../source/testing.ts";
+import type { Store } from "../store/open-store.ts";
+import { newTestStore } from "../store/testing.ts";
+import { newDeliveryStages } from "./delivery-stages.ts";
+import { newDeploymentStages } from "./deployment-stages.ts";
+import type { DurableStep, Logger } from "./durable.ts";
+
+/** The flow on real Postgres and git; steps, builds and tasks in memory. */
+let store: Store;
+let dir: string;
+let repositories: Repositories;
+let secrets: Secrets;
+let target: MemoryTarget;
+let logged: string[];
+let app: string;
+let apps = 0;
+beforeAll(async () => {
+  store = await newTestStore();
+  dir = await mkdtemp(join(tmpdir(), "shipway-flow-"));
+  repositories = gitRepositories({ dir: join(dir, "repositories") });
+  secrets = newSecrets(store.db, newSealer(Buffer.alloc(32, 5)));
+});
+afterAll(async () => {
+  await store?.close();
+  await rm(dir, { recursive: true, force: true });
+});
+beforeEach(async () => {
+  app = `shop${++apps}`;
+  target = memoryTarget();
+  logged = [];
+  await createApp(store.db, repositories, app, "ada");
+});
+
+class Killed extends Error {}
+
+/** What outlives a kill: the results of finished steps, as JSON. `dieAt` kills at the end of the nth step, before its result is kept. */
+function newJournal() {
+  const kept = new Map<string, string>();
+  let ended = 0;
+  return {
+    steps: () => ended,
+    life(dieAt = Number.POSITIVE_INFINITY) {
+      let dead = false;
+      ended = 0;
+      return (workflow: string): DurableStep => {
+        const seen = new Map<string, number>();
+        return async (name, fn) => {
+          const nth = (seen.get(name) ?? 0) + 1;
+          seen.set(name, nth);
+          const key = `${workflow}/${name}/${nth}`;
+          const before = kept.get(key);
+          if (dead) throw new Killed();
+          if (before !== undefined) return JSON.parse(before).value;
+          const value = await fn();
+          ended += 1;
+          if (dead || ended === dieAt) {
+            dead = true;
+            throw new Killed();
+          }
+          kept.set(key, JSON.stringify({ value }));
+          return JSON.parse(JSON.stringify({ value })).value;
+        };
+      };
+    },
+  };
+}
+
+/** Runs all work there is to its end, as the engine and the recovery at a start do. */
+async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> {
+  const note = (details: object, text: string) => void logged.push(`${text} ${JSON.stringify(details)}`);
+  const log: Logger = {
+    info: note,
+    warn: note,
+    error: (details, text) => void logged.push(`${text} ${String((details as { err?: unknown }).err)}`),
+  };
+  const shared = { store, secrets, logs: fileLogStore(join(dir, "logs")), log, startDeployment: async () => undefined };
+  const inMemory = memoryBuilder();
+  // A task in memory behaves as the tag of its image says, so a fetched image keeps its name.
+  const fetch: typeof inMemory.fetch = async (name, log) =>
+    name.startsWith(MISSING_PREFIX) ? inMemory.fetch(name, log) : { digest: name };
+  const builder = { ...inMemory, fetch };
+  const stagesOf = (step: DurableStep): Stages => ({
+    ...newDeliveryStages({ ...shared, repositories, executor: memoryExecutor(), builder, namespace: "test" }, step),
+    ...newDeploymentStages({ ...shared, target, httpPort: 8080 }, step),
+  });
+  for (const id of await openDeliveries(store.db, app)) {
+    if ((await deploymentsOf(id)).length > 0) continue;
+    await deliver(id, stagesOf(stepOf(`deliver:${id}`)));
+  }
+  for (let ids = await runningDeployments(store.db); ids.length > 0; ids = await runningDeployments(store.db))
+    for (const id of ids) await deploy(id, stagesOf(stepOf(`deploy:${id}`)));
+}
+
+const deploymentsOf = (deliveryId: string) =>
+  store.db.selectFrom("deployments").selectAll().where("delivery_id", "=", deliveryId).execute();
+
+const SPEC = "services:\n  web:\n    build: {}\n    port: 3000\nbake: 0s\n";
+type Push = { spec?: string; pipelines?: string; message?: string; files?: Record<string, string> };
+
+async function pushed({ spec = SPEC, pipelines, message = "Change", files = {} }: Push = {}): Promise<string> {
+  const before = (await repositories.refs(app)).get("refs/heads/main");
+  const commit = await commitTo(repositories, app, {
+    message,
+    files: {
+      Dockerfile: "FROM scratch\n",
+      "shipway.yml": `app: ${app}\n${spec}`,
+      ...(pipelines !== undefined && { "bitbucket-pipelines.yml": pipelines }),
+      ...files,
+    },
+    ...(before && { parent: before }),
+  });
+  const ref = {
+    ref: "refs/heads/main",
+    refKind: "branch" as const,
+    refName: "main",
+    oldCommit: before,
+    newCommit: commit,
+    forced: false,
+  };
+  const { changes } = await recordPush(store.db, repositories, { app, actor: "ada", refs: [ref], options: [] });
+  return changes[0]?.id ?? "";
+}
+
+async function delivered(push?: Push) {
+  const id = await pushed(push);
+  await runAll(newJournal().life());
+  const ends = (await readEvents(store.db, { deliveryId: id, limit: 1_000 })).filter(
+    ({ kind }) => kind === "delivery.ended",
+  );
+  expect(ends).toHaveLength(1);
+  return ends[0]?.data as { status: string; at?: string; problem?: { code: string; message: string; hint?: string } };
+}
+
+const passing = (script: string) =>
+  `image: any\npipelines:\n  default:\n    - step:\n        name: Unit\n        script: ["${script}"]\n`;
+const place = () => ({ app, environment: "production" });
+const liveRelease = async () =>
+  (await store.db.selectFrom("environments").select("live_release").where("app", "=", app).executeTakeFirst())
+    ?.live_release;
+
+describe("a push", () => {
+  it("is tested, built, recorded and live", async () => {
+    expect(await delivered({ pipelines: passing("echo ok") })).toMatchObject({ status: "live" });
+    expect([await liveRelease(), target.answering(place(), "web")]).toEqual([1, 1]);
+  });
+
+  it.each<[string, Push, object]>([
+    [
+      "without shipway.yml's required keys",
+      { spec: "services: {}\n" },
+      { status: "stopped", at: "spec", problem: { code: "SPEC_INVALID" } },
+    ],
+    [
+      "whose pipelines file is wrong",
+      { pipelines: "pipelines: 7\n" },
+      { status: "stopped", at: "ci", problem: { code: "PIPELINES_INVALID" } },
+    ],
+    [
+      "whose tests fail",
+      { pipelines: passing("false") },
+      { status: "stopped", at: "ci", problem: { code: "PIPELINE_FAILED" } },
+    ],
+    [
+      "whose step has no image",
+      { pipelines: passing("true").replace("any", "gone:unavailable") },
+      { status: "stopped", at: "ci" },
+    ],
+    [
+      "whose build fails",
+      { spec: SPEC.replace("{}", "{ target: broken }") },
+      { status: "stopped", at: "images", problem: { code: "BUILD_FAILED" } },
+    ],
+    [
+      "whose Dockerfile is missing",
+      { spec: SPEC.replace("{}", "{ dockerfile: Other }") },
+      { status: "stopped", at: "images", problem: { code: "DOCKERFILE_MISSING" } },
+    ],
+    [
+      "whose image cannot be had",
+      { spec: SPEC.replace("build: {}", "image: missing/web:1") },
+      { status: "stopped", at: "images", problem: { code: "IMAGE_UNAVAILABLE" } },
+    ],
+    [
+      "that no environment is for",
+      { spec: `${SPEC}environments:\n  production: { tag: "v*" }\n` },
+      { status: "nothing-to-deploy" },
+    ],
+    [
+      "that needs a secret nobody set",
+      { spec: SPEC.replace("port:", "secrets: [API_KEY]\n    port:") },
+      { status: "stopped", at: "rollout", problem: { code: "SECRET_MISSING" } },
+    ],
+  ])("%s ends there, with a reason and what to do", async (_, push, expected) => {
+    const end = await delivered(push);
+    expect(end).toMatchObject(expected);
+    if (end.problem) expect(end.problem.hint ?? end.problem.message).toMatch(/\S/);
+    expect(target.answering(place(), "web")).toBeUndefined();
+    expect(logged).toEqual([]);
+  });
+
+  it("belongs to the app whose repository it came to", async () => {
+    expect(await delivered({ spec: SPEC, files: { "shipway.yml": `app: other\n${SPEC}` } })).toMatchObject({
+      at: "spec",
+      problem: { code: "SPEC_INVALID", message: expect.stringContaining("other") },
+    });
+  });
+
+  it("skips the tests when the commit says so, and is live", async () => {
+    expect(await delivered({ pipelines: passing("false"), message: "Fix a word [skip ci]" })).toMatchObject({
+      status: "live",
+    });
+  });
+
+  it("that never becomes healthy leaves the release before it serving", async () => {
+    await delivered();
+    const end = await delivered({
+      spec: SPEC.replace("build: {}", "image: shop:broken\n    health: { interval: 100ms, grace: 200ms }"),
+    });
+    expect(end).toMatchObject({ status: "stopped", at: "rollout", problem: { code: "ROLLOUT_FAILED" } });
+    expect([await liveRelease(), target.answering(place(), "web")]).toEqual([1, 1]);
+    const [failed] = await store.db
+      .selectFrom("deployments")
+      .selectAll()
+      .where("app", "=", app)
+      .where("release", "=", 2)
+      .execute();
+    expect(failed?.evidence).toMatchObject([{ service: "web", probes: [expect.stringContaining("500")] }]);
+  });
+
+  it("goes nowhere while the environment is frozen by a rollback, and says so", async () => {
+    await delivered();
+    await delivered({ files: { more: "1" } });
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    expect([await liveRelease(), target.answering(place(), "web")]).toEqual([1, 1]);
+    expect(await delivered({ files: { more: "2" } })).toMatchObject({ status: "nothing-to-deploy" });
+    const notes = (await readEvents(store.db, { app, limit: 1_000 })).filter(({ kind }) => kind === "delivery.note");
+    expect(notes.map(({ data }) => data.text)).toContainEqual(
+      expect.stringMatching(/^production is frozen .*shipway resume/),
+    );
+    expect(await liveRelease()).toBe(1);
+  });
+});
+
+describe("a kill at the end of any step", () => {
+  it("loses nothing and repeats no effect", async () => {
+    const counting = newJournal();
+    const deliveryId = await pushed({ pipelines: passing("echo ok") });
+    await runAll(counting.life());
+    const total = counting.steps();
+    expect(total).toBeGreaterThan(8);
+    expect(await deploymentsOf(deliveryId)).toHaveLength(1);
+    for (let dieAt = 1; dieAt <= total; dieAt++) {
+      app = `shop${++apps}`;
+      target = memoryTarget();
+      await createApp(store.db, repositories, app, "ada");
+      const id = await pushed({ pipelines: passing("echo ok") });
+      const journal = newJournal();
+      await expect(runAll(journal.life(dieAt)), `step ${dieAt}`).rejects.toThrow(Killed);
+      await runAll(journal.life());
+      const events = await readEvents(store.db, { deliveryId: id, limit: 1_000 });
+      const count = (kind: string) => events.filter((event) => event.kind === kind).length;
+      expect(
+        {
+          ends: events.filter(({ kind }) => kind === "delivery.ended").map(({ data }) => data.status),
+          releases: count("release.recorded"),
+          deployments: [count("deployment.queued"), count("deployment.ended")],
+          starts: target.effects.filter((effect) => effect.startsWith("start")).length,
+          shifts: target.effects.filter((effect) => effect.startsWith("shift")).length,
+          live: await liveRelease(),
+        },
+        `killed at the end of step ${dieAt}`,
+      ).toEqual({ ends: ["live"], releases: 1, deployments: [1, 1], starts: 1, shifts: 1, live: 1 });
+    }
+  }, 60_000);
+});
