@@ -72,7 +72,7 @@ export function hasCode(error: unknown, code: ErrorCode): boolean {
 /** The public code of an error, also when it was revived as a plain object; undefined for a bug or a foreign error. */
 export function errorCode(error: unknown): ErrorCode | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;
-  return typeof error.code === "string" && error.code in ERRORS ? (error.code as ErrorCode) : undefined;
+  return typeof error.code === "string" && Object.hasOwn(ERRORS, error.code) ? (error.code as ErrorCode) : undefined;
 }
 
 /** A problem as it is stored, sent and shown: plain JSON. */
