@@ -1,4 +1,5 @@
-import { rm } from "node:fs/promises";
+import { randomBytes } from "node:crypto";
+import { rename, rm } from "node:fs/promises";
 import { fail } from "../../../shared/errors.ts";
 import { runProgram } from "../../../shared/run-program.ts";
 import type { PipelineContext, StepPlan } from "../../executor.ts";
@@ -7,6 +8,8 @@ import { diskFull } from "./docker-errors.ts";
 /**
  * Makes the step's own clone in `dir`, standing on the change's branch (or detached at its tag) at the commit.
  * Objects are copied, never hard-linked: root in the step's container could write through a link into the repository itself.
+ * What a crash left in `dir` is replaced. A git that outlived the crash still writes, and at last removes, what it began: so every
+ * attempt has a place of its own, and only a whole checkout is moved to `dir`.
  * @throws GIT_FAILED, DISK_FULL
  */
 export async function checkOut(
@@ -42,13 +45,23 @@ export async function checkOut(
     clone.depth === undefined
       ? undefined
       : ["--depth", String(clone.depth), "--no-single-branch", `file://${repositoryDir}`];
+  const made = `${dir}.${randomBytes(6).toString("hex")}`;
   try {
-    await git("clone", "--quiet", "--no-checkout", ...identity, ...(shallow ?? ["--no-hardlinks", repositoryDir]), dir);
+    await git(
+      "clone",
+      "--quiet",
+      "--no-checkout",
+      ...identity,
+      ...(shallow ?? ["--no-hardlinks", repositoryDir]),
+      made,
+    );
     const place = refKind === "branch" ? ["-B", refName, commit] : ["--detach", commit];
-    await git("-C", dir, "checkout", "--quiet", "--force", ...place);
+    await git("-C", made, "checkout", "--quiet", "--force", ...place);
+    await rm(dir, { recursive: true, force: true });
+    await rename(made, dir);
   } catch (error) {
     signal.throwIfAborted();
-    await rm(dir, { recursive: true, force: true });
+    await rm(made, { recursive: true, force: true });
     const text = error instanceof Error ? error.message : String(error);
     if (/no space left/i.test(text)) throw diskFull("make the checkout", error);
     throw fail("GIT_FAILED", {
