@@ -311,7 +311,8 @@ describe("a rollout on a real engine", () => {
         State: { Running: boolean };
         RestartCount?: number;
       };
-      return State.Running && RestartCount === 1;
+      // Docker says that it runs a moment before it says where.
+      return State.Running && RestartCount === 1 && (await addressOf());
     });
     expect(await addressOf()).toBe(before);
     expect(await answering()).toBe(1);
