@@ -196,8 +196,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     builder,
     executor,
     repositories,
-    startDelivery,
-    startDeployment,
+    startDelivery: (id) => engine.startIfNew("deliver", id),
+    startDeployment: (id) => engine.startIfNew("deploy", id),
     log,
   });
   closing.push(() => loop.stop());

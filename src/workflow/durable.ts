@@ -22,6 +22,8 @@ export type Workflows = Record<string, (id: string, step: DurableStep) => Promis
 export type DurableEngine<W extends Workflows> = {
   /** Starts a workflow for an id, once: a second start of the same name and id is a no-op, also after a crash. Returns once it is recorded. */
   start(name: keyof W & string, id: string): Promise<void>;
+  /** As `start`, for work that most likely was started before: looks first, and says nothing of what it finds. Not inside a workflow. */
+  startIfNew(name: keyof W & string, id: string): Promise<void>;
   /** Stops taking work. What runs is cut off and goes on at the next launch, from its last finished step. */
   shutdown(): Promise<void>;
 };
@@ -50,11 +52,16 @@ export async function launchDurableEngine<W extends Workflows>(
     ]),
   );
   await DBOS.launch();
+  const start = async (name: string, id: string): Promise<void> => {
+    const workflow = registered.get(name);
+    if (!workflow) throw new Error(`no workflow ${name}`);
+    await DBOS.startWorkflow(workflow, { workflowID: `${name}:${id}` })(id);
+  };
   return {
-    async start(name, id) {
-      const workflow = registered.get(name);
-      if (!workflow) throw new Error(`no workflow ${name}`);
-      await DBOS.startWorkflow(workflow, { workflowID: `${name}:${id}` })(id);
+    start,
+    async startIfNew(name, id) {
+      // DBOS warns, with a stack, of each start of a workflow that it has just taken up again itself.
+      if ((await DBOS.getWorkflowStatus(`${name}:${id}`)) === null) await start(name, id);
     },
     shutdown: () => DBOS.shutdown({ deregister: true }),
   };

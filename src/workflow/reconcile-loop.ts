@@ -69,8 +69,11 @@ function report(deps: ReconcileDeps, error: unknown): void {
 
 async function reconcileAll(deps: ReconcileDeps): Promise<void> {
   // Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
-  for (const id of await openDeliveries(deps.store.db)) await deps.startDelivery(id);
-  for (const id of await runningDeployments(deps.store.db)) await deps.startDeployment(id);
+  // Each by itself: one that cannot be started must not keep the others waiting for the next round.
+  for (const id of await openDeliveries(deps.store.db))
+    await deps.startDelivery(id).catch((error) => report(deps, error));
+  for (const id of await runningDeployments(deps.store.db))
+    await deps.startDeployment(id).catch((error) => report(deps, error));
   await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
   for (const environment of await listEnvironments(deps.store.db)) {
     if (environment.running_deployment !== null) continue;
