@@ -14,7 +14,7 @@ const FLOW = new Set(["flow.ts"]);
 
 const src = join(import.meta.dirname, "..", "src");
 const problems = [];
-for (const file of readdirSync(src, { recursive: true }).filter((name) => name.endsWith(".ts") && !name.endsWith(".test.ts"))) {
+for (const file of readdirSync(src, { recursive: true }).filter((name) => name.endsWith(".ts") && !/(\.test|testing|contract)\.ts$/.test(name))) {
   const from = file.split("/")[0];
   if (TOP.has(file)) continue;
   for (const [, statement, specifier] of readFileSync(join(src, file), "utf8").matchAll(/(?:^|\n)((?:import|export)\b[^;]*?)from\s+"(\.[^"]+)"/g)) {

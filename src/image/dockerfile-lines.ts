@@ -4,13 +4,13 @@ export type Instruction = { line: number; keyword: string; text: string };
 /** The instructions of a Dockerfile in order; comments and empty lines are left out, here-documents belong to their instruction. */
 export function parseInstructions(dockerfile: string): Instruction[] {
   const lines = dockerfile.split(/\r?\n/);
-  const escape = /^#\s*escape\s*=\s*`\s*$/im.test(lines.slice(0, 5).join("\n")) ? "`" : "\\";
+  const escapeCharacter = /^#\s*escape\s*=\s*`\s*$/im.test(lines.slice(0, 5).join("\n")) ? "`" : "\\";
   const instructions: Instruction[] = [];
   for (let at = 0; at < lines.length; at++) {
     const begins = at;
     let text = (lines[at] ?? "").trim();
     if (text === "" || text.startsWith("#")) continue;
-    while (text.endsWith(escape) && at + 1 < lines.length) {
+    while (text.endsWith(escapeCharacter) && at + 1 < lines.length) {
       const next = (lines[++at] ?? "").trim();
       if (!next.startsWith("#") && next !== "") text = `${text.slice(0, -1).trimEnd()} ${next}`;
     }
