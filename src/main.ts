@@ -75,10 +75,12 @@ async function main(): Promise<number> {
           import("pino"),
         ]);
         const log = pino({ level: environment.SHIPWAY_LOG }, pino.destination({ fd: 2, sync: true }));
-        return runUp(
+        const code = await runUp(
           { ...settle(options), log },
           { ...terminal, remember: (url, token) => rememberServer(credentialsFile, url, token) },
         );
+        // A rollout that was cut off must not go on by itself without a database: the next start goes on with it.
+        return process.exit(code);
       },
       async demo(options) {
         const { runDemo } = await import("./cli/demo.ts");

@@ -1,5 +1,6 @@
-import { EventEmitter, once } from "node:events";
+import { EventEmitter } from "node:events";
 import { sql } from "kysely";
+import { whenNext } from "../shared/when-next.ts";
 import type { Database, Store } from "../store/open-store.ts";
 import type { PlatformEvent, StoredEvent } from "./event.ts";
 
@@ -83,17 +84,17 @@ export async function openEventStream(store: Store): Promise<EventStream> {
     let after = filter.after;
     while (!signal.aborted) {
       // Wait for the ring before reading: one that comes while we read must not be lost.
-      const wake = new AbortController();
-      const ring = once(bell, "ring", {
-        signal: AbortSignal.any([signal, wake.signal, AbortSignal.timeout(RECHECK_MS)]),
-      }).catch(() => undefined);
-      const events = await readEvents(store.db, { ...filter, after });
-      for (const event of events) {
-        after = event.id;
-        yield event;
+      const ring = whenNext(bell, "ring", { withinMs: RECHECK_MS, signal });
+      try {
+        const events = await readEvents(store.db, { ...filter, after });
+        for (const event of events) {
+          after = event.id;
+          yield event;
+        }
+        if (events.length === 0) await ring.promise;
+      } finally {
+        ring.release();
       }
-      if (events.length === 0) await ring;
-      wake.abort();
     }
   }
 

@@ -1,14 +1,19 @@
-import { EventEmitter, once } from "node:events";
+import { EventEmitter } from "node:events";
 import { createReadStream } from "node:fs";
 import { appendFile, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { LogLine, LogSink } from "../shared/log-line.ts";
+import { whenNext } from "../shared/when-next.ts";
 
 /** A log may not eat the disk: after this many bytes lines are dropped and the drop is said. */
 const LARGEST_LOG_BYTES = 64 * 1024 * 1024;
 /** A line longer than this is cut. */
 const LONGEST_LINE = 16_384;
+/** Lines of one read of a follower. */
+const PAGE = 2_000;
+/** A follower looks again this often: another process may be writing. */
+const RECHECK_MS = 2_000;
 
 export type NumberedLine = LogLine & { line: number };
 
@@ -92,16 +97,16 @@ export function fileLogStore(dir: string): LogStore {
     const file = fileOf(logId);
     let next = from;
     while (!signal.aborted) {
-      const wake = new AbortController();
-      const ring = once(bell, logId, {
-        signal: AbortSignal.any([signal, wake.signal, AbortSignal.timeout(2_000)]),
-      }).catch(() => undefined);
-      const { lines, ended } = await readStored(file, next, 2_000);
-      for (const line of lines) yield line;
-      next += lines.length;
-      if (lines.length === 0 && ended) return;
-      if (lines.length === 0) await ring;
-      wake.abort();
+      const ring = whenNext(bell, logId, { withinMs: RECHECK_MS, signal });
+      try {
+        const { lines, ended } = await readStored(file, next, PAGE);
+        yield* lines;
+        next += lines.length;
+        if (lines.length === 0 && ended) return;
+        if (lines.length === 0) await ring.promise;
+      } finally {
+        ring.release();
+      }
     }
   }
 

@@ -30,7 +30,7 @@ describe("Shipway killed by SIGKILL", () => {
   const events = () => shipway.api<ApiEvent[]>("/api/events?app=shop&limit=1000");
 
   /** Pushes a change, kills Shipway as soon as an event of this kind is there, starts it again and waits for the end. */
-  async function killAt(kind: string): Promise<ApiEvent[]> {
+  async function killAt(kind: string, signal: "SIGKILL" | "SIGINT" = "SIGKILL"): Promise<ApiEvent[]> {
     round += 1;
     const lastId = (await events()).at(-1)?.id ?? 0;
     await shipway.commit(checkout, { "server.js": server(`round ${round}`) }, `Round ${round}`);
@@ -40,7 +40,7 @@ describe("Shipway killed by SIGKILL", () => {
       async () => (await events()).some((event) => event.id > lastId && event.kind === kind),
       { withinMs: 60_000, everyMs: 20 },
     );
-    await shipway.kill("SIGKILL");
+    await shipway.kill(signal);
     await pushing;
     await shipway.start();
     return until(
@@ -74,6 +74,12 @@ describe("Shipway killed by SIGKILL", () => {
     // The live release and the one before it as standby, nothing else.
     expect(running).toHaveLength(2);
     expect(await shipway.containers({ "shipway.role": "step" })).toEqual([]);
+  });
+
+  it("stopped by Ctrl-C in the middle of a rollout instead: ends within seconds and goes on at the next start", async () => {
+    const since = await killAt("rollout.phase-started", "SIGINT");
+    expect(JSON.stringify(since.find((event) => event.kind === "delivery.ended"))).toContain('"status":"live"');
+    expect((await shipway.page(HOST)).body).toContain(`round ${round}`);
   });
 
   it("in the middle of a rollback: the rollback finishes", async () => {
