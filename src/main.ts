@@ -28,6 +28,14 @@ const Environment = z.object({
 const PORT = 7420;
 const HTTP_PORT = 8080;
 
+/** Whether the port is taken by a Shipway, which is then no reason to warn. */
+async function isShipway(port: number): Promise<boolean> {
+  const answer = await fetch(`http://127.0.0.1:${port}/api/ready`, { signal: AbortSignal.timeout(1_000) }).catch(
+    () => undefined,
+  );
+  return answer?.ok === true;
+}
+
 async function main(): Promise<number> {
   const parsed = Environment.safeParse(process.env);
   if (!parsed.success) {
@@ -94,7 +102,7 @@ async function main(): Promise<number> {
         ]);
         const { dataDir: dir, port, httpPort } = settle(options);
         return runDoctor(
-          machineFacts(new Docker({ socketPath: dockerSocket }), async () => []),
+          machineFacts(new Docker({ socketPath: dockerSocket }), async () => ((await isShipway(port)) ? [port] : [])),
           {
             dataDir: dir,
             ports: [

@@ -99,7 +99,7 @@ async function answeredError(server: Server, response: Response): Promise<Error>
     });
   }
   const { code, message, hint, requestId } = parsed.data.error;
-  const known = code in ERRORS ? (code as ErrorCode) : genericCode(response.status);
+  const known = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : genericCode(response.status);
   return known === undefined ? new ServerFailure(message, requestId) : new ShipwayError(known, { message, hint });
 }
 

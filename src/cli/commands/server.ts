@@ -13,7 +13,7 @@ const ServerFlags = {
 };
 const DATA_DIR = { flags: "--data <dir>", summary: "where Shipway keeps everything" };
 const PORTS = [
-  { flags: "--port <n>", summary: "for the API, git and the dashboard" },
+  { flags: "--port <n>", summary: "for the API and git" },
   { flags: "--http-port <n>", summary: "where the apps answer" },
 ];
 
@@ -38,7 +38,7 @@ export const serverCommands: Command[] = [
   }),
   defineCommand({
     name: "demo",
-    summary: "see it work: ship a sample app, break it, roll it back",
+    summary: "see it work: ship the sample product, change it, roll it back",
     options: [{ flags: "--once", summary: "remove everything at the end and exit 0, for CI" }],
     examples: [{ run: "shipway demo", does: "the whole tour, on this machine's Docker Engine" }],
     input: z.strictObject({ once: z.boolean().default(false) }),
