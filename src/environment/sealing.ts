@@ -34,7 +34,7 @@ export function newSealer(key: Buffer): Sealer {
       } catch (cause) {
         throw fail("SECRET_KEY_WRONG", {
           message: `The secret ${context} does not open: secret.key in the data directory is not the one it was stored with.`,
-          hint: "Put that secret.key back from your back-up and restart Shipway. Without it, set the secret anew with `shipway secret set`.",
+          hint: "Put that secret.key back from your back-up and restart Shipway. Without it, remove the secret (`shipway secret remove`) and set it anew.",
           cause,
         });
       }
@@ -59,7 +59,7 @@ export async function readOrCreateKey(file: string): Promise<Buffer> {
   if (key.length === KEY_BYTES) return key;
   throw fail("SECRET_KEY_WRONG", {
     message: `${file} does not hold a key: it is damaged.`,
-    hint: "Put it back from your back-up. Without one, remove the file and set every secret anew.",
+    hint: "Put it back from your back-up. Without one, remove the file; then remove every secret and set it anew.",
   });
 }
 
