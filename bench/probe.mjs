@@ -26,7 +26,7 @@ export function ask({ address = "127.0.0.1", port, host, agent = false }) {
 }
 
 /** Asks every few milliseconds until the answer is 200 with this text; resolves with the time of that answer. */
-export async function untilAnswers(target, text, { everyMs = 5, withinMs = 120_000 } = {}) {
+export async function untilAnswers(target, text, { everyMs = 10, withinMs = 120_000 } = {}) {
   const endsAt = performance.now() + withinMs;
   for (;;) {
     const { status, body, answeredAt } = await ask(target);

@@ -188,6 +188,13 @@ test("a commit is described with its subject, body and author", async () => {
   });
 });
 
+test("what is no commit is not described", async () => {
+  const head = await commitFiles({ "a.txt": "text" });
+  for (const id of ["0".repeat(40), git("rev-parse", `${head}:a.txt`)]) {
+    await expect(repositories.describe("shop", id)).rejects.toMatchObject({ code: "COMMIT_NOT_FOUND" });
+  }
+});
+
 test("a pushed replacement of a commit does not change what the commit reads as", async () => {
   const good = await commitFiles({ "a.txt": "good" });
   const evil = await commitFiles({ "a.txt": "evil" });

@@ -235,9 +235,15 @@ function commitNotFound(app: string, text: string) {
 }
 
 async function describeCommit(store: RepositoryStore, app: string, commit: string): Promise<CommitDescription> {
-  const id = await resolveCommit(store, app, commit);
+  // Whoever waits for a push waits for each git process: a whole id needs none to be resolved.
+  const id = isCommitId(commit) ? `${commit}^{commit}` : await resolveCommit(store, app, commit);
   const format = ["%H", "%an", "%ae", "%at", "%ct", "%s", "%b"].join("%x00");
-  const { stdout } = await store.run(app, ["log", "-1", `--format=${format}`, "--end-of-options", id, "--"]);
+  const args = ["log", "-1", `--format=${format}`, "--end-of-options", id, "--"];
+  const { stdout, exitCode } = await store.run(app, args, { okExitCodes: [0, 128] });
+  if (exitCode !== 0) {
+    await resolveCommit(store, app, commit);
+    throw fail("GIT_FAILED", { message: `git cannot read the commit ${commit} of ${app}.` });
+  }
   const [hash = id, name = "", email = "", authored, committed, subject = "", body = ""] = stdout
     .toString("utf8")
     .split("\0");
