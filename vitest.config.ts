@@ -2,6 +2,9 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    // More than the cores of a small machine: most tests wait for Docker, git or Postgres.
+    maxWorkers: 3,
+    minWorkers: 1,
     projects: [
       {
         test: {

@@ -55,9 +55,11 @@ export async function pauseContainer(docker: Docker, id: string): Promise<void> 
 }
 
 /** SIGTERM, the container's own stop timeout, SIGKILL, gone. A container that is gone already is no error. */
-export async function stopContainer(docker: Docker, id: string): Promise<void> {
+/** Ends it gracefully within its own stop timeout, or within `atMostS` seconds. */
+export async function stopContainer(docker: Docker, id: string, atMostS?: number): Promise<void> {
   const container = docker.getContainer(id);
-  await askingUnless([304, 404], "Stopping a task", () => container.stop());
+  const limit = atMostS === undefined ? {} : { t: atMostS };
+  await askingUnless([304, 404], "Stopping a task", () => container.stop(limit));
   await removeContainer(docker, id);
 }
 

@@ -56,6 +56,8 @@ const FIRST_LOOKS_MS = 3_000;
 /** Steady watching has time: the router's own checks decide. */
 const WATCH_EVERY_MS = 200;
 const DRAIN_LOOK_EVERY_MS = 25;
+/** For a task that answers nobody: a program that ignores SIGTERM would otherwise hold up the deployment for all of its `stopTimeout`. */
+const IDLE_STOP_S = 2;
 /** Whoever reads the failure looks at the first few tasks; fifty times the same evidence helps nobody. */
 const EVIDENCE_TASKS = 5;
 
@@ -390,14 +392,28 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   async function stopTasks(place: Place, tasks: SeenContainer[], keep?: ReadonlySet<string>): Promise<void> {
     const names = new Set(tasks.map((one) => one.name));
     if (names.size === 0) return;
+    const idle = await findIdle(place, names);
     await router.update((state) =>
       [...serversOf(state, place).values()].some((server) => names.has(server.name) && server.state === "ready")
         ? withState(state, place, names, "drain")
         : state,
     );
-    await sideBySide(tasks, (one) => stopContainer(docker, one.id));
+    await sideBySide(tasks, (one) => stopContainer(docker, one.id, idle.has(one.name) ? IDLE_STOP_S : undefined));
     await router.update((state) => withoutTasks(state, place, (server) => names.has(server.name), keep));
     for (const name of names) provedWith.delete(name);
+  }
+
+  /** Tasks behind the router that answer nobody: neither serving nor finishing a request. */
+  async function findIdle(place: Place, names: ReadonlySet<string>): Promise<Set<string>> {
+    const state = await router.current();
+    const servers = [...serversOf(state, place).values()].filter((server) => names.has(server.name));
+    const backends = state.backends.filter((one) => one.servers.some((server) => names.has(server.name)));
+    const busy = (await router.status(backends.map((one) => one.name))).filter((one) => one.inFlight > 0);
+    return new Set(
+      servers
+        .filter((server) => server.state !== "ready" && !busy.some((one) => one.name === server.name))
+        .map((server) => server.name),
+    );
   }
 
   async function removeVolumes(place: Place): Promise<void> {
