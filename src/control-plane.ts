@@ -18,6 +18,7 @@ import { buildServer } from "./http/server.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
+import { newDeferred } from "./shared/deferred.ts";
 import { fail } from "./shared/errors.ts";
 import { gitHttp } from "./source/git-http.ts";
 import { recordMissedPushes } from "./source/record-push.ts";
@@ -26,7 +27,7 @@ import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import { openStore, type Store } from "./store/open-store.ts";
 import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
-import { type DurableStep, launchDurableEngine } from "./workflow/durable.ts";
+import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 
 export type ControlPlaneOptions = {
@@ -56,8 +57,6 @@ export type ControlPlane = {
   firstToken: string | undefined;
   /** Stops the control plane; the apps and the router go on serving. */
   stop(): Promise<void>;
-  /** Makes a token for this machine's own user. */
-  newAdminToken(name: string): Promise<string>;
 };
 
 /** The one place where drivers are chosen and wired. Parts start side by side where they do not need each other. */
@@ -131,8 +130,10 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     ),
     ...newDeploymentStages({ store, secrets, logs, target, httpPort: options.httpPort, startDeployment, log }, step),
   });
-  const startDelivery = (id: string): Promise<void> => engine.start("deliver", id);
-  const startDeployment = (id: string): Promise<void> => engine.start("deploy", id);
+  // Requests that come before the engine runs wait for it, and so do workflows that it recovers while it starts.
+  const launched = newDeferred<DurableEngine<{ deliver: Workflow; deploy: Workflow }>>();
+  const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
+  const startDeployment = async (id: string): Promise<void> => (await launched.promise).start("deploy", id);
 
   const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
   routerReady.catch(() => undefined);
@@ -188,6 +189,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
       deploy: (id, step) => deploy(id, stagesFor(step)),
     },
   );
+  launched.resolve(engine);
   stopEngine = () => engine.shutdown();
   const loop = startReconcileLoop({
     store,
@@ -208,7 +210,6 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     apiUrl: platform.apiUrl,
     httpPort: options.httpPort,
     firstToken,
-    newAdminToken: async (name) => (await createToken(store.db, { name, role: "admin" }, "shipway")).token,
     stop: () => closeAll(closing),
   };
 }

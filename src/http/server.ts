@@ -129,6 +129,11 @@ function forbidden(identity: Identity, role: Role, app: string | undefined) {
   });
 }
 
+/** This server as the caller reaches it: its own idea of its address is of no use to a checkout on another machine. */
+export function urlOf(request: FastifyRequest): string {
+  return `${request.protocol}://${request.host}`;
+}
+
 /** The caller, on a route that needs a role. */
 export function identityOf(request: FastifyRequest): Identity {
   if (!request.identity) throw new Error(`${request.url} has no identity`);

@@ -17,7 +17,8 @@ export type Logger = {
 /** Runs `fn` as a named step whose result (plain JSON) is kept: after a crash it is not run again once it had ended. */
 export type DurableStep = <T>(name: string, fn: () => Promise<T>) => Promise<T>;
 
-export type Workflows = Record<string, (id: string, step: DurableStep) => Promise<void>>;
+export type Workflow = (id: string, step: DurableStep) => Promise<void>;
+export type Workflows = Record<string, Workflow>;
 
 export type DurableEngine<W extends Workflows> = {
   /** Starts a workflow for an id, once: a second start of the same name and id is a no-op, also after a crash. Returns once it is recorded. */

@@ -2,11 +2,11 @@ import { z } from "zod";
 import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { AppBody, CreateAppRequest } from "../schemas.ts";
-import { identityOf, type TypedServer } from "../server.ts";
+import { identityOf, type TypedServer, urlOf } from "../server.ts";
 import { viewApp } from "../views.ts";
 
 export function appRoutes(server: TypedServer, platform: Platform): void {
-  const { store, repositories, apiUrl } = platform;
+  const { store, repositories } = platform;
 
   server.get(
     "/api/apps",
@@ -15,7 +15,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       const { app: scope } = identityOf(request);
       return (await listApps(store.db))
         .filter(({ name }) => scope === null || scope === name)
-        .map((app) => viewApp(app, apiUrl));
+        .map((app) => viewApp(app, urlOf(request)));
     },
   );
 
@@ -27,7 +27,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const app = await createApp(store.db, repositories, request.body.name, identityOf(request).name);
-      return reply.status(201).send(viewApp(app, apiUrl));
+      return reply.status(201).send(viewApp(app, urlOf(request)));
     },
   );
 
@@ -36,7 +36,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
   server.get(
     "/api/apps/:app",
     { config: { role: "viewer" }, schema: { summary: "One app", params, response: { 200: AppBody } } },
-    async (request) => viewApp(await getApp(store.db, request.params.app), apiUrl),
+    async (request) => viewApp(await getApp(store.db, request.params.app), urlOf(request)),
   );
 
   server.delete(

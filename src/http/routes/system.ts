@@ -3,7 +3,7 @@ import { z } from "zod";
 import { listApps } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { StatusBody } from "../schemas.ts";
-import { identityOf, type TypedServer } from "../server.ts";
+import { identityOf, type TypedServer, urlOf } from "../server.ts";
 import { viewApp } from "../views.ts";
 
 export function systemRoutes(server: TypedServer, platform: Platform): void {
@@ -42,12 +42,12 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
       return {
         version: platform.version,
         instance: platform.instance,
-        apiUrl: platform.apiUrl,
+        apiUrl: urlOf(request),
         httpPort: platform.httpPort,
         dataDir: platform.dataDir,
         uptimeMs: Date.now() - platform.startedAt,
         docker: { reachable: version !== undefined, version: version ?? null },
-        apps: apps.filter(({ name }) => scope === null || scope === name).map((app) => viewApp(app, platform.apiUrl)),
+        apps: apps.filter(({ name }) => scope === null || scope === name).map((app) => viewApp(app, urlOf(request))),
       };
     },
   );
