@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,6 +8,7 @@ import Docker from "dockerode";
 import { fetchPage, startTraffic, type Traffic } from "../src/cli/demo-traffic.ts";
 import { removeInstance } from "../src/cli/remove-instance.ts";
 import type { Deployment } from "../src/http/schemas.ts";
+import { findFreePort } from "../src/shared/free-port.ts";
 import { until } from "../src/shared/until.ts";
 
 const MAIN = fileURLToPath(new URL("../dist/main.js", import.meta.url));
@@ -52,7 +52,7 @@ export type Installation = {
 export async function newInstallation(options: { dockerSocket?: string } = {}): Promise<Installation> {
   const dir = await mkdtemp(join(tmpdir(), "shipway-e2e-"));
   await chmod(dir, 0o711);
-  const [port, httpPort] = [await freePort(), await freePort()];
+  const [port, httpPort] = [await findFreePort(), await findFreePort()];
   const docker = new Docker({ socketPath: DOCKER_SOCKET });
   const apiUrl = `http://127.0.0.1:${port}`;
   const credentials = join(dir, "config", "shipway", "credentials.json");
@@ -230,15 +230,3 @@ async function runToEnd(
 }
 
 /** A port that nobody listened on a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no free port")),
-      );
-    });
-  });
-}

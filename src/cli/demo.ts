@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chmod, cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { formatDurationMs } from "../shared/duration.ts";
 import { fail } from "../shared/errors.ts";
+import { findFreePort } from "../shared/free-port.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import type { DemoOptions, ExitCode } from "./context.ts";
@@ -101,7 +101,7 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
 async function prepare(deps: DemoDeps): Promise<Demo> {
   const dir = await mkdtemp(join(tmpdir(), "shipway-demo-"));
   await chmod(dir, 0o711);
-  const [port, httpPort] = [await freePort(), await freePort()];
+  const [port, httpPort] = [await findFreePort(), await findFreePort()];
   const [node = "", main = ""] = deps.selfCommand;
   const env = {
     ...(await launcherPath(dir, deps.environment, node, main)),
@@ -251,17 +251,4 @@ async function instanceOf(demo: Demo): Promise<string> {
   const { instance } = (await response.json()) as { instance?: unknown };
   if (typeof instance !== "string") throw new Error("the status names no instance");
   return instance;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        address !== null && typeof address === "object" ? resolve(address.port) : reject(new Error("no free port")),
-      );
-    });
-  });
 }

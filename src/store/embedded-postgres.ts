@@ -2,12 +2,12 @@ import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { constants, openSync } from "node:fs";
 import { access, chown, lstat, mkdir, readFile, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { arch, platform } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import pg from "pg";
 import { z } from "zod";
 import { fail } from "../shared/errors.ts";
+import { findFreePort } from "../shared/free-port.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 
@@ -258,17 +258,6 @@ async function answers(connectionString: string): Promise<boolean> {
 async function lastLogLines(root: string): Promise<string> {
   const text = await readFile(join(root, "server.log"), "utf8").catch(() => "(no log)");
   return text.trim().split("\n").slice(-5).join(" / ");
-}
-
-function findFreePort(): Promise<number> {
-  return new Promise((done, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => (address && typeof address === "object" ? done(address.port) : reject(new Error("no port"))));
-    });
-  });
 }
 
 async function exists(path: string): Promise<boolean> {

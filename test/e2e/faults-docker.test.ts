@@ -4,9 +4,10 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { findFreePort } from "../../src/shared/free-port.ts";
 import { until } from "../../src/shared/until.ts";
 import { hostOf, liveApp, pushGood, told } from "../bad-push.ts";
-import { freePort, type Installation, newInstallation } from "../installation.ts";
+import { type Installation, newInstallation } from "../installation.ts";
 import { BASE_IMAGE, DOCKERFILE, server, spec } from "../sample-app.ts";
 import { type SocketProxy, startSocketProxy } from "../socket-proxy.ts";
 
@@ -135,9 +136,13 @@ describe("starting Shipway where something is in the way", () => {
     shipway.shipway(["up", "--data", join(shipway.dir, name), ...args], shipway.dir, { env });
 
   it("Docker does not run", async () => {
-    const ran = await up("no-docker", ["--port", String(await freePort()), "--http-port", String(await freePort())], {
-      DOCKER_HOST: `unix://${shipway.dir}/nothing.sock`,
-    });
+    const ran = await up(
+      "no-docker",
+      ["--port", String(await findFreePort()), "--http-port", String(await findFreePort())],
+      {
+        DOCKER_HOST: `unix://${shipway.dir}/nothing.sock`,
+      },
+    );
     expect(ran.code).toBe(75);
     expect(ran.stderr).toContain("Docker does not answer");
     expect(ran.stderr).toContain("→ Start Docker with `systemctl start docker`, then run `shipway doctor`.");
@@ -148,7 +153,7 @@ describe("starting Shipway where something is in the way", () => {
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
     const before = await abandoned();
-    const ran = await up("api-port", ["--port", String(port), "--http-port", String(await freePort())]);
+    const ran = await up("api-port", ["--port", String(port), "--http-port", String(await findFreePort())]);
     taken.close();
     expect(ran.code).toBe(2);
     expect(ran.stderr).toContain(`✗ Port ${port} of 127.0.0.1 is in use by another program.`);
@@ -161,7 +166,7 @@ describe("starting Shipway where something is in the way", () => {
     await once(taken, "listening");
     const { port } = taken.address() as { port: number };
     const before = await abandoned();
-    const ran = await up("http-port", ["--port", String(await freePort()), "--http-port", String(port)]);
+    const ran = await up("http-port", ["--port", String(await findFreePort()), "--http-port", String(port)]);
     taken.close();
     expect(ran.code).toBe(2);
     expect(ran.stderr).toContain(
@@ -172,7 +177,7 @@ describe("starting Shipway where something is in the way", () => {
   });
 
   it("another Shipway uses the data directory", async () => {
-    const ran = await up("data", ["--port", String(await freePort()), "--http-port", String(await freePort())]);
+    const ran = await up("data", ["--port", String(await findFreePort()), "--http-port", String(await findFreePort())]);
     expect(ran.code).toBe(2);
     expect(ran.stderr).toContain(`✗ Another Shipway runs on ${join(shipway.dir, "data")}.`);
     expect(ran.stderr).toContain("shipway up --data DIR --port N --http-port N");
