@@ -1,6 +1,6 @@
 import { mkdir, statfs } from "node:fs/promises";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import Docker from "dockerode";
 import { sql } from "kysely";
 import type { Logger as Pino } from "pino";
@@ -16,6 +16,10 @@ import type { Platform } from "./http/platform.ts";
 import { pushProgress } from "./http/push-progress.ts";
 import { buildServer } from "./http/server.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
+import { terraformCli } from "./infra/drivers/terraform-cli.ts";
+import type { InfraDeps } from "./infra/execute-run.ts";
+import type { StartedRun } from "./infra/runs.ts";
+import { newStates } from "./infra/states.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
 import { newDeferred } from "./shared/deferred.ts";
@@ -27,7 +31,9 @@ import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import { openStore, type Store } from "./store/open-store.ts";
 import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
+import { startDriftLoop } from "./workflow/drift-loop.ts";
 import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
+import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 
 export type ControlPlaneOptions = {
@@ -44,6 +50,8 @@ export type ControlPlaneOptions = {
   dockerSocket: string;
   /** A PATH in which git is found. */
   searchPath: string;
+  /** The program that is run for infrastructure, and a filesystem mirror of its providers. */
+  terraform: { program: string; mirrorDir: string | undefined };
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
@@ -116,24 +124,62 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     network: `shipway-${instance}`,
     labels: { "shipway.instance": instance },
   });
-  const secrets = newSecrets(store.db, newSealer(await readOrCreateKey(join(dataDir, "secret.key"))));
+  const sealer = newSealer(await readOrCreateKey(join(dataDir, "secret.key")));
+  const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
   const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
 
+  const apiUrl = `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`;
+  const infra: InfraDeps = {
+    db: store.db,
+    secrets,
+    sealer,
+    states: newStates(store.db, sealer),
+    logs,
+    git: repositories.git,
+    repositoryDir: repositories.dirOf,
+    // Terraform runs in folders of its own: a relative path would not lead here from there.
+    dir: resolve(dataDir, "infra"),
+    apiUrl,
+    terraform: terraformCli({
+      ...options.terraform,
+      searchPath: options.searchPath,
+      configFile: resolve(dataDir, "infra", "terraform.rc"),
+    }),
+  };
+
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
       { store, repositories, secrets, logs, executor, builder, namespace, startDeployment, log },
       step,
     ),
-    ...newDeploymentStages({ store, secrets, logs, target, httpPort: options.httpPort, startDeployment, log }, step),
+    ...newDeploymentStages(
+      {
+        store,
+        secrets,
+        sealer,
+        repositories,
+        logs,
+        target,
+        httpPort: options.httpPort,
+        startDeployment,
+        startInfra,
+        log,
+      },
+      step,
+    ),
   });
   // Requests that come before the engine runs wait for it, and so do workflows that it recovers while it starts.
-  const launched = newDeferred<DurableEngine<{ deliver: Workflow; deploy: Workflow }>>();
+  const launched = newDeferred<
+    DurableEngine<{ deliver: Workflow; deploy: Workflow; infra: Workflow; "infra-apply": Workflow }>
+  >();
   const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
   const startDeployment = async (id: string): Promise<void> => (await launched.promise).start("deploy", id);
+  const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>
+    (await launched.promise).start(workflow, id);
 
   const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
   routerReady.catch(() => undefined);
@@ -148,13 +194,14 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     secrets,
     target,
     repositories,
-    engine: { startDelivery, startDeployment },
+    infra,
+    engine: { startDelivery, startDeployment, startInfra },
     dockerVersion: () =>
       docker.version().then(
         ({ Version }) => Version,
         () => undefined,
       ),
-    apiUrl: `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`,
+    apiUrl,
     httpPort: options.httpPort,
     dataDir,
     startedAt,
@@ -187,13 +234,23 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     {
       deliver: (id, step) => deliver(id, stagesFor(step)),
       deploy: (id, step) => deploy(id, stagesFor(step)),
+      infra: (id, step) => runInfra({ ...infra, startInfra, log }, id, step),
+      "infra-apply": (id, step) => applyInfra({ ...infra, startInfra, log }, id, step),
     },
   );
   launched.resolve(engine);
   stopEngine = () => engine.shutdown();
+  const driftLoop = startDriftLoop({
+    store,
+    startInfra,
+    startIfNew: ({ workflow, id }) => engine.startIfNew(workflow, id),
+    log,
+  });
+  closing.push(() => driftLoop.stop());
   const loop = startReconcileLoop({
     store,
     secrets,
+    sealer,
     target,
     builder,
     executor,

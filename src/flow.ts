@@ -25,9 +25,13 @@ export type Stages = {
   endDelivery(change: DeliveredChange, stop: Stop): Promise<void>;
 
   openDeployment(deploymentId: string): Promise<Deployment>;
+  /** The environment's Terraform, when its code or inputs changed since it was applied. Nothing runs on it yet. */
+  provision(deployment: Deployment): Promise<Staged<null>>;
   /** Tasks start, prove themselves, get the traffic, are watched; or all of it is undone. */
   rollOut(deployment: Deployment): Promise<DeploymentResult>;
   endDeployment(deployment: Deployment, result: DeploymentResult): Promise<void>;
+  /** What a deployment is that ended before any task was started. */
+  stoppedAt(deployment: Deployment, phase: "infra", problem: Problem): DeploymentResult;
 };
 
 /** From a change that arrived to deployments that were asked for. */
@@ -55,6 +59,7 @@ const nothingBuilt: Staged<RecordedImage[]> = { ok: true, value: [] };
 /** One attempt to put a release into an environment. A rollback is the same flow towards an earlier release. */
 export async function deploy(deploymentId: string, stages: Stages): Promise<void> {
   const deployment = await stages.openDeployment(deploymentId);
-  const result = await stages.rollOut(deployment);
+  const infra = await stages.provision(deployment);
+  const result = infra.ok ? await stages.rollOut(deployment) : stages.stoppedAt(deployment, "infra", infra.problem);
   await stages.endDeployment(deployment, result);
 }

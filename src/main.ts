@@ -19,6 +19,8 @@ const Environment = z.object({
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
+  SHIPWAY_TERRAFORM: z.string().default("terraform"),
+  SHIPWAY_TERRAFORM_MIRROR: z.string().optional(),
   SHIPWAY_SERVER: z.string().optional(),
   SHIPWAY_TOKEN: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
@@ -66,6 +68,7 @@ async function main(): Promise<number> {
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
     dockerSocket,
     searchPath: environment.PATH,
+    terraform: { program: environment.SHIPWAY_TERRAFORM, mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR },
     version,
   });
   // The server's parts are loaded by the commands that need them.

@@ -1,3 +1,4 @@
+import type { DriftedResource, InfraRunKind, InfraRunStatus, PlannedChange, StateLock } from "../infra/infra-run.ts";
 import type { Evidence } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 
@@ -46,6 +47,39 @@ export type PlatformEvent =
   | { kind: "environment.resumed"; data: Record<string, never> }
   | { kind: "environment.mended"; data: { text: string } }
   | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
+  | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
+  | { kind: "infra.started"; data: { runId: string; kind: InfraRunKind; commit: string; refName: string } }
+  | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[] } }
+  | { kind: "infra.waiting"; data: { runId: string; reasons: string[] } }
+  | { kind: "infra.approved"; data: { runId: string; by: string } }
+  | {
+      kind: "infra.resource";
+      data: {
+        runId: string;
+        address: string;
+        action: string;
+        status: "progress" | "done" | "failed";
+        seconds?: number;
+      };
+    }
+  | {
+      kind: "infra.ended";
+      data: {
+        runId: string;
+        kind: InfraRunKind;
+        status: InfraRunStatus;
+        durationMs: number;
+        /** How many resources the plan was to change. */
+        changes: number;
+        problem?: Problem;
+      };
+    }
+  | { kind: "infra.driftFound"; data: { runId: string; resources: DriftedResource[] } }
+  | { kind: "infra.driftGone"; data: { runId: string } }
+  | { kind: "infra.driftAccepted"; data: { address: string; reason: string } }
+  | { kind: "infra.lockForced"; data: { lock: StateLock } }
+  | { kind: "infra.stateRestored"; data: { from: number; version: number } }
+  | { kind: "infra.recovered"; data: { runId: string; how: string } }
   | { kind: "token.created" | "token.revoked"; data: { name: string; role: string } };
 
 export type DeploymentKind = "deploy" | "rollback";

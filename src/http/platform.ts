@@ -1,6 +1,8 @@
 import type { Secrets } from "../environment/secrets.ts";
 import type { EventStream } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
+import type { InfraDeps } from "../infra/execute-run.ts";
+import type { StartedRun } from "../infra/runs.ts";
 import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
@@ -15,8 +17,13 @@ export type Platform = {
   secrets: Secrets;
   target: RolloutTarget;
   repositories: Repositories;
+  infra: InfraDeps;
   /** Hands recorded work to the durable engine. */
-  engine: { startDelivery(changeId: string): Promise<void>; startDeployment(deploymentId: string): Promise<void> };
+  engine: {
+    startDelivery(changeId: string): Promise<void>;
+    startDeployment(deploymentId: string): Promise<void>;
+    startInfra(run: StartedRun): Promise<void>;
+  };
   /** Version of the container engine; undefined when it does not answer. */
   dockerVersion(): Promise<string | undefined>;
   /** Where the API answers, such as `http://127.0.0.1:7420`. */

@@ -22,6 +22,8 @@ import type { Platform } from "./platform.ts";
 import { appRoutes } from "./routes/apps.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
 import { environmentRoutes } from "./routes/environments.ts";
+import { infraRoutes } from "./routes/infra.ts";
+import { infraStateRoutes } from "./routes/infra-state.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -96,9 +98,19 @@ export async function buildServer(
     transform: describeRoute,
   });
   const typed = server.withTypeProvider<ZodTypeProvider>();
-  for (const register of [systemRoutes, appRoutes, environmentRoutes, deploymentRoutes, streamRoutes, tokenRoutes]) {
+  for (const register of [
+    systemRoutes,
+    appRoutes,
+    environmentRoutes,
+    deploymentRoutes,
+    streamRoutes,
+    tokenRoutes,
+    infraRoutes,
+  ]) {
     await server.register(async () => register(typed, platform));
   }
+  // A scope of its own: it takes bodies as they are.
+  await server.register(async (scope) => infraStateRoutes(scope.withTypeProvider<ZodTypeProvider>(), platform));
   return server;
 }
 

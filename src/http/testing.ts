@@ -7,6 +7,9 @@ import { newSealer } from "../environment/sealing.ts";
 import { newSecrets } from "../environment/secrets.ts";
 import { openEventStream } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
+import { terraformCli } from "../infra/drivers/terraform-cli.ts";
+import type { StartedRun } from "../infra/runs.ts";
+import { newStates } from "../infra/states.ts";
 import { getChange } from "../release/deliveries.ts";
 import { endDeployment, requestDeployment } from "../release/deployments.ts";
 import { openPipeline } from "../release/pipelines.ts";
@@ -39,18 +42,40 @@ export async function newTestPlatform(): Promise<TestPlatform> {
   const events = await openEventStream(store);
   const started: string[] = [];
   const onTargetCall = { current: (_method: string): void => undefined };
+  const sealer = newSealer(Buffer.alloc(32, 7));
+  const secrets = newSecrets(store.db, sealer);
+  const logs = fileLogStore(join(dir, "logs"));
+  const repositories = gitRepositories({ dir: join(dir, "repositories") });
   const platform = {
     version: "1.2.3",
     instance: "test",
     store,
     events,
-    logs: fileLogStore(join(dir, "logs")),
-    secrets: newSecrets(store.db, newSealer(Buffer.alloc(32, 7))),
+    logs,
+    secrets,
+    infra: {
+      db: store.db,
+      secrets,
+      sealer,
+      states: newStates(store.db, sealer),
+      logs,
+      git: repositories.git,
+      repositoryDir: repositories.dirOf,
+      dir: join(dir, "infra"),
+      apiUrl: "http://127.0.0.1:7420",
+      terraform: terraformCli({
+        program: "terraform",
+        searchPath: "/usr/local/bin:/usr/bin:/bin",
+        mirrorDir: undefined,
+        configFile: join(dir, "infra", "terraform.rc"),
+      }),
+    },
     target: memoryTarget({ onCall: (method) => onTargetCall.current(method) }),
-    repositories: gitRepositories({ dir: join(dir, "repositories") }),
+    repositories,
     engine: {
       startDelivery: async (id: string) => void started.push(`deliver ${id}`),
       startDeployment: async (id: string) => void started.push(`deploy ${id}`),
+      startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
     dockerVersion: async () => "20.10.24",
     apiUrl: "http://127.0.0.1:7420",

@@ -160,7 +160,46 @@ const ServiceOverride = z.strictObject({
   domains: z.array(Hostname).optional().describe("Replaces domains."),
 });
 
+const NOT_OURS =
+  /^(TF_CLI_|TF_HTTP_|TF_DATA_DIR$|TF_WORKSPACE$|TF_LOG|TF_INPUT$|TF_IN_AUTOMATION$|TF_REATTACH|PATH$|HOME$)/;
+/** What Terraform's own behaviour hangs on is Shipway's to set. */
+const TerraformVariable = VariableName.refine((name) => !NOT_OURS.test(name), "Shipway sets this one itself");
+
+const Infra = z.strictObject({
+  dir: RelativePath.describe("Folder of the repository with the Terraform files."),
+  variables: Env.default({}).describe(
+    "Values of Terraform variables (-var). Lists and maps are written as in Terraform.",
+  ),
+  env: z
+    .record(TerraformVariable, z.union([z.string(), z.number(), z.boolean()]).transform(String))
+    .default({})
+    .describe("Environment variables of Terraform and its providers, such as AWS_REGION."),
+  secrets: z
+    .array(TerraformVariable)
+    .default([])
+    .describe(
+      "Names of secrets (shipway secret set) handed to Terraform as environment variables. TF_VAR_NAME fills the variable NAME.",
+    ),
+  outputs: z
+    .record(VariableName, z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]*$/, "write the name of a Terraform output"))
+    .default({})
+    .describe("Environment variables of every service here, by the Terraform output they take their value from."),
+  approval: z
+    .enum(["destructive", "always"])
+    .default("destructive")
+    .describe("Which plans wait for `shipway infra approve`: those that destroy, replace or forget something, or all."),
+  approvers: z
+    .enum(["anyone", "others"])
+    .default("anyone")
+    .describe("Who may approve: anyone with the role, or only others than who asked for the run."),
+  drift: z
+    .union([z.literal("off"), duration(60_000)])
+    .prefault("1h")
+    .describe("How often what really exists is compared with what was applied; off for never."),
+});
+
 const Environment = z.strictObject({
+  infra: Infra.optional().describe("Terraform that this environment needs; see docs/infrastructure.md."),
   branch: z.string().optional().describe("A push to a branch that matches this glob deploys here."),
   tag: z.string().optional().describe("A tag that matches this glob deploys here."),
   services: z.record(Name, ServiceOverride).default({}).describe("What differs here, service by service."),
@@ -200,6 +239,7 @@ export type AppSpec = z.infer<typeof AppSpec>;
 export type HealthCheck = z.infer<typeof HealthCheck>;
 export type ServiceSpec = z.infer<typeof Service>;
 export type BackingSpec = z.infer<typeof Backing>;
+export type InfraSpec = z.infer<typeof Infra>;
 export type VerifySpec = z.infer<typeof Verify>;
 
 /** What one environment runs: the spec with that environment's overrides applied. */
@@ -208,6 +248,7 @@ export type EnvironmentSpec = {
   services: Record<string, ServiceSpec & { memory: number }>;
   backing: Record<string, BackingSpec>;
   verify: VerifySpec[];
+  infra?: InfraSpec;
   bakeMs: number;
   standbyMs: number;
 };

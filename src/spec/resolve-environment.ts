@@ -35,6 +35,7 @@ export function resolveEnvironment(spec: AppSpec, environment: string): Environm
     services: Object.fromEntries(services),
     backing: spec.backing,
     verify: spec.verify,
+    ...(rules.infra && { infra: rules.infra }),
     bakeMs: spec.bake,
     standbyMs: spec.standby,
   };

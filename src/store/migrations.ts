@@ -7,6 +7,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of FIRST) await sql.raw(statement).execute(db);
     },
   },
+  "002-infra": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of INFRA) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -142,5 +147,80 @@ const FIRST = [
     created_at timestamptz not null default now(),
     removed_at timestamptz,
     primary key (app, environment, name, version)
+  )`,
+];
+
+const INFRA = [
+  `create table infra_environments (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    running_run text,
+    blocked_by text,
+    applied_run text,
+    applied_commit text,
+    applied_inputs text,
+    applied_spec json,
+    outputs bytea,
+    lock jsonb,
+    drift json,
+    drift_at timestamptz,
+    primary key (app, environment)
+  )`,
+  `create table infra_runs (
+    id text primary key,
+    app text not null,
+    environment text not null,
+    kind text not null,
+    status text not null,
+    commit text not null,
+    ref_name text not null,
+    actor text not null,
+    delivery_id text not null,
+    -- json, not jsonb: variables keep the order in which the user wrote them
+    spec json not null,
+    inputs text not null,
+    imports json not null,
+    plan json,
+    plan_file bytea,
+    plan_sha256 text,
+    planned_at timestamptz,
+    state_version int,
+    credential bytea,
+    approved_by text,
+    apply_started_at timestamptz,
+    problem jsonb,
+    timings jsonb not null,
+    created_at timestamptz not null default now(),
+    started_at timestamptz,
+    ended_at timestamptz,
+    foreign key (app, environment) references infra_environments on delete cascade
+  )`,
+  "create index infra_runs_by_environment on infra_runs (app, environment, created_at desc)",
+  "create index infra_runs_by_delivery on infra_runs (delivery_id)",
+  `create table infra_states (
+    app text not null,
+    environment text not null,
+    version int not null,
+    serial int not null,
+    lineage text not null,
+    resources int not null,
+    sealed bytea not null,
+    run_id text,
+    actor text not null,
+    reason text not null,
+    created_at timestamptz not null default now(),
+    primary key (app, environment, version),
+    foreign key (app, environment) references infra_environments on delete cascade
+  )`,
+  `create table infra_accepted (
+    app text not null,
+    environment text not null,
+    address text not null,
+    reason text not null,
+    actor text not null,
+    until timestamptz,
+    created_at timestamptz not null default now(),
+    primary key (app, environment, address),
+    foreign key (app, environment) references infra_environments on delete cascade
   )`,
 ];

@@ -1,8 +1,9 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
+import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateLock } from "../infra/infra-run.ts";
 import type { Evidence } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
-import type { AppSpec } from "../spec/app-spec.ts";
+import type { AppSpec, InfraSpec } from "../spec/app-spec.ts";
 
 type Json<T> = ColumnType<T, string, string>;
 type CreatedAt = ColumnType<Date, Date | undefined, never>;
@@ -134,6 +135,81 @@ export type SecretsTable = {
   removed_at: Date | null;
 };
 
+/** One row per environment that has ever had a Terraform run. */
+export type InfraEnvironmentsTable = {
+  app: string;
+  environment: string;
+  /** The apply that holds the environment. */
+  running_run: string | null;
+  /** The run whose outcome nobody knows; nothing is applied until somebody recovered it. */
+  blocked_by: string | null;
+  applied_run: string | null;
+  applied_commit: string | null;
+  applied_inputs: string | null;
+  applied_spec: Json<InfraSpec | null>;
+  outputs: Buffer | null;
+  lock: Json<StateLock | null>;
+  drift: Json<DriftReport | null>;
+  drift_at: Date | null;
+};
+
+export type InfraRunsTable = {
+  id: string;
+  app: string;
+  environment: string;
+  kind: InfraRunKind;
+  status: InfraRunStatus;
+  commit: string;
+  ref_name: string;
+  actor: string;
+  delivery_id: string;
+  spec: Json<InfraSpec>;
+  /** Of code and inputs: a deployment skips the run when they are the applied ones. */
+  inputs: string;
+  imports: Json<{ address: string; id: string }[]>;
+  plan: Json<PlanSummary | null>;
+  /** The plan file, sealed; removed once it was applied. */
+  plan_file: Buffer | null;
+  plan_sha256: string | null;
+  planned_at: Date | null;
+  /** Version of the state the plan was made from; 0 when there was none. */
+  state_version: number | null;
+  credential: Buffer | null;
+  approved_by: string | null;
+  /** The journal: from here on something may have changed. */
+  apply_started_at: Date | null;
+  problem: Json<Problem | null>;
+  timings: Json<Record<string, number>>;
+  created_at: CreatedAt;
+  started_at: Date | null;
+  ended_at: Date | null;
+};
+
+export type InfraStatesTable = {
+  app: string;
+  environment: string;
+  version: number;
+  serial: number;
+  lineage: string;
+  resources: number;
+  sealed: Buffer;
+  run_id: string | null;
+  actor: string;
+  /** How it came: written by a run, restored, pushed from errored.tfstate. */
+  reason: string;
+  created_at: CreatedAt;
+};
+
+export type InfraAcceptedTable = {
+  app: string;
+  environment: string;
+  address: string;
+  reason: string;
+  actor: string;
+  until: Date | null;
+  created_at: CreatedAt;
+};
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -150,4 +226,8 @@ export type Schema = {
   events: EventsTable;
   tokens: TokensTable;
   secrets: SecretsTable;
+  infra_environments: InfraEnvironmentsTable;
+  infra_runs: InfraRunsTable;
+  infra_states: InfraStatesTable;
+  infra_accepted: InfraAcceptedTable;
 };

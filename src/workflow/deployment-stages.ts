@@ -1,8 +1,11 @@
+import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
-import { maskQuotes, newMask } from "../events/mask-secrets.ts";
+import { maskQuotes, newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import type { Stages } from "../flow.ts";
+import { findOutputs, outputText, outputVariables } from "../infra/outputs.ts";
+import type { StartedRun } from "../infra/runs.ts";
 import {
   type Deployment,
   type DeploymentResult,
@@ -20,15 +23,21 @@ import type { Place } from "../rollout/release.ts";
 import { rollOut } from "../rollout/run.ts";
 import type { Backing, BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
 import { assertNever } from "../shared/assert-never.ts";
-import { ERRORS, errorCode, type Problem, toProblem } from "../shared/errors.ts";
+import { ERRORS, errorCode, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { LogSink } from "../shared/log-line.ts";
+import { Secret } from "../shared/secret.ts";
+import type { Repositories } from "../source/repositories.ts";
 import type { EnvironmentSpec } from "../spec/app-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import type { DurableStep, Logger } from "./durable.ts";
+import { provision } from "./provision-stage.ts";
 
 export type DeploymentDeps = {
   store: Store;
   secrets: Secrets;
+  sealer: Sealer;
+  repositories: Repositories;
+  startInfra(run: StartedRun): Promise<void>;
   logs: LogStore;
   target: RolloutTarget;
   /** Where the apps answer. */
@@ -37,7 +46,7 @@ export type DeploymentDeps = {
   log: Logger;
 };
 
-type DeploymentStages = Pick<Stages, "openDeployment" | "rollOut" | "endDeployment">;
+type DeploymentStages = Pick<Stages, "openDeployment" | "provision" | "rollOut" | "endDeployment" | "stoppedAt">;
 
 /** How soon a running deployment notices that somebody canceled it. */
 const CANCEL_POLL_MS = 300;
@@ -46,6 +55,18 @@ const CANCEL_POLL_MS = 300;
 export function newDeploymentStages(deps: DeploymentDeps, step: DurableStep): DeploymentStages {
   return {
     openDeployment: (id) => getDeployment(deps.store.db, id),
+    provision: (deployment) => provision({ ...deps, db: deps.store.db }, deployment, step),
+    stoppedAt: (deployment, phase, problem) => ({
+      status: problem.code === "CANCELED" ? "canceled" : "failed",
+      live: deployment.from_release,
+      standby: undefined,
+      standbyMs: 0,
+      phases: [],
+      phase,
+      problem: withDeploy(deployment, problem),
+      evidence: [],
+      rolledBack: false,
+    }),
     rollOut: (deployment) => rollOutDeployment(deps, deployment, step),
     endDeployment: async (deployment, result) => {
       const next = await step("end-deployment", () =>
@@ -63,7 +84,7 @@ async function rollOutDeployment(
 ): Promise<DeploymentResult> {
   const place = { app: deployment.app, environment: deployment.environment };
   const canceling = watchCancel(deps, deployment.id);
-  const mask = newMask(await deps.secrets.all(deployment));
+  const mask = newMask([...(await deps.secrets.all(deployment)), ...(await sensitiveOutputs(deps, deployment))]);
   const logs = openLogs(deps, deployment, mask);
   const write = eventWriter(deps, deployment);
   const emit = (event: RolloutEvent & { addresses?: string[] }) => write(maskQuotes(event, mask));
@@ -186,6 +207,7 @@ async function variablesOf(
   const restored = deployment.kind === "rollback" ? await secretVersionsOf(deps, deployment) : undefined;
   const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored;
   const { values, versions } = await deps.secrets.resolve(deployment, names, kept);
+  const outputs = await outputsOf(deps, deployment, spec);
   await deps.store.db
     .updateTable("deployments")
     .set({ secret_versions: JSON.stringify(versions) })
@@ -198,6 +220,7 @@ async function variablesOf(
         env: {},
         secrets: {
           ...backing,
+          ...outputs,
           ...Object.fromEntries(
             service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
           ),
@@ -205,6 +228,24 @@ async function variablesOf(
       },
     ]),
   );
+}
+
+/** What the environment's Terraform gives its services; where a backing service has a variable of the same name, the output wins. */
+async function outputsOf(
+  { store, sealer }: Pick<DeploymentDeps, "store" | "sealer">,
+  { app, environment }: { app: string; environment: string },
+  { infra }: EnvironmentSpec,
+): Promise<Record<string, Secret>> {
+  if (infra === undefined || Object.keys(infra.outputs).length === 0) return {};
+  const place = { app, environment };
+  return outputVariables(place, infra.outputs, await findOutputs(store.db, sealer, place));
+}
+
+async function sensitiveOutputs(deps: DeploymentDeps, { app, environment }: Deployment): Promise<Secret[]> {
+  const outputs = (await findOutputs(deps.store.db, deps.sealer, { app, environment })) ?? {};
+  return Object.entries(outputs)
+    .filter(([, { sensitive, value }]) => sensitive && outputText(value).length >= SHORTEST_MASKED)
+    .map(([name, { value }]) => new Secret(name, outputText(value)));
 }
 
 /** The versions that the release last ran with here: a rollback restores the record, not only the image. */
@@ -236,12 +277,17 @@ async function findPrevious(deps: DeploymentDeps, deployment: Deployment, backin
 
 /** The variables of a release that served before, for when its tasks have to be started again. */
 export async function liveVariables(
-  deps: Pick<DeploymentDeps, "store" | "secrets">,
+  deps: Pick<DeploymentDeps, "store" | "secrets" | "sealer">,
   deployment: { app: string; environment: string; release: number },
   backing: BackingVariables,
 ): Promise<Record<string, TaskVariables>> {
   const record = await getRelease(deps.store.db, deployment.app, deployment.release);
-  const { release } = resolveRelease(record, deployment.environment);
+  const { release, environmentSpec } = resolveRelease(record, deployment.environment);
+  // Tasks of a release that served before must come up again also when an output has gone since.
+  const outputs = await outputsOf(deps, deployment, environmentSpec).catch((error: unknown) => {
+    if (hasCode(error, "INFRA_OUTPUT_MISSING")) return {};
+    throw error;
+  });
   const versions = await secretVersionsOf(deps as DeploymentDeps, deployment);
   const { values } = await deps.secrets.resolve(
     deployment,
@@ -255,6 +301,7 @@ export async function liveVariables(
         env: {},
         secrets: {
           ...backing,
+          ...outputs,
           ...Object.fromEntries(
             service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
           ),
@@ -317,6 +364,12 @@ function withRetry(deployment: Deployment, problem: Problem | undefined): Proble
 function withRetry({ app, environment, release }: Deployment, problem: Problem | undefined): Problem | undefined {
   if (problem === undefined || !isUpstream(problem)) return problem;
   const again = `Then try again: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
+  return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
+}
+
+/** What stopped it before the rollout is dealt with first; the release is there already. */
+function withDeploy({ app, environment, release }: Deployment, problem: Problem): Problem {
+  const again = `Then deploy: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
   return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
 }
 

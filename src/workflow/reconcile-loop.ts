@@ -1,5 +1,6 @@
 import type { StepExecutor } from "../ci/executor.ts";
 import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
+import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImageBuilder } from "../image/builder.ts";
@@ -23,6 +24,7 @@ const TIDY_EVERY_MS = 3_600_000;
 export type ReconcileDeps = {
   store: Store;
   secrets: Secrets;
+  sealer: Sealer;
   target: RolloutTarget;
   builder: ImageBuilder;
   executor: StepExecutor;

@@ -1,0 +1,149 @@
+import { z } from "zod";
+import { parseDurationMs } from "../shared/duration.ts";
+import { ProblemBody } from "./schemas.ts";
+
+const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
+const ActionBody = z.enum(["create", "update", "replace", "delete", "forget", "import", "move", "read"]);
+const AttributeBody = z.object({ path: z.string(), before: z.string(), after: z.string() });
+
+export const PlanBody = z
+  .object({
+    changes: z.array(
+      z.object({
+        address: z.string(),
+        action: ActionBody,
+        reason: z.string().optional(),
+        attributes: z.array(AttributeBody).describe("What is sensitive reads (sensitive)"),
+      }),
+    ),
+    outputs: z.array(z.string()).describe("Outputs that change"),
+    approval: z.array(z.string()).describe("Why somebody has to approve it; empty when nobody has to"),
+  })
+  .meta({ title: "InfraPlan" });
+
+export const InfraRunBody = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string(),
+    kind: z.enum(["plan", "apply", "drift"]),
+    status: z.enum(["queued", "running", "waiting", "succeeded", "failed", "unknown", "superseded", "canceled"]),
+    commit: z.string(),
+    refName: z.string(),
+    actor: z.string(),
+    approvedBy: z.string().nullable(),
+    deliveryId: z.string(),
+    createdAt: Timestamp,
+    startedAt: Timestamp.nullable(),
+    endedAt: Timestamp.nullable(),
+    plan: PlanBody.nullable(),
+    problem: ProblemBody.nullable(),
+    timings: z.record(z.string(), z.number()).describe("Milliseconds by phase"),
+    logs: z.array(z.string()).describe("Ids of its logs, for /api/logs"),
+  })
+  .meta({ title: "InfraRun" });
+
+export const LockBody = z
+  .object({ id: z.string(), operation: z.string(), who: z.string(), created: z.string(), runId: z.string() })
+  .meta({ title: "InfraLock" });
+
+export const DriftBody = z
+  .object({
+    checkedAt: Timestamp,
+    commit: z.string(),
+    runId: z.string(),
+    resources: z.array(
+      z.object({
+        address: z.string(),
+        kind: z.enum(["reverting", "informational", "undeployed", "accepted"]),
+        action: ActionBody,
+        attributes: z.array(AttributeBody),
+        reason: z.string().optional(),
+      }),
+    ),
+  })
+  .meta({ title: "InfraDrift" });
+
+export const InfraBody = z
+  .object({
+    app: z.string(),
+    environment: z.string(),
+    applied: z.object({ runId: z.string(), commit: z.string() }).nullable(),
+    runningRun: z.string().nullable(),
+    blockedBy: z.string().nullable().describe("The run whose outcome nobody knows"),
+    lock: LockBody.nullable(),
+    drift: DriftBody.nullable(),
+    outputs: z.array(z.object({ name: z.string(), value: z.string(), sensitive: z.boolean() })),
+  })
+  .meta({ title: "Infra" });
+
+export const StateVersionBody = z
+  .object({
+    version: z.int(),
+    serial: z.int(),
+    lineage: z.string(),
+    resources: z.int(),
+    runId: z.string().nullable(),
+    actor: z.string(),
+    reason: z.string(),
+    createdAt: Timestamp,
+  })
+  .meta({ title: "InfraStateVersion" });
+
+export const StateBody = StateVersionBody.extend({
+  objects: z.array(z.object({ address: z.string(), attributes: z.record(z.string(), z.string()) })),
+}).meta({ title: "InfraState" });
+
+export const StateDiffBody = z
+  .object({
+    from: z.int(),
+    to: z.int(),
+    resources: z.array(
+      z.object({
+        address: z.string(),
+        change: z.enum(["added", "removed", "changed"]),
+        attributes: z.array(AttributeBody),
+      }),
+    ),
+  })
+  .meta({ title: "InfraStateDiff" });
+
+export const RecoveryBody = z
+  .object({
+    run: InfraRunBody,
+    lock: LockBody.nullable(),
+    errored: z.object({ serial: z.int(), resources: z.int() }).nullable().describe("The state that could not be saved"),
+    finished: z
+      .array(z.object({ address: z.string(), action: z.string(), id: z.string().nullable() }))
+      .describe("Done by the run, and not in the state"),
+    uncertain: z
+      .array(z.object({ address: z.string(), action: z.string() }))
+      .describe("Begun, and never heard of again"),
+    advice: z.enum(["push", "import", "accept"]),
+  })
+  .meta({ title: "InfraRecovery" });
+
+export const InfraStartedBody = z.object({ runId: z.string(), deliveryId: z.string() });
+export const StartInfraRequest = z.strictObject({
+  kind: z.enum(["plan", "apply", "drift"]),
+  ref: z.string().min(1).optional().describe("Branch, tag or commit; default: the default branch"),
+  again: z.literal(true).optional().describe("Apply what was applied last once more, which puts back what drifted"),
+});
+export const RecoverRequest = z.strictObject({ way: z.enum(["push", "import", "accept"]) });
+export const UnlockRequest = z.strictObject({ lockId: z.string().min(1) });
+export const AcceptDriftRequest = z.strictObject({
+  address: z.string().min(1).max(500),
+  reason: z.string().min(1).max(500),
+  for: z
+    .string()
+    .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 12h or 30d")
+    .optional()
+    .describe("How long; default: until it is taken back by an apply"),
+});
+
+export type InfraRunView = z.infer<typeof InfraRunBody>;
+export type InfraView = z.infer<typeof InfraBody>;
+export type DriftView = z.infer<typeof DriftBody>;
+export type StateVersionView = z.infer<typeof StateVersionBody>;
+export type RecoveryView = z.infer<typeof RecoveryBody>;
+export type StateDiffView = z.infer<typeof StateDiffBody>;

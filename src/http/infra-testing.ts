@@ -1,0 +1,145 @@
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { terraformCli } from "../infra/drivers/terraform-cli.ts";
+import type { StartedRun } from "../infra/runs.ts";
+import { runProgram } from "../shared/run-program.ts";
+import { until } from "../shared/until.ts";
+import { createApp } from "../source/apps.ts";
+import { applyInfra, type InfraStageDeps, runInfra } from "../workflow/infra-stages.ts";
+import type { InfraRunView, InfraView, RecoveryView } from "./infra-schemas.ts";
+import { newTestPlatform, type TestPlatform } from "./testing.ts";
+
+export type InfraTest = TestPlatform & {
+  /** Commits these files to `main` of the app `shop`, the rest staying as it is, and returns the commit. */
+  commit(files: Record<string, string>): Promise<string>;
+  /** As an admin. */
+  ask<T>(method: "GET" | "POST", path: string, body?: object): Promise<T>;
+  /** The status and body of a request that may be refused. */
+  tryAsk(
+    method: "GET" | "POST",
+    path: string,
+    body?: object,
+  ): Promise<{ status: number; code: string; message: string }>;
+  /** Asks for a run and waits until it is neither queued nor running. */
+  run(body: { kind: "plan" | "apply" | "drift"; ref?: string; again?: true }): Promise<InfraRunView>;
+  settled(id: string): Promise<InfraRunView>;
+  infra(): Promise<InfraView>;
+  recovery(): Promise<RecoveryView>;
+  /** Waits for the workflows that are under way. */
+  idle(): Promise<void>;
+  /** Runs a workflow again, as recovery after a crash does. */
+  resume(run: StartedRun): Promise<void>;
+  deps: InfraStageDeps;
+  dir: string;
+};
+
+export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
+
+/** The platform over HTTP with the real Terraform and real git; workflows run in process, without their durability. */
+export async function newInfraTest(
+  options: { mirrorDir?: string; env?: Record<string, string> } = {},
+): Promise<InfraTest> {
+  const test = await newTestPlatform();
+  const { platform, server } = test;
+  const dir = await mkdtemp(join(tmpdir(), "shipway-infra-"));
+  await server.listen({ port: 0, host: "127.0.0.1" });
+  const { port } = server.server.address() as AddressInfo;
+  platform.infra.apiUrl = `http://127.0.0.1:${port}`;
+  platform.infra.terraform = terraformCli({
+    program: "terraform",
+    searchPath: process.env.PATH ?? "",
+    mirrorDir: options.mirrorDir,
+    configFile: join(dir, "terraform.rc"),
+  });
+  const running = new Set<Promise<void>>();
+  const deps: InfraStageDeps = {
+    ...platform.infra,
+    startInfra: async (run) => start(run),
+    log: { info: () => undefined, warn: () => undefined, error: (details) => console.error(details) },
+  };
+  const resume = ({ workflow, id }: StartedRun): Promise<void> =>
+    (workflow === "infra" ? runInfra : applyInfra)(deps, id, (_name, work) => work());
+  const start = (run: StartedRun): void => {
+    const work = resume(run).finally(() => running.delete(work));
+    running.add(work);
+  };
+  platform.engine.startInfra = async (run) => start(run);
+  await createApp(platform.store.db, platform.repositories, "shop", "ada");
+  const token = await test.tokenFor("admin");
+  const checkout = join(dir, "checkout");
+  const git = (...args: string[]) => runProgram(["git", ...args], { cwd: checkout, env: { ...process.env, ...WHO } });
+  await runProgram(["git", "init", "--quiet", "--initial-branch=main", checkout]);
+
+  const tryAsk: InfraTest["tryAsk"] = async (method, path, body) => {
+    const answer = await server.inject({
+      method,
+      url: path,
+      headers: { authorization: `Bearer ${token}` },
+      ...(body && { payload: body }),
+    });
+    const { error } = answer.body.startsWith('{"error"') ? answer.json() : { error: { code: "", message: "" } };
+    return { status: answer.statusCode, ...error };
+  };
+  async function ask<T>(method: "GET" | "POST", path: string, body?: object): Promise<T> {
+    const headers = { authorization: `Bearer ${token}` };
+    const answer = await server.inject({ method, url: path, headers, ...(body && { payload: body }) });
+    if (answer.statusCode >= 400) throw new Error(`${method} ${path}: ${answer.body}`);
+    return (answer.body === "" ? undefined : answer.json()) as T;
+  }
+  const settled = (id: string) =>
+    until<InfraRunView>(
+      `run ${id} settling`,
+      async () => {
+        const run = await ask<InfraRunView>("GET", `/api/infra/runs/${id}`);
+        return run.status !== "running" && run.status !== "queued" && run;
+      },
+      { withinMs: 120_000, everyMs: 20 },
+    );
+
+  return {
+    ...test,
+    deps,
+    dir,
+    ask,
+    tryAsk,
+    settled,
+    resume,
+    async commit(files) {
+      for (const [path, text] of Object.entries(files)) {
+        await mkdir(dirname(join(checkout, path)), { recursive: true });
+        await writeFile(join(checkout, path), text);
+      }
+      await git("add", "--all");
+      await git("commit", "--quiet", "--allow-empty", "--message", "Change infrastructure");
+      await git("push", "--quiet", "--force", platform.repositories.dirOf("shop"), "main");
+      return (await git("rev-parse", "HEAD")).stdout.trim();
+    },
+    async run(body) {
+      const { runId } = await ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, body);
+      return settled(runId);
+    },
+    infra: () => ask<InfraView>("GET", IN_PRODUCTION),
+    recovery: () => ask<RecoveryView>("GET", `${IN_PRODUCTION}/recovery`),
+    async idle() {
+      while (running.size > 0) await Promise.all(running);
+    },
+    async close() {
+      while (running.size > 0) await Promise.allSettled(running);
+      await test.close();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+const WHO = {
+  GIT_AUTHOR_NAME: "Ada",
+  GIT_AUTHOR_EMAIL: "ada@example.com",
+  GIT_COMMITTER_NAME: "Ada",
+  GIT_COMMITTER_EMAIL: "ada@example.com",
+};
+
+/** A `shipway.yml` whose production has this `infra`. */
+export const specWith = (infra: object): string =>
+  JSON.stringify({ app: "shop", services: { web: { build: {}, port: 80 } }, environments: { production: { infra } } });

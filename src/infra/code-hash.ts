@@ -1,0 +1,41 @@
+import { createHash } from "node:crypto";
+import { fail } from "../shared/errors.ts";
+import type { GitCommand } from "../source/git-command.ts";
+import type { InfraSpec } from "../spec/app-spec.ts";
+
+const TERRAFORM_FILE = /\.(tf|tofu)(\.json)?$|\.tfvars(\.json)?$|(^|\/)\.terraform\.lock\.hcl$/;
+
+/**
+ * A hash of what Terraform would read at a commit: every file below `dir`, and Terraform's files anywhere else, since modules are reached by relative paths.
+ * Equal for two commits that differ in nothing of that. One look at git's trees; no file is read.
+ * @throws INFRA_INVALID when there is nothing below `dir`
+ */
+export async function hashCode(git: GitCommand, repositoryDir: string, commit: string, dir: string): Promise<string> {
+  const { stdout } = await git.run([`--git-dir=${repositoryDir}`, "ls-tree", "-r", "-z", "--full-tree", commit]);
+  const prefix = `${trimmed(dir)}/`;
+  const isRoot = prefix === "./";
+  const entries = stdout
+    .toString("utf8")
+    .split("\0")
+    .map((entry) => entry.split("\t"))
+    .filter(([, path = ""]) => isRoot || path.startsWith(prefix) || TERRAFORM_FILE.test(path));
+  if (!entries.some(([, path = ""]) => isRoot || path.startsWith(prefix))) {
+    throw fail("INFRA_INVALID", {
+      message: `There is no folder ${dir} at ${commit.slice(0, 7)}.`,
+      hint: "Commit the Terraform files there, or change `infra: { dir: … }` of the environment in shipway.yml.",
+    });
+  }
+  return sha256(entries.map((entry) => entry.join("\t")).join("\n"));
+}
+
+const trimmed = (dir: string) => dir.replace(/^\.\/(?=.)/, "").replace(/\/+$/, "") || ".";
+
+/** What a run depends on. A deployment runs Terraform only when it differs from what was applied. */
+export function hashInputs(code: string, spec: InfraSpec, secretVersions: Record<string, number>): string {
+  const { dir, variables, env } = spec;
+  const sorted = (record: Record<string, unknown>) =>
+    Object.entries(record).sort(([left], [right]) => (left < right ? -1 : 1));
+  return sha256(JSON.stringify([code, dir, sorted(variables), sorted(env), sorted(secretVersions)]));
+}
+
+export const sha256 = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");

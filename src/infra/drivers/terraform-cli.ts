@@ -1,0 +1,240 @@
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { access, mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { fail } from "../../shared/errors.ts";
+import { newLineSplitter } from "../../shared/log-line.ts";
+import { sleep } from "../../shared/until.ts";
+import type { Finished, Terraform, Workspace } from "../terraform.ts";
+
+const LOOK_EVERY_MS = 25;
+const LARGEST_OUTPUT_BYTES = 256 * 1024 * 1024;
+
+/**
+ * Terraform as a child process. `searchPath` is the PATH it gets; `mirrorDir`, when given, is a filesystem mirror of providers that is asked before
+ * any registry; `configFile` is written by us, so nothing of the server's own user reaches a run.
+ */
+export function terraformCli(options: {
+  program: string;
+  searchPath: string;
+  mirrorDir: string | undefined;
+  configFile: string;
+}): Terraform {
+  const children = new Map<string, ChildProcess>();
+  let configured: Promise<void> | undefined;
+  const configure = () => {
+    configured ??= writeConfig(options.configFile, options.mirrorDir).catch((error: unknown) => {
+      configured = undefined;
+      throw error;
+    });
+    return configured;
+  };
+  let version: Promise<string> | undefined;
+  const environment = (workspace: Pick<Workspace, "dataDir" | "env" | "runDir">) => ({
+    ...workspace.env,
+    PATH: options.searchPath,
+    HOME: workspace.runDir,
+    TF_IN_AUTOMATION: "1",
+    TF_INPUT: "0",
+    CHECKPOINT_DISABLE: "1",
+    TF_DATA_DIR: workspace.dataDir,
+    TF_CLI_CONFIG_FILE: options.configFile,
+  });
+
+  return {
+    version() {
+      version ??= readVersion(options, configure).catch((error: unknown) => {
+        version = undefined;
+        throw error;
+      });
+      return version;
+    },
+
+    async run(workspace, args) {
+      await configure();
+      return runToEnd(options.program, [`-chdir=${workspace.codeDir}`, ...args], environment(workspace));
+    },
+
+    async start(workspace, name, args) {
+      await configure();
+      const { out, err, pid: pidFile } = filesOf(workspace.runDir, name);
+      // Exclusive: that the file is there is the journal that this was started.
+      const outFile = await open(out, "wx", 0o600);
+      const errFile = await open(err, "w", 0o600);
+      try {
+        const child = spawn(options.program, [`-chdir=${workspace.codeDir}`, ...args], {
+          detached: true,
+          stdio: ["ignore", outFile.fd, errFile.fd],
+          env: environment(workspace),
+        });
+        await new Promise<void>((resolve, reject) => {
+          child.once("spawn", resolve);
+          child.once("error", (cause) => reject(missing(options.program, cause)));
+        });
+        child.unref();
+        children.set(out, child);
+        child.once("exit", () => children.delete(out));
+        const pid = child.pid ?? 0;
+        await writeFile(pidFile, JSON.stringify({ pid, startedAt: await startTimeOf(pid) }), { mode: 0o600 });
+      } finally {
+        await outFile.close();
+        await errFile.close();
+      }
+    },
+
+    async follow(workspace, name, onLine) {
+      const { out } = filesOf(workspace.runDir, name);
+      const file = await open(out, "r");
+      const lines = newLineSplitter(onLine);
+      const child = children.get(out);
+      const exited = child && child.exitCode === null && child.signalCode === null ? once(child) : undefined;
+      try {
+        for (;;) {
+          // Asked before reading: what was written until it was gone is read after that.
+          const running = (await stateOf(workspace.runDir, name, children)) === "running";
+          await readOn(file, lines);
+          if (!running) break;
+          await Promise.race([sleep(LOOK_EVERY_MS), ...(exited ? [exited] : [])]);
+        }
+        lines.end();
+      } finally {
+        await file.close();
+      }
+    },
+
+    async output({ runDir }, name) {
+      const text = await readFile(filesOf(runDir, name).out, "utf8").catch(() => "");
+      return text.split("\n").filter((line) => line !== "");
+    },
+
+    state: ({ runDir }, name) => stateOf(runDir, name, children),
+    interrupt: ({ runDir }, name) => signal(runDir, name, "SIGINT", children),
+    kill: ({ runDir }, name) => signal(runDir, name, "SIGKILL", children),
+  };
+}
+
+function filesOf(runDir: string, name: string) {
+  return { out: join(runDir, `${name}.jsonl`), err: join(runDir, `${name}.stderr`), pid: join(runDir, `${name}.pid`) };
+}
+
+const once = (child: ChildProcess) => new Promise<void>((resolve) => child.once("exit", () => resolve()));
+
+async function readOn(
+  file: Awaited<ReturnType<typeof open>>,
+  lines: ReturnType<typeof newLineSplitter>,
+): Promise<void> {
+  const buffer = Buffer.alloc(64 * 1024);
+  for (;;) {
+    const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+    if (bytesRead === 0) return;
+    lines.write(Buffer.from(buffer.subarray(0, bytesRead)));
+  }
+}
+
+const Pid = z.object({ pid: z.int().positive(), startedAt: z.string().nullable() });
+
+async function readPid(runDir: string, name: string): Promise<z.infer<typeof Pid> | undefined> {
+  const text = await readFile(filesOf(runDir, name).pid, "utf8").catch(() => undefined);
+  if (text === undefined) return undefined;
+  try {
+    return Pid.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+async function stateOf(runDir: string, name: string, children: ReadonlyMap<string, ChildProcess>) {
+  const { out } = filesOf(runDir, name);
+  const child = children.get(out);
+  if (child) return child.exitCode === null && child.signalCode === null ? ("running" as const) : ("gone" as const);
+  const started = await access(out).then(
+    () => true,
+    () => false,
+  );
+  if (!started) return "never started" as const;
+  const known = await readPid(runDir, name);
+  return known !== undefined && (await isAlive(known)) ? ("running" as const) : ("gone" as const);
+}
+
+/** A number alone could belong to another process by now; its start time tells them apart. */
+async function isAlive({ pid, startedAt }: z.infer<typeof Pid>): Promise<boolean> {
+  try {
+    process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+  return (await startTimeOf(pid)) === startedAt;
+}
+
+/** Field 22 of /proc/PID/stat (proc(5)); null where there is no /proc, or for a process that is gone or a zombie. */
+async function startTimeOf(pid: number): Promise<string | null> {
+  const text = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  const fields = text?.slice(text.lastIndexOf(")") + 2).split(" ");
+  if (fields === undefined || fields[0] === "Z") return null;
+  return fields[19] ?? null;
+}
+
+async function signal(
+  runDir: string,
+  name: string,
+  kind: "SIGINT" | "SIGKILL",
+  children: ReadonlyMap<string, ChildProcess>,
+): Promise<void> {
+  const known = await readPid(runDir, name);
+  if (!known) return;
+  const running = (await stateOf(runDir, name, children)) === "running";
+  // Providers and provisioners outlive a Terraform that was killed; their group keeps its number as long as one of them is left.
+  if (!running && (kind === "SIGINT" || (await startTimeOf(known.pid)) !== null)) return;
+  try {
+    // An interrupt goes to Terraform alone: it hands it on to its providers, and two of them would be taken for "stop at once".
+    process.kill(kind === "SIGKILL" ? -known.pid : known.pid, kind);
+  } catch {
+    // It ended in between.
+  }
+}
+
+function runToEnd(program: string, args: readonly string[], env: Record<string, string>): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    execFile(
+      program,
+      [...args],
+      { env, encoding: "utf8", maxBuffer: LARGEST_OUTPUT_BYTES },
+      (error, stdout, stderr) => {
+        if (error === null) return resolve({ exitCode: 0, stdout, stderr });
+        if (typeof error.code === "number") return resolve({ exitCode: error.code, stdout, stderr });
+        reject(missing(program, error));
+      },
+    );
+  });
+}
+
+function missing(program: string, cause: Error) {
+  return fail("TERRAFORM_MISSING", {
+    message: `${program} cannot be run: ${cause.message}`,
+    hint: "Install Terraform (or OpenTofu) on Shipway's machine, or name the program in SHIPWAY_TERRAFORM, and start Shipway again.",
+    cause,
+  });
+}
+
+async function readVersion(
+  options: { program: string; searchPath: string; configFile: string },
+  configure: () => Promise<void>,
+): Promise<string> {
+  await configure();
+  const env = { PATH: options.searchPath, CHECKPOINT_DISABLE: "1", TF_CLI_CONFIG_FILE: options.configFile };
+  const { stdout } = await runToEnd(options.program, ["version", "-json"], env);
+  const parsed = z.object({ terraform_version: z.string() }).safeParse(JSON.parse(stdout));
+  if (parsed.success) return parsed.data.terraform_version;
+  throw missing(options.program, new Error("it does not say its version"));
+}
+
+async function writeConfig(file: string, mirrorDir: string | undefined): Promise<void> {
+  await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
+  const mirror =
+    mirrorDir === undefined
+      ? ""
+      : `provider_installation {\n  filesystem_mirror {\n    path = ${JSON.stringify(mirrorDir)}\n  }\n  direct {}\n}\n`;
+  await writeFile(file, `# Written by Shipway; changes are overwritten.\ndisable_checkpoint = true\n${mirror}`, {
+    mode: 0o600,
+  });
+}

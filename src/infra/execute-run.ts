@@ -1,0 +1,403 @@
+import { createHash } from "node:crypto";
+import { access, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Sealer } from "../environment/sealing.ts";
+import { appendEvent } from "../events/event-stream.ts";
+import type { LogStore } from "../events/log-store.ts";
+import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
+import { fail, toProblem } from "../shared/errors.ts";
+import { Secret } from "../shared/secret.ts";
+import type { PlanSummary } from "./infra-run.ts";
+import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
+import { parseOutputs, sealOutputs } from "./outputs.ts";
+import { type PlanJson, parsePlanJson } from "./plan-json.ts";
+import { readDrift } from "./read-drift.ts";
+import { readPlan, sensitiveValues } from "./read-plan.ts";
+import {
+  acceptedIn,
+  findInfra,
+  frameOf,
+  getRun,
+  type InfraRun,
+  journalApply,
+  keepTimings,
+  PLAN_GOOD_FOR_MS,
+  type RunResult,
+  recordDrift,
+  recordPlan,
+} from "./runs.ts";
+import { lockedBy, type States } from "./states.ts";
+import { describeDiagnostic, parseStreamLine, type StreamEvent } from "./terraform-stream.ts";
+import { type OpenWorkspace, openWorkspace, runDirOf, type WorkspaceDeps } from "./workspace.ts";
+
+export type InfraDeps = WorkspaceDeps & {
+  sealer: Sealer;
+  states: States;
+  logs: LogStore;
+};
+
+/** What an error of a run may quote; more is in its log. */
+const SHOWN_ERRORS = 3;
+const PLAN_FILE = "plan.tfplan";
+export const ERRORED_STATE = "errored.tfstate";
+
+export const infraLogId = (runId: string, phase: "init" | "plan" | "apply"): string => `${runId}.${phase}`;
+
+const planContext = (run: InfraRun) => `infra-plan/${run.id}`;
+
+/**
+ * Checks out, initialises, plans and reads what the plan will do; of an apply, the plan is kept sealed. Repeating it plans anew: nothing is changed by it.
+ * @throws INFRA_INVALID, INFRA_FAILED, INFRA_LOCKED, SECRET_MISSING, TERRAFORM_MISSING, GIT_FAILED
+ */
+export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSummary> {
+  const { workspace, plan, maskValues, timings } = await makePlan(deps, run);
+  const startedAt = Date.now();
+  const mask = newMask(maskValues);
+  const summary = maskAll(readPlan(plan, run.spec.approval, run.imports.length > 0), mask);
+  const file = await readFile(join(workspace.runDir, PLAN_FILE));
+  await recordPlan(deps.db, run, {
+    summary,
+    file: run.kind === "apply" ? deps.sealer.seal(file.toString("base64"), planContext(run)) : Buffer.alloc(0),
+    sha256: createHash("sha256").update(file).digest("hex"),
+    stateVersion: await deps.states.latestVersion(run),
+  });
+  await keepTimings(deps.db, run.id, { ...timings, recordMs: Date.now() - startedAt });
+  return summary;
+}
+
+/** Compares what exists with what was applied, without a lock. The result of a check that something overtook is thrown away. */
+export async function checkDrift(deps: InfraDeps, run: InfraRun): Promise<void> {
+  const before = await deps.states.latestVersion(run);
+  const { plan, maskValues, timings } = await makePlan(deps, run);
+  await keepTimings(deps.db, run.id, timings);
+  const environment = await findInfra(deps.db, run);
+  const overtaken =
+    environment?.running_run !== null ||
+    environment.applied_commit !== run.commit ||
+    (await deps.states.latestVersion(run)) !== before;
+  if (overtaken) {
+    throw fail("INFRA_PLAN_STALE", {
+      message: `${run.environment} was changed while its drift was looked for; what was found says nothing any more.`,
+      hint: `Look again: \`shipway infra drift --app ${run.app} --env ${run.environment} --now\`.`,
+    });
+  }
+  const drift = readDrift(plan, await acceptedIn(deps.db, run, Date.now()));
+  await recordDrift(deps.db, run, maskAll(drift, newMask(maskValues)));
+}
+
+type MadePlan = { workspace: OpenWorkspace; plan: PlanJson; maskValues: Secret[]; timings: Record<string, number> };
+
+async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
+  const startedAt = Date.now();
+  const { workspace, maskValues } = await open(deps, run);
+  const openedAt = Date.now();
+  // What an earlier life of ours has left running is only in the way.
+  await deps.terraform.kill(workspace, "plan");
+  if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
+  for (const name of ["plan.jsonl", "plan.pid", PLAN_FILE]) await rm(join(workspace.runDir, name), { force: true });
+  await deps.terraform.start(workspace, "plan", planArgs(run, workspace));
+  const { events } = await follow(deps, run, workspace, "plan", maskValues);
+  const plannedAt = Date.now();
+  const planned = await isThere(join(workspace.runDir, PLAN_FILE));
+  if (!planned || errorsIn(events).length > 0) throw await planFailed(deps, run, events, newMask(maskValues));
+  const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
+  const plan = parsePlanJson(shown.stdout);
+  const values = sensitiveValues(plan).filter((value) => value.length >= SHORTEST_MASKED);
+  return {
+    workspace,
+    plan,
+    maskValues: [...maskValues, ...values.map((value) => new Secret("plan", value))],
+    timings: {
+      openMs: openedAt - startedAt,
+      planMs: plannedAt - openedAt,
+      showMs: Date.now() - plannedAt,
+      warm: workspace.warm ? 1 : 0,
+    },
+  };
+}
+
+function planArgs({ kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
+  const variables = Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`);
+  const lock = kind === "apply" ? "-lock-timeout=20s" : "-lock=false";
+  return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...variables];
+}
+
+async function planFailed(
+  deps: InfraDeps,
+  run: InfraRun,
+  events: readonly StreamEvent[],
+  mask: (text: string) => string,
+) {
+  const lock = await deps.states.findLock(run);
+  // Terraform would print the caller's own lock here, not the holder's (measured with 1.11).
+  if (lock && lock.runId !== run.id && events.some(isLockError)) return lockedBy(run, lock);
+  return fail("INFRA_FAILED", {
+    message: `terraform plan failed.\n${describeErrors(events, mask) || "It was cut off before it said why."}`,
+    hint: `Mend it, push and try again. All of its output: \`shipway infra runs ${run.id} --log\`.`,
+  });
+}
+
+const isLockError = (event: StreamEvent) =>
+  event.type === "diagnostic" && /acquiring the state lock/.test(event.diagnostic.summary);
+
+const errorsIn = (events: readonly StreamEvent[]) =>
+  events.flatMap((event) =>
+    event.type === "diagnostic" && event.diagnostic.severity === "error" ? [event.diagnostic] : [],
+  );
+
+function describeErrors(events: readonly StreamEvent[], mask: (text: string) => string): string {
+  const errors = errorsIn(events).map(describeDiagnostic);
+  const more = errors.length > SHOWN_ERRORS ? [`… and ${errors.length - SHOWN_ERRORS} more`] : [];
+  return mask([...errors.slice(0, SHOWN_ERRORS), ...more].join("\n"));
+}
+
+async function open(deps: InfraDeps, run: InfraRun): Promise<{ workspace: OpenWorkspace; maskValues: Secret[] }> {
+  const known = await deps.secrets.allOfApp(run.app);
+  const init: string[] = [];
+  try {
+    const workspace = await openWorkspace(deps, run, (text) => init.push(text));
+    return { workspace, maskValues: [...known, new Secret("state", workspace.password)] };
+  } finally {
+    await keepText(deps, infraLogId(run.id, "init"), init, known);
+  }
+}
+
+async function keepText({ logs }: InfraDeps, id: string, texts: string[], known: Secret[]): Promise<void> {
+  if (texts.length === 0) return;
+  const writer = await logs.open(id, newMask(known));
+  const lines = texts.flatMap((text) => text.split("\n"));
+  writer.sink(lines.map((text) => ({ at: Date.now(), stream: "out" as const, text })));
+  await writer.close();
+}
+
+/** Shows a command's output as it comes: as a log, and each resource as an event. A second look, after a restart, begins anew. */
+async function follow(
+  deps: InfraDeps,
+  run: InfraRun,
+  workspace: OpenWorkspace,
+  name: "plan" | "apply",
+  maskValues: Secret[],
+): Promise<{ events: StreamEvent[] }> {
+  const logId = infraLogId(run.id, name);
+  await deps.logs.remove(logId);
+  const mask = newMask(maskValues);
+  const writer = await deps.logs.open(logId, mask);
+  const events: StreamEvent[] = [];
+  const told = name === "apply" ? await toldResources(deps, run) : new Set<string>();
+  // That somebody is not told of a resource must not cost the outcome of the apply.
+  let telling: Promise<void> = Promise.resolve();
+  await deps.terraform.follow(workspace, name, (line) => {
+    if (line === "") return;
+    const { event, text } = parseStreamLine(line);
+    writer.sink(text.split("\n").map((one) => ({ at: Date.now(), stream: "out" as const, text: one })));
+    events.push(event);
+    if (name === "apply") telling = telling.then(() => tellResource(deps, run, event, told)).catch(() => undefined);
+  });
+  await telling;
+  const stderr = await readFile(join(workspace.runDir, `${name}.stderr`), "utf8").catch(() => "");
+  if (stderr.trim() !== "")
+    writer.sink(
+      stderr
+        .trim()
+        .split("\n")
+        .map((text) => ({ at: Date.now(), stream: "err" as const, text })),
+    );
+  await writer.close();
+  return { events };
+}
+
+async function toldResources({ db }: InfraDeps, run: InfraRun): Promise<Set<string>> {
+  const rows = await db
+    .selectFrom("events")
+    .select("data")
+    .where("subject", "=", `infra:${run.id}`)
+    .where("kind", "=", "infra.resource")
+    .execute();
+  return new Set(rows.map(({ data }) => `${data.address} ${data.action} ${data.status}`));
+}
+
+async function tellResource({ db }: InfraDeps, run: InfraRun, event: StreamEvent, told: Set<string>): Promise<void> {
+  if (event.type !== "done" && event.type !== "failed" && event.type !== "progress") return;
+  const { address, action } = event;
+  const status = event.type;
+  const key = `${address} ${action} ${status}`;
+  if (told.has(key)) return;
+  told.add(key);
+  const data = { runId: run.id, address, action, status, ...("seconds" in event && { seconds: event.seconds }) };
+  await db.transaction().execute((tx) => appendEvent(tx, frameOf(run), { kind: "infra.resource", data }));
+}
+
+/**
+ * Applies the kept plan, once: the journal and the output file on disk say how far an earlier life of ours came, and a Terraform that still runs is
+ * followed to its end. Never throws for what Terraform did: that is the result.
+ * @throws INFRA_PLAN_STALE, INFRA_FAILED, SECRET_MISSING before anything was begun
+ */
+export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResult> {
+  const run = await getRun(deps.db, seen.id);
+  const startedAt = Date.now();
+  const known = await deps.secrets.allOfApp(run.app);
+  const runDir = runDirOf(deps.dir, run.id);
+  const before = await deps.terraform.state({ runDir }, "apply");
+  if (run.apply_started_at !== null && before === "never started" && !(await isThere(join(runDir, "journal")))) {
+    return unknown(run, "its files are gone from Shipway's data directory, so nobody can say how far it came");
+  }
+  if (before !== "never started") {
+    const { codeDir, maskValues } = { codeDir: join(runDir, "tree", run.spec.dir), maskValues: known };
+    return conclude(
+      deps,
+      run,
+      { ...bareWorkspace(runDir, codeDir), backend: { type: "shipway" } },
+      maskValues,
+      startedAt,
+    );
+  }
+  const { workspace, maskValues } = await open(deps, run);
+  if (run.apply_started_at === null) {
+    await writePlan(deps, run, workspace);
+    await writeFile(join(runDir, "journal"), `${run.id}\n`);
+    await journalApply(deps.db, run.id);
+  }
+  await deps.states.releaseOf(run, run.id);
+  const plan = join(runDir, PLAN_FILE);
+  await deps.terraform.start(workspace, "apply", [
+    "apply",
+    "-json",
+    "-input=false",
+    "-no-color",
+    "-lock-timeout=20s",
+    plan,
+  ]);
+  return conclude(deps, run, workspace, [...maskValues, ...(await sensitiveOf(deps, workspace))], startedAt);
+}
+
+/** For following a process that was started before: it needs neither backend nor environment. */
+const bareWorkspace = (runDir: string, codeDir: string): OpenWorkspace => ({
+  runDir,
+  codeDir,
+  dataDir: join(runDir, "data"),
+  env: {},
+  password: "",
+  backend: { type: "shipway" },
+  warm: true,
+});
+
+async function sensitiveOf(deps: InfraDeps, workspace: OpenWorkspace): Promise<Secret[]> {
+  const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
+  const values = sensitiveValues(parsePlanJson(shown.stdout)).filter((value) => value.length >= SHORTEST_MASKED);
+  return values.map((value) => new Secret("plan", value));
+}
+
+/** The very bytes that were planned and approved, made from the state that is there now. @throws INFRA_PLAN_STALE */
+async function writePlan(deps: InfraDeps, run: InfraRun, workspace: OpenWorkspace): Promise<void> {
+  const again = `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`;
+  if (run.plan_file === null || run.planned_at === null || Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
+    throw fail("INFRA_PLAN_STALE", { message: `The plan of run ${run.id} is not good any more.`, hint: again });
+  }
+  const version = await deps.states.latestVersion(run);
+  if (workspace.backend.type === "shipway" && version !== run.state_version) {
+    throw fail("INFRA_PLAN_STALE", {
+      message: `The plan of run ${run.id} was made from version ${run.state_version} of the state; by now it is version ${version}.`,
+      hint: again,
+    });
+  }
+  const file = Buffer.from(deps.sealer.open(run.plan_file, planContext(run)), "base64");
+  if (createHash("sha256").update(file).digest("hex") !== run.plan_sha256) {
+    throw fail("INFRA_PLAN_STALE", {
+      message: `The kept plan of run ${run.id} is not the one that was made.`,
+      hint: again,
+    });
+  }
+  await writeFile(join(workspace.runDir, PLAN_FILE), file, { mode: 0o600 });
+}
+
+async function conclude(
+  deps: InfraDeps,
+  run: InfraRun,
+  workspace: OpenWorkspace,
+  maskValues: Secret[],
+  startedAt: number,
+): Promise<RunResult> {
+  const followedAt = Date.now();
+  const { events } = await follow(deps, run, workspace, "apply", maskValues);
+  const endedAt = Date.now();
+  const verdict = judgeApply({
+    events,
+    lockHeld: (await deps.states.findLock(run))?.runId === run.id,
+    erroredState: await isThere(join(workspace.codeDir, ERRORED_STATE)),
+  });
+  const result = await resultOf(deps, run, verdict, events, newMask(maskValues));
+  await keepTimings(deps.db, run.id, {
+    applyOpenMs: followedAt - startedAt,
+    applyMs: endedAt - followedAt,
+    outputsMs: Date.now() - endedAt,
+  });
+  return result;
+}
+
+async function resultOf(
+  deps: InfraDeps,
+  run: InfraRun,
+  verdict: ApplyVerdict,
+  events: readonly StreamEvent[],
+  mask: (text: string) => string,
+): Promise<RunResult> {
+  if (verdict.outcome === "unknown") {
+    await deps.terraform.kill({ runDir: runDirOf(deps.dir, run.id) }, "apply");
+    return unknown(run, verdict.why);
+  }
+  await deps.states.releaseOf(run, run.id);
+  if (verdict.outcome === "applied") return readOutputs(deps, run);
+  const how = verdict.interrupted ? "was interrupted" : "failed";
+  return {
+    status: "failed",
+    problem: toProblem(
+      fail("INFRA_FAILED", {
+        message: `terraform apply ${how}; what it had done by then is in the state.\n${describeErrors(events, mask)}`,
+        hint: `Mend it and apply again: it goes on from there. All of its output: \`shipway infra runs ${run.id} --log\`.`,
+      }),
+    ),
+  };
+}
+
+function unknown(run: InfraRun, why: string): RunResult {
+  return {
+    status: "unknown",
+    problem: toProblem(
+      fail("INFRA_OUTCOME_UNKNOWN", {
+        message: `The outcome of run ${run.id} is unknown: ${why}. Nothing more is applied to ${run.environment} until somebody has looked.`,
+        hint: `See what the state lacks and go on from there: \`shipway infra recover --app ${run.app} --env ${run.environment}\`.`,
+      }),
+    ),
+  };
+}
+
+/** Outputs of what is applied now. They change nothing, so they are read anew as often as it takes. */
+export async function readOutputs(deps: InfraDeps, run: InfraRun): Promise<RunResult> {
+  const { workspace } = await open(deps, run);
+  const { exitCode, stdout, stderr } = await deps.terraform.run(workspace, ["output", "-json", "-no-color"]);
+  if (exitCode !== 0) {
+    throw fail("INFRA_FAILED", {
+      message: `Everything is applied, but the outputs could not be read: ${stderr.trim().split("\n").slice(-3).join(" ")}`,
+      hint: `Try again: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+    });
+  }
+  return { status: "succeeded", outputs: sealOutputs(deps.sealer, run, parseOutputs(stdout)) };
+}
+
+/** Everything a run has on disk, once nobody needs it any more. */
+export const removeRunDir = (deps: Pick<InfraDeps, "dir">, runId: string): Promise<void> =>
+  rm(runDirOf(deps.dir, runId), { recursive: true, force: true });
+
+/** The same data with every text masked. Terraform's own words (addresses, actions) are texts, too: they may hold a name made from a secret. */
+function maskAll<T>(data: T, mask: (text: string) => string): T {
+  return JSON.parse(
+    JSON.stringify(data, (_key, value: unknown) => (typeof value === "string" ? mask(value) : value)),
+  ) as T;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

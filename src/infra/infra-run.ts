@@ -1,0 +1,57 @@
+/** `plan` only looks; `apply` plans, waits at the gate where it must, and applies; `drift` compares reality with what was applied. */
+export type InfraRunKind = "plan" | "apply" | "drift";
+
+/** `waiting` for an approval; `unknown`: it was cut off while it changed things, and the environment is blocked until somebody recovered it. */
+export type InfraRunStatus =
+  | "queued"
+  | "running"
+  | "waiting"
+  | "succeeded"
+  | "failed"
+  | "unknown"
+  | "superseded"
+  | "canceled";
+
+export type PlannedAction = "create" | "update" | "replace" | "delete" | "forget" | "import" | "move" | "read";
+
+/** One attribute that differs, as people read it; what is sensitive reads `(sensitive)`. */
+export type ChangedAttribute = { path: string; before: string; after: string };
+
+export type PlannedChange = {
+  address: string;
+  action: PlannedAction;
+  /** Terraform's reason, in words; such as `it is no longer in the code`. */
+  reason?: string;
+  attributes: ChangedAttribute[];
+};
+
+/** What a plan will do, read from `terraform show -json`. */
+export type PlanSummary = {
+  changes: PlannedChange[];
+  /** Names of outputs that change. */
+  outputs: string[];
+  /** Why somebody has to approve it; empty when nobody has to. */
+  approval: string[];
+};
+
+/**
+ * `reverting`: the next apply would undo it; `informational`: nothing would be done about it (computed, ignored, or equal to the code again);
+ * `undeployed`: not drift, but code that was never applied to the end; `accepted`: known, with somebody's reason.
+ */
+export type DriftKind = "reverting" | "informational" | "undeployed" | "accepted";
+
+export type DriftedResource = {
+  address: string;
+  kind: DriftKind;
+  /** What happened to it, or, for `undeployed`, what the code wants. */
+  action: PlannedAction;
+  attributes: ChangedAttribute[];
+  reason?: string;
+};
+
+export type DriftReport = { commit: string; runId: string; resources: DriftedResource[] };
+
+/** Who holds the state. `runId` is undefined for a lock that belongs to no run we know. */
+export type StateLock = { id: string; operation: string; who: string; created: string; runId: string };
+
+export type InfraOutputs = Record<string, { value?: unknown; sensitive: boolean }>;

@@ -1,0 +1,59 @@
+import type { DriftedResource } from "./infra-run.ts";
+import type { PlanJson, ResourceChange } from "./plan-json.ts";
+import { actionOf, attributesOf } from "./read-plan.ts";
+
+export type Acceptance = { address: string; reason: string };
+
+/**
+ * What one normal plan at the applied commit says about drift. Exit codes are not asked: a refresh-only plan reports changes where there are none,
+ * and a normal one none where only a computed attribute moved (measured with Terraform 1.11).
+ */
+export function readDrift(plan: PlanJson, accepted: readonly Acceptance[]): DriftedResource[] {
+  const planned = new Map(
+    plan.resource_changes
+      .filter((change) => actionOf(change) !== undefined)
+      .map((change) => [change.address, change] as const),
+  );
+  const drifted = plan.resource_drift.flatMap((change) => readDrifted(change, planned, accepted));
+  const seen = new Set(drifted.map(({ address }) => address));
+  const undeployed = [...planned.values()].flatMap((change): DriftedResource[] => {
+    const action = actionOf(change);
+    if (action === undefined || seen.has(change.address) || isFollowUp(change, plan)) return [];
+    return [{ address: change.address, kind: "undeployed", action, attributes: attributesOf(change) }];
+  });
+  return [...drifted, ...undeployed];
+}
+
+function readDrifted(
+  change: ResourceChange,
+  planned: ReadonlyMap<string, ResourceChange>,
+  accepted: readonly Acceptance[],
+): DriftedResource[] {
+  const action = actionOf(change);
+  // A resource that only moved to another address did not drift.
+  if (action === undefined || action === "move") return [];
+  const attributes = action === "delete" ? [] : attributesOf(change);
+  const found = { address: change.address, action, attributes };
+  const acceptance = accepted.find(({ address }) => address === change.address);
+  if (acceptance) return [{ ...found, kind: "accepted", reason: acceptance.reason }];
+  return [{ ...found, kind: planned.has(change.address) ? "reverting" : "informational" }];
+}
+
+/** Changes that another resource's drift drags along (what it depends on is made anew) are not code that waits. */
+function isFollowUp(change: ResourceChange, plan: PlanJson): boolean {
+  if (plan.resource_drift.length === 0) return false;
+  return hasTrue(change.change.after_unknown) && actionOf(change) !== "create";
+}
+
+function hasTrue(tree: unknown): boolean {
+  return tree === true || (typeof tree === "object" && tree !== null && Object.values(tree).some(hasTrue));
+}
+
+/** Drift that was not there before, so that somebody is told once and not every hour. */
+export function newDrift(before: readonly DriftedResource[], now: readonly DriftedResource[]): DriftedResource[] {
+  const known = new Set(before.map(keyOf));
+  return now.filter((one) => one.kind === "reverting" && !known.has(keyOf(one)));
+}
+
+const keyOf = ({ address, kind, action, attributes }: DriftedResource) =>
+  JSON.stringify([address, kind, action, attributes]);

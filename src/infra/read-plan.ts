@@ -1,0 +1,104 @@
+import type { InfraSpec } from "../spec/app-spec.ts";
+import { changedAttributes, sensitiveTexts } from "./changed-attributes.ts";
+import type { PlannedAction, PlannedChange, PlanSummary } from "./infra-run.ts";
+import type { PlanJson, ResourceChange } from "./plan-json.ts";
+
+const REASONS: Record<string, string> = {
+  replace_because_tainted: "its creation did not end well",
+  replace_because_cannot_update: "this cannot be changed in place",
+  replace_by_request: "a replacement was asked for",
+  replace_by_triggers: "replace_triggered_by says so",
+  delete_because_no_resource_config: "it is no longer in the code",
+  delete_because_wrong_repetition: "the code repeats it in another way now",
+  delete_because_count_index: "count is smaller now",
+  delete_because_each_key: "for_each has its key no longer",
+  delete_because_no_module: "its module is no longer in the code",
+  delete_because_no_move_target: "it was moved to an address that is not in the code",
+};
+
+/** What a plan will do, and why somebody has to approve it. */
+export function readPlan(plan: PlanJson, rule: InfraSpec["approval"], hasImports = false): PlanSummary {
+  const changes = plan.resource_changes.flatMap(readChange);
+  const outputs = Object.entries(plan.output_changes)
+    .filter(([, { actions }]) => !actions.includes("no-op"))
+    .map(([name]) => name);
+  return { changes, outputs, approval: approvalReasons(changes, outputs, rule, hasImports) };
+}
+
+function readChange(resource: ResourceChange): PlannedChange[] {
+  const action = actionOf(resource);
+  if (action === undefined) return [];
+  const reason = resource.action_reason === undefined ? undefined : REASONS[resource.action_reason];
+  const moved = action === "move" ? `from ${resource.previous_address}` : undefined;
+  const text = reason ?? moved;
+  return [
+    {
+      address: resource.address,
+      action,
+      ...(text !== undefined && { reason: text }),
+      attributes: action === "update" || action === "replace" ? attributesOf(resource) : [],
+    },
+  ];
+}
+
+export function attributesOf({ change }: ResourceChange) {
+  return changedAttributes({
+    before: change.before,
+    after: change.after,
+    beforeSensitive: change.before_sensitive,
+    afterSensitive: change.after_sensitive,
+    afterUnknown: change.after_unknown,
+  });
+}
+
+/** Undefined when nothing is done: no-op, or a data source that is read. */
+export function actionOf({ mode, change, previous_address }: ResourceChange): PlannedAction | undefined {
+  const { actions } = change;
+  if (mode === "data") return undefined;
+  if (actions.includes("delete")) return actions.includes("create") ? "replace" : "delete";
+  if (actions.includes("forget")) return "forget";
+  if (actions.includes("create")) return "create";
+  if (actions.includes("update")) return "update";
+  if (change.importing !== undefined && change.importing !== null) return "import";
+  return previous_address === undefined ? undefined : "move";
+}
+
+const GATED: Partial<Record<PlannedAction, string>> = {
+  delete: "destroys",
+  replace: "destroys and makes anew",
+  forget: "stops managing (it goes on existing)",
+};
+
+function approvalReasons(
+  changes: PlannedChange[],
+  outputs: string[],
+  rule: InfraSpec["approval"],
+  hasImports: boolean,
+): string[] {
+  const destructive = changes.flatMap(({ action, address, reason }) => {
+    const verb = GATED[action];
+    return verb === undefined ? [] : [`it ${verb} ${address}${reason === undefined ? "" : `: ${reason}`}`];
+  });
+  if (destructive.length > 0) return destructive;
+  if (changes.length === 0 && outputs.length === 0) return [];
+  if (hasImports) return ["it takes over objects that a run which was cut off had made"];
+  return rule === "always" ? ["this environment asks for an approval of every plan"] : [];
+}
+
+/** The sensitive values of a plan, so that they can be masked wherever else they appear. */
+export function sensitiveValues(plan: PlanJson): string[] {
+  const { variables } = plan.configuration.root_module;
+  const ofVariables = Object.entries(plan.variables).flatMap(([name, { value }]) =>
+    sensitiveTexts(value, variables[name]?.sensitive === true),
+  );
+  const ofChanges = [...plan.resource_changes, ...plan.resource_drift, ...Object.values(plan.output_changes)].flatMap(
+    (one) => {
+      const change = "change" in one ? one.change : one;
+      return [
+        ...sensitiveTexts(change.before, change.before_sensitive),
+        ...sensitiveTexts(change.after, change.after_sensitive),
+      ];
+    },
+  );
+  return [...new Set([...ofVariables, ...ofChanges])];
+}

@@ -1,0 +1,191 @@
+import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Secrets } from "../environment/secrets.ts";
+import { fail } from "../shared/errors.ts";
+import { runProgram } from "../shared/run-program.ts";
+import type { GitCommand } from "../source/git-command.ts";
+import type { Database } from "../store/open-store.ts";
+import { checkFiles, OVERRIDE_FILE } from "./check-files.ts";
+import { hashCode, sha256 } from "./code-hash.ts";
+import type { InfraRun } from "./runs.ts";
+import { newRunCredential } from "./runs.ts";
+import type { Terraform, Workspace } from "./terraform.ts";
+import type { Backend, TerraformFile } from "./terraform-files.ts";
+
+export type WorkspaceDeps = {
+  db: Database;
+  secrets: Secrets;
+  terraform: Terraform;
+  git: GitCommand;
+  repositoryDir(app: string): string;
+  /** Everything of infra on disk. */
+  dir: string;
+  /** Where Terraform reaches our API. */
+  apiUrl: string;
+};
+
+export type OpenWorkspace = Workspace & {
+  backend: Backend;
+  /** Must never be seen in a log. */
+  password: string;
+  /** True when the initialised folder of an earlier run was used as it was. */
+  warm: boolean;
+};
+
+const IMPORT_FILE = "zzzz_shipway_import.tf";
+const TERRAFORM_FILE = /\.(tf|tofu)(\.json)?$/;
+
+export const runDirOf = (dir: string, runId: string) => join(dir, "runs", runId);
+
+/**
+ * The checkout of a run, initialised and with its backend proved. Repeating it finds what is there.
+ * @throws INFRA_INVALID, INFRA_FAILED, SECRET_MISSING, TERRAFORM_MISSING
+ */
+export async function openWorkspace(
+  deps: WorkspaceDeps,
+  run: InfraRun,
+  onInit: (text: string) => void,
+): Promise<OpenWorkspace> {
+  const runDir = runDirOf(deps.dir, run.id);
+  const tree = join(runDir, "tree");
+  const codeDir = join(tree, run.spec.dir);
+  const dataDir = join(deps.dir, "data", run.app, run.environment, run.kind);
+  const [version, code] = await Promise.all([
+    deps.terraform.version(),
+    hashCode(deps.git, deps.repositoryDir(run.app), run.commit, run.spec.dir),
+  ]);
+  await checkOut(deps, run, tree);
+  const backend = checkFiles(await filesIn(codeDir), run.spec.dir, version, run.commit);
+  if (backend.type === "shipway") await writeFile(join(codeDir, OVERRIDE_FILE), OVERRIDE);
+  if (run.imports.length > 0) await writeFile(join(codeDir, IMPORT_FILE), importBlocks(run.imports));
+  const password = await newRunCredential(deps.db, run.id);
+  const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
+  await mkdir(dataDir, { recursive: true, mode: 0o700 });
+  const warm = await initialise(deps.terraform, workspace, sha256([code, version, backend.type].join("\n")), onInit);
+  await proveBackend(workspace, backend, run.spec.dir);
+  return { ...workspace, backend, password, warm };
+}
+
+const OVERRIDE = `${JSON.stringify({ terraform: { backend: { http: {} } } })}\n`;
+
+export function importBlocks(imports: readonly { address: string; id: string }[]): string {
+  // ${ and %{ begin a template in Terraform's texts.
+  const quoted = (id: string) => JSON.stringify(id).replace(/([$%])\{/g, "$1$1{");
+  return imports.map(({ address, id }) => `import {\n  to = ${address}\n  id = ${quoted(id)}\n}\n`).join("\n");
+}
+
+async function checkOut(deps: WorkspaceDeps, run: InfraRun, tree: string): Promise<void> {
+  if (await isThere(tree)) return;
+  const beside = `${tree}.new`;
+  await rm(beside, { recursive: true, force: true });
+  await mkdir(beside, { recursive: true, mode: 0o700 });
+  const env = { ...deps.git.environment(), GIT_INDEX_FILE: join(tree, "..", "index") };
+  const git = (...args: string[]) =>
+    runProgram(["git", `--git-dir=${deps.repositoryDir(run.app)}`, `--work-tree=${beside}`, ...args], {
+      cwd: beside,
+      env,
+    });
+  try {
+    await git("read-tree", run.commit);
+    await git("checkout-index", "--all", "--quiet");
+  } catch (cause) {
+    const message = `The commit ${run.commit.slice(0, 7)} could not be checked out: ${cause instanceof Error ? cause.message : String(cause)}`;
+    throw fail("GIT_FAILED", { message, cause });
+  }
+  await rename(beside, tree);
+}
+
+async function filesIn(codeDir: string): Promise<TerraformFile[]> {
+  const names = (await readdir(codeDir).catch(() => [])).filter(
+    (name) => TERRAFORM_FILE.test(name) && name !== OVERRIDE_FILE && name !== IMPORT_FILE,
+  );
+  return Promise.all(names.sort().map(async (name) => ({ name, text: await readFile(join(codeDir, name), "utf8") })));
+}
+
+/** About three minutes in all: a Terraform that finishes while Shipway restarts must find it again. */
+const STATE_RETRIES = { TF_HTTP_RETRY_MAX: "40", TF_HTTP_RETRY_WAIT_MIN: "1", TF_HTTP_RETRY_WAIT_MAX: "5" };
+
+async function environmentOf(
+  deps: WorkspaceDeps,
+  run: InfraRun,
+  backend: Backend,
+  password: string,
+): Promise<Record<string, string>> {
+  const { values } = await deps.secrets.resolve(run, run.spec.secrets);
+  const secrets = Object.fromEntries(Object.entries(values).map(([name, secret]) => [name, secret.reveal()]));
+  const state = `${deps.apiUrl}/api/apps/${run.app}/environments/${run.environment}/infra/state`;
+  return {
+    ...run.spec.env,
+    ...secrets,
+    // As variables of the process, none of this is written to .terraform or into a plan.
+    ...(backend.type === "shipway" && {
+      TF_HTTP_ADDRESS: state,
+      TF_HTTP_LOCK_ADDRESS: `${state}/lock`,
+      TF_HTTP_LOCK_METHOD: "POST",
+      TF_HTTP_UNLOCK_ADDRESS: `${state}/unlock`,
+      TF_HTTP_UNLOCK_METHOD: "POST",
+      TF_HTTP_USERNAME: run.id,
+      TF_HTTP_PASSWORD: password,
+      ...STATE_RETRIES,
+    }),
+  };
+}
+
+/** True when an earlier run had initialised the same already. */
+async function initialise(
+  terraform: Terraform,
+  workspace: Workspace,
+  key: string,
+  onInit: (text: string) => void,
+): Promise<boolean> {
+  const keyFile = join(workspace.dataDir, "shipway-initialised");
+  const lockFile = join(workspace.codeDir, ".terraform.lock.hcl");
+  const keptLock = join(workspace.dataDir, "shipway.lock.hcl");
+  const isLocked = await isThere(lockFile);
+  if ((await readFile(keyFile, "utf8").catch(() => "")) === key) {
+    // Without a committed lock file, plan wants the one that init wrote.
+    const kept = isLocked ? undefined : await readFile(keptLock, "utf8").catch(() => undefined);
+    if (kept !== undefined) await writeFile(lockFile, kept);
+    return true;
+  }
+  await rm(keyFile, { force: true });
+  const args = ["init", "-input=false", "-no-color", "-reconfigure", ...(isLocked ? ["-lockfile=readonly"] : [])];
+  const { exitCode, stdout, stderr } = await terraform.run(workspace, args);
+  onInit(`${stdout}\n${stderr}`.trim());
+  if (exitCode !== 0) throw initFailed(stderr, isLocked);
+  const made = isLocked ? undefined : await readFile(lockFile, "utf8").catch(() => undefined);
+  if (made === undefined) await rm(keptLock, { force: true });
+  else await writeFile(keptLock, made);
+  await writeFile(keyFile, key);
+  return false;
+}
+
+function initFailed(stderr: string, isLocked: boolean) {
+  const text = stderr.replace(/^[╷│╵]\s?/gm, "").trim();
+  return fail("INFRA_FAILED", {
+    message: `terraform init failed: ${text || "it said nothing"}`,
+    hint: isLocked
+      ? "If providers are missing from the lock file: `terraform providers lock -platform=linux_amd64`, then commit .terraform.lock.hcl."
+      : "Mend what it names, commit and try again.",
+  });
+}
+
+/** What init has settled on is what counts, whatever files the repository has. @throws INFRA_INVALID */
+async function proveBackend(workspace: Workspace, backend: Backend, dir: string): Promise<void> {
+  const text = await readFile(join(workspace.dataDir, "terraform.tfstate"), "utf8").catch(() => "{}");
+  const { backend: found } = JSON.parse(text) as { backend?: { type?: string; config?: { address?: unknown } } };
+  const wanted = backend.type === "shipway" ? "http" : backend.type;
+  const isOurs = backend.type !== "shipway" || (found?.config?.address ?? null) === null;
+  if (found?.type === wanted && isOurs) return;
+  throw fail("INFRA_INVALID", {
+    message: `After init, the state of ${dir} would lie in a backend "${found?.type ?? "local"}" and not where it should ("${wanted}").`,
+    hint: "Remove what sets another backend in that folder (`grep -rn backend`), and commit.",
+  });
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

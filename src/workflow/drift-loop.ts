@@ -1,0 +1,62 @@
+import { dueForDrift, isCheckingDrift, openRuns, requestRun, type StartedRun, skipDriftCheck } from "../infra/runs.ts";
+import { sleep } from "../shared/until.ts";
+import type { Store } from "../store/open-store.ts";
+import type { Logger } from "./durable.ts";
+
+/** How soon a due check is noticed. */
+const EVERY_MS = 15_000;
+
+export type DriftLoopDeps = { store: Store; startInfra(run: StartedRun): Promise<void>; log: Logger };
+
+/** Asks for the drift checks that are due, one at a time, the longest unchecked environment first: fifty of them never stand in a deployment's way. */
+export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
+  const stopping = new AbortController();
+  const loop = async (): Promise<void> => {
+    await startOpen(deps).catch((error: unknown) =>
+      deps.log.warn({ err: error }, "recorded infra runs could not start"),
+    );
+    while (!stopping.signal.aborted) {
+      await sleep(EVERY_MS, stopping.signal).catch(() => undefined);
+      if (stopping.signal.aborted) return;
+      await checkNextDue(deps, Date.now()).catch((error: unknown) =>
+        deps.log.warn({ err: error }, "a drift check could not start"),
+      );
+    }
+  };
+  const looping = loop();
+  return {
+    async stop() {
+      stopping.abort();
+      await looping;
+    },
+  };
+}
+
+/** Recorded runs whose workflow was never started, because of a crash between the two. A start that happened is a no-op. */
+async function startOpen({ store, startInfra }: DriftLoopDeps): Promise<void> {
+  for (const run of await openRuns(store.db)) await startInfra(run);
+}
+
+/** Starts the check that is due the longest; undefined when none is, or one is under way. */
+export async function checkNextDue(
+  { store, startInfra }: Omit<DriftLoopDeps, "log">,
+  now: number,
+): Promise<string | undefined> {
+  if (await isCheckingDrift(store.db)) return undefined;
+  const [due] = await dueForDrift(store.db, now);
+  if (due === undefined || due.applied_spec === null || due.applied_commit === null) return undefined;
+  const place = { app: due.app, environment: due.environment };
+  await skipDriftCheck(store.db, place);
+  const wanted = {
+    ...place,
+    kind: "drift" as const,
+    commit: due.applied_commit,
+    refName: "as applied",
+    actor: "shipway",
+    spec: due.applied_spec,
+    inputs: due.applied_inputs ?? "",
+  };
+  const { id, start } = await store.db.transaction().execute((tx) => requestRun(tx, wanted));
+  if (start) await startInfra(start);
+  return id;
+}

@@ -1,0 +1,94 @@
+import { applyRun, checkDrift, type InfraDeps, planRun, readOutputs, removeRunDir } from "../infra/execute-run.ts";
+import type { PlanSummary } from "../infra/infra-run.ts";
+import { endRun, getRun, type InfraRun, type RunResult, type StartedRun, waitForApproval } from "../infra/runs.ts";
+import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
+import type { DurableStep, Logger } from "./durable.ts";
+
+export type InfraStageDeps = InfraDeps & {
+  startInfra(run: StartedRun): Promise<void>;
+  log: Logger;
+};
+
+type Step<T> = { ok: true; value: T } | { ok: false; problem: Problem };
+
+/** One Terraform run: checkout, init, plan; then it ends, waits at its gate, or applies. */
+export async function runInfra(deps: InfraStageDeps, id: string, step: DurableStep): Promise<void> {
+  const run = await step("infra-open", () => getRun(deps.db, id).then(({ kind }) => ({ kind })));
+  if (run.kind === "drift") {
+    const checked = await step("infra-drift", () => staged(deps, id, (one) => checkDrift(deps, one)));
+    return end(deps, id, step, checked.ok ? { status: "succeeded" } : { status: "failed", problem: checked.problem });
+  }
+  const planned = await step("infra-plan", () => staged(deps, id, (one) => planRun(deps, one)));
+  if (!planned.ok) return end(deps, id, step, { status: "failed", problem: planned.problem });
+  if (run.kind === "plan") return end(deps, id, step, { status: "succeeded" });
+  const { approval } = planned.value;
+  if (approval.length === 0) return applyInfra(deps, id, step, changesNothing(planned.value));
+  const next = await step("infra-wait", () =>
+    getRun(deps.db, id)
+      .then((one) => waitForApproval(deps.db, one, approval))
+      .then((found) => found ?? null),
+  );
+  if (next !== null) await deps.startInfra(next);
+}
+
+const changesNothing = ({ changes, outputs }: PlanSummary) => changes.length === 0 && outputs.length === 0;
+
+/** The second half: also where an approved run goes on. */
+export async function applyInfra(
+  deps: InfraStageDeps,
+  id: string,
+  step: DurableStep,
+  nothingToDo = false,
+): Promise<void> {
+  const applied = await step("infra-apply", () =>
+    nothingToDo ? ended(deps, id, readOutputs) : ended(deps, id, applyRun),
+  );
+  await end(deps, id, step, reviveOutputs(applied));
+}
+
+/** Step results are plain JSON: sealed outputs travel as text. */
+type PlainResult = { status: "succeeded"; outputs?: string } | Exclude<RunResult, { status: "succeeded" }>;
+
+async function ended(
+  deps: InfraStageDeps,
+  id: string,
+  work: (deps: InfraDeps, run: InfraRun) => Promise<RunResult>,
+): Promise<PlainResult> {
+  const done = await staged(deps, id, (run) => work(deps, run));
+  if (done.ok) {
+    if (done.value.status !== "succeeded") return done.value;
+    const { outputs } = done.value;
+    return { status: "succeeded", ...(outputs && { outputs: outputs.toString("base64") }) };
+  }
+  // A bug, or Postgres going away, while Terraform was at work: what it did is not known to us.
+  const { apply_started_at: begun } = await getRun(deps.db, id);
+  const status = begun !== null && done.problem.code === "BUG" ? "unknown" : "failed";
+  return { status, problem: done.problem };
+}
+
+function reviveOutputs(result: PlainResult): RunResult {
+  if (result.status !== "succeeded") return result;
+  return {
+    status: "succeeded",
+    ...(result.outputs !== undefined && { outputs: Buffer.from(result.outputs, "base64") }),
+  };
+}
+
+async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: RunResult): Promise<void> {
+  const next = await step("infra-end", async () => {
+    const found = await endRun(deps.db, id, result);
+    // What is needed to recover stays.
+    if (result.status !== "unknown") await removeRunDir(deps, id);
+    return found ?? null;
+  });
+  if (next !== null) await deps.startInfra(next);
+}
+
+async function staged<T>(deps: InfraStageDeps, id: string, work: (run: InfraRun) => Promise<T>): Promise<Step<T>> {
+  try {
+    return { ok: true, value: await work(await getRun(deps.db, id)) };
+  } catch (error) {
+    if (errorCode(error) === undefined) deps.log.error({ err: error, run: id }, "an infra run broke");
+    return { ok: false, problem: toProblem(error) };
+  }
+}

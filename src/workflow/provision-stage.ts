@@ -1,0 +1,101 @@
+import type { Sealer } from "../environment/sealing.ts";
+import type { Staged } from "../flow.ts";
+import { type AskDeps, inputsOf, problemOf } from "../infra/ask-run.ts";
+import { findOutputs, outputVariables } from "../infra/outputs.ts";
+import { findInfra, getRun, type InfraRun, requestRun, type StartedRun } from "../infra/runs.ts";
+import { type Deployment, isCancelRequested } from "../release/deployments.ts";
+import { getRelease } from "../release/releases.ts";
+import { resolveRelease } from "../release/resolve-release.ts";
+import { errorCode, toProblem } from "../shared/errors.ts";
+import { sleep } from "../shared/until.ts";
+import type { DurableStep, Logger } from "./durable.ts";
+
+export type ProvisionDeps = AskDeps & {
+  sealer: Sealer;
+  startInfra(run: StartedRun): Promise<void>;
+  log: Logger;
+};
+
+const LOOK_EVERY_MS = 100;
+
+/**
+ * Brings an environment's infrastructure to the release's commit before anything else is touched, and proves that its outputs are there.
+ * Skipped when neither code nor inputs differ from what was applied, and by a rollback: going back must not wait for Terraform.
+ */
+export async function provision(deps: ProvisionDeps, deployment: Deployment, step: DurableStep): Promise<Staged<null>> {
+  const place = { app: deployment.app, environment: deployment.environment };
+  const { release, infra } = await specOf(deps, deployment);
+  if (infra === undefined || deployment.kind === "rollback") return DONE;
+  const asked = await step("infra-ask", () =>
+    caught(deps, async () => {
+      const inputs = await inputsOf(deps, place, release.commit, infra);
+      if ((await findInfra(deps.db, place))?.applied_inputs === inputs) return { runId: null, start: null };
+      const { id, start } = await deps.db.transaction().execute((tx) =>
+        requestRun(tx, {
+          ...place,
+          kind: "apply",
+          commit: release.commit,
+          refName: release.refName,
+          actor: deployment.actor,
+          deliveryId: deployment.delivery_id,
+          spec: infra,
+          inputs,
+        }),
+      );
+      return { runId: id, start: start ?? null };
+    }),
+  );
+  if (!asked.ok) return asked;
+  const { runId, start } = asked.value;
+  if (start !== null) await deps.startInfra(start);
+  const ran =
+    runId === null
+      ? DONE
+      : await step("infra-await", () => caught(deps, () => awaitRun(deps, runId, deployment.id)).then(flat));
+  if (!ran.ok) return ran;
+  return step("infra-outputs", () =>
+    caught(deps, async () => {
+      outputVariables(place, infra.outputs, await findOutputs(deps.db, deps.sealer, place));
+      return null;
+    }),
+  );
+}
+
+const DONE: Staged<null> = { ok: true, value: null };
+
+async function specOf({ db }: ProvisionDeps, deployment: Deployment) {
+  const release = await getRelease(db, deployment.app, deployment.release);
+  return { release, infra: resolveRelease(release, deployment.environment).environmentSpec.infra };
+}
+
+async function awaitRun({ db }: ProvisionDeps, runId: string, deploymentId: string): Promise<Staged<null>> {
+  for (;;) {
+    const run = await getRun(db, runId);
+    if (run.status === "succeeded") return DONE;
+    if (hasStopped(run)) return { ok: false, problem: problemOf(run) };
+    if (await isCancelRequested(db, deploymentId)) {
+      return {
+        ok: false,
+        problem: {
+          code: "CANCELED",
+          message: `The deployment was canceled; infra run ${runId} goes on to its end by itself.`,
+          hint: `See it with \`shipway infra runs ${runId}\`.`,
+        },
+      };
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+const hasStopped = ({ status }: InfraRun) => status !== "running" && status !== "queued";
+
+const flat = <T>(outer: Staged<Staged<T>>): Staged<T> => (outer.ok ? outer.value : outer);
+
+async function caught<T>(deps: ProvisionDeps, work: () => Promise<T>): Promise<Staged<T>> {
+  try {
+    return { ok: true, value: await work() };
+  } catch (error) {
+    if (errorCode(error) === undefined) deps.log.error({ err: error }, "the infra stage of a deployment broke");
+    return { ok: false, problem: toProblem(error) };
+  }
+}
