@@ -18,6 +18,7 @@ import {
   TokenBody,
 } from "../http/schemas.ts";
 import { type FollowOptions, followStream } from "./follow.ts";
+import { infraClient } from "./infra-client.ts";
 import { parseAnswer, type Query, type Server, send } from "./request.ts";
 
 export type ApiClient = ReturnType<typeof apiClient>;
@@ -46,6 +47,7 @@ export function apiClient(server: Server) {
     parseAnswer(server, await call(method, path, { body }), schema);
 
   return {
+    ...infraClient(server),
     baseUrl: server.baseUrl,
     ready: () => get(ReadyBody, "/api/ready"),
     status: () => get(StatusBody, "/api/status"),

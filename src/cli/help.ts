@@ -7,6 +7,7 @@ const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
+  { title: "Build", commands: ["infra"] },
   { title: "Guard", commands: ["secret", "token"] },
 ];
 
@@ -20,6 +21,8 @@ export const GLOBAL_OPTIONS: OptionSpec[] = [
 export const NOUNS: Record<string, string> = {
   app: "create, list and remove apps",
   env: "environments and what runs in them",
+  infra: "Terraform of an environment: plan, apply, drift, state",
+  "infra state": "versions of the state",
   secret: "values that tasks get and nobody reads back",
   token: "who may do what through the API and git",
 };

@@ -41,14 +41,16 @@ function newProgram(context: CliContext, outcome: { code: ExitCode }): Commander
     const known = nouns.get(name);
     if (known) return known;
     const help = () => renderNounHelp(name, COMMANDS, helpColors);
-    const noun = configured(program.command(name), context, help).summary(NOUNS[name] ?? "");
+    const [word = name, ...before] = name.split(" ").reverse();
+    const parent = before.length === 0 ? program : nounOf(before.reverse().join(" "));
+    const noun = configured(parent.command(word), context, help).summary(NOUNS[name] ?? "");
     nouns.set(name, noun);
     return noun;
   };
   for (const command of COMMANDS) {
-    const [first = "", verb] = command.name.split(" ");
-    const parent = verb === undefined ? program : nounOf(first);
-    addCommand(parent, verb ?? first, command, context, outcome, () => renderCommandHelp(command, helpColors));
+    const [verb = "", ...nounWords] = command.name.split(" ").reverse();
+    const parent = nounWords.length === 0 ? program : nounOf(nounWords.reverse().join(" "));
+    addCommand(parent, verb, command, context, outcome, () => renderCommandHelp(command, helpColors));
   }
   return program;
 }
@@ -138,7 +140,8 @@ function wantsColor(context: CliContext, argv: readonly string[]): boolean {
 function usageProblem(error: CommanderError, argv: readonly string[]): Error | undefined {
   if (error.exitCode === 0) return undefined;
   const words = argv.filter((word) => !word.startsWith("-"));
-  const noun = words.find((word) => NOUNS[word] !== undefined);
+  const [one = "", two = ""] = words;
+  const noun = [`${one} ${two}`, ...words].find((word) => NOUNS[word] !== undefined);
   if (error.code === "commander.help" && noun !== undefined) {
     return fail("USAGE", {
       message: `\`shipway ${noun}\` needs a verb.`,
@@ -179,5 +182,6 @@ function topWords(): string[] {
 }
 
 function verbsOf(noun: string): string[] {
-  return COMMANDS.filter(({ name }) => name.startsWith(`${noun} `)).map(({ name }) => name.split(" ")[1] ?? "");
+  const own = COMMANDS.filter(({ name }) => name.startsWith(`${noun} `));
+  return [...new Set(own.map(({ name }) => name.slice(noun.length + 1).split(" ")[0] ?? ""))];
 }

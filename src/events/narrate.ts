@@ -2,6 +2,7 @@ import { z } from "zod";
 import { formatDurationMs } from "../shared/duration.ts";
 import type { StoredEvent } from "./event.ts";
 import { narrateImages } from "./narrate-images.ts";
+import { narrateInfra } from "./narrate-infra.ts";
 import { narratePipeline, type PipelineStory } from "./narrate-pipeline.ts";
 import { narrateRollout, type RolloutStory } from "./narrate-rollout.ts";
 import { cutLine, hint, plain, wrap } from "./narrated-line.ts";
@@ -37,6 +38,7 @@ export function narrate(before: Narration, event: StoredEvent): Told {
     const { story, lines } = narrateRollout(state.rollouts[event.subject], event);
     return { state: story ? { ...state, rollouts: { ...state.rollouts, [event.subject]: story } } : state, lines };
   }
+  if (domain === "infra") return { state, lines: narrateInfra(event) };
   if (domain === "image") return { state, lines: narrateImages(event) };
   return { state, lines: PLATFORM[event.kind]?.(event, state) ?? [] };
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROLES, type Role } from "../access/roles.ts";
+import { requestRun } from "../infra/runs.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
 /** What one request of a route answers. Rows use what is not there where the route would otherwise destroy what other rows need. */
@@ -17,6 +18,9 @@ type Row = {
 
 const IN_SHOP = "/api/apps/shop";
 const IN_PRODUCTION = `${IN_SHOP}/environments/production`;
+const STATE_ROUTE = "/api/apps/:app/environments/:environment/infra/state";
+const CLOSED = { needs: "anyone" as const, allowed: 401, otherApp: 401 };
+const infraRun = (_shop: DeliveredApp) => `/api/infra/runs/${infraRunId}`;
 const TABLE: Row[] = [
   { route: "GET /api/ready", needs: "anyone", allowed: 200, otherApp: 200 },
   { route: "GET /api/openapi.json", needs: "anyone", allowed: 200, otherApp: 200 },
@@ -142,6 +146,116 @@ const TABLE: Row[] = [
     otherApp: 403,
     path: (shop) => `/api/logs?id=${shop.pipelineId}.step-0`,
   },
+  {
+    route: "POST /api/apps/:app/environments/:environment/infra/runs",
+    needs: "developer",
+    allowed: 400,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/runs`,
+    body: { kind: "plan" },
+  },
+  {
+    route: "GET /api/apps/:app/infra/runs",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/infra/runs`,
+  },
+  { route: "GET /api/infra/runs/:id", needs: "viewer", allowed: 200, otherApp: 403, path: infraRun },
+  {
+    route: "POST /api/infra/runs/:id/approve",
+    needs: "tester",
+    allowed: 409,
+    otherApp: 403,
+    path: (app) => `${infraRun(app)}/approve`,
+  },
+  {
+    route: "POST /api/infra/runs/:id/cancel",
+    needs: "developer",
+    allowed: 409,
+    otherApp: 403,
+    path: (app) => `${infraRun(app)}/cancel`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra`,
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/infra/drift/accept",
+    needs: "operator",
+    allowed: 204,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/drift/accept`,
+    body: { address: "aws_vpc.main", reason: "known" },
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/infra/unlock",
+    needs: "operator",
+    allowed: 409,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/unlock`,
+    body: { lockId: "none" },
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra/recovery",
+    needs: "viewer",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/recovery`,
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/infra/recover",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/recover`,
+    body: { way: "accept" },
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra/states",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/states`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra/states/:version",
+    needs: "viewer",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/states/1`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra/states/:version/raw",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/states/1/raw`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/infra/states/:version/diff",
+    needs: "viewer",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/states/1/diff`,
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/infra/states/:version/restore",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/infra/states/1/restore`,
+  },
+  // Of the state itself: no token opens it, whatever its role; a run has a password of its own.
+  ...["GET ", "POST "].map((method) => ({ route: `${method}${STATE_ROUTE}`, path: () => `${IN_PRODUCTION}/infra/state`, ...CLOSED })),
+  ...["lock", "unlock"].map((verb) => ({
+    route: `POST ${STATE_ROUTE}/${verb}`,
+    path: () => `${IN_PRODUCTION}/infra/state/${verb}`,
+    ...CLOSED,
+  })),
   { route: "GET /api/tokens", needs: "admin", allowed: 200, otherApp: 403 },
   { route: "POST /api/tokens", needs: "admin", allowed: 201, otherApp: 403, body: { name: "new", role: "viewer" } },
   { route: "DELETE /api/tokens/:id", needs: "admin", allowed: 404, otherApp: 403, path: () => "/api/tokens/t_none" },
@@ -149,16 +263,27 @@ const TABLE: Row[] = [
 
 let test: TestPlatform;
 let shop: DeliveredApp;
+let infraRunId = "";
 const tokens = new Map<string, string>();
 beforeAll(async () => {
   test = await newTestPlatform();
   shop = await newDeliveredApp(test, "shop");
+  infraRunId = await newInfraRun(test, shop.commit);
   await newDeliveredApp(test, "blog");
   for (const role of ROLES) tokens.set(role, await test.tokenFor(role));
   tokens.set("other app", await test.tokenFor("admin", "blog"));
   tokens.set("own app", await test.tokenFor("admin", "shop"));
 });
 afterAll(() => test?.close());
+
+/** A plan of `shop` that nobody starts. */
+async function newInfraRun({ platform }: TestPlatform, commit: string): Promise<string> {
+  const infra = { dir: "infra", variables: {}, env: {}, secrets: [], outputs: {}, drift: "off" as const };
+  const rules = { approval: "destructive" as const, approvers: "anyone" as const };
+  const run = { app: "shop", environment: "production", kind: "plan" as const, commit, refName: "main", actor: "ada" };
+  const wanted = { ...run, spec: { ...infra, ...rules }, inputs: "" };
+  return (await platform.store.db.transaction().execute((tx) => requestRun(tx, wanted))).id;
+}
 
 async function ask({ route, path, body }: Row, token: string | undefined) {
   const [method = "", pattern = ""] = route.split(" ");

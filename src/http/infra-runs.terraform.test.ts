@@ -1,5 +1,9 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { StateVersionView } from "./infra-schemas.ts";
+import { newRunCredential } from "../infra/runs.ts";
+import { until } from "../shared/until.ts";
+import type { StateDiffView, StateVersionView } from "./infra-schemas.ts";
 import { IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
 
 let test: InfraTest;
@@ -8,29 +12,38 @@ beforeEach(async () => {
 });
 afterEach(() => test?.close());
 
+const SECRET = "hunter-two-and-more";
 const MAIN = `
 variable "size" { type = number }
 resource "terraform_data" "disk" { input = "disk-\${var.size}" }
+resource "terraform_data" "big" { count = var.size > 1 ? 1 : 0 }
 output "disk" { value = terraform_data.disk.output }
 output "password" {
-  value     = "hunter-two-and-more"
+  value     = "${SECRET}"
   sensitive = true
 }
 `;
-const files = (size: number, main = MAIN) => ({
-  "shipway.yml": specWith({ dir: "infra", variables: { size } }),
+const files = (size: number, more: object = {}, main = MAIN) => ({
+  "shipway.yml": specWith({ dir: "infra", variables: { size }, ...more }),
   "infra/main.tf": main,
 });
 const states = () => test.ask<StateVersionView[]>("GET", `${IN_PRODUCTION}/states`);
+const apply = async (...of: Parameters<typeof files>) => {
+  await test.commit(files(...of));
+  return test.run({ kind: "apply" });
+};
+const kinds = async (runId: string) => {
+  const events = await test.ask<{ kind: string; subject: string }[]>("GET", "/api/events?app=shop&limit=500");
+  return events.filter(({ subject }) => subject === `infra:${runId}`).map(({ kind }) => kind);
+};
 
 describe("an apply", () => {
-  it("plans, applies, keeps the state sealed and gives its outputs", async () => {
-    const commit = await test.commit(files(1));
-    const run = await test.run({ kind: "apply" });
-    expect(run).toMatchObject({ status: "succeeded", commit, problem: null });
+  it("plans, applies, keeps the state sealed, gives its outputs and leaves nothing behind", async () => {
+    const run = await apply(1);
+    expect(run).toMatchObject({ status: "succeeded", problem: null });
     expect(run.plan?.changes).toMatchObject([{ address: "terraform_data.disk", action: "create" }]);
     expect(await test.infra()).toMatchObject({
-      applied: { runId: run.id, commit },
+      applied: { runId: run.id, commit: run.commit },
       runningRun: null,
       lock: null,
       outputs: [
@@ -39,6 +52,259 @@ describe("an apply", () => {
       ],
     });
     const rows = await test.platform.store.db.selectFrom("infra_states").selectAll().execute();
-    expect(rows.every(({ sealed }) => !sealed.toString("latin1").includes("terraform_data"))).toBe(true);
+    expect(rows).not.toHaveLength(0);
+    expect(rows.some(({ sealed }) => sealed.toString("latin1").includes("terraform_data"))).toBe(false);
+    expect(await readdir(join(test.platform.infra.dir, "runs"))).toEqual([]);
+    expect(await kinds(run.id)).toEqual(["infra.started", "infra.planned", "infra.resource", "infra.ended"]);
+  });
+
+  it("uses the initialised folder of the one before and writes no state where nothing changes", async () => {
+    await apply(1);
+    const before = await states();
+    const again = await test.run({ kind: "apply" });
+    expect(again).toMatchObject({ status: "succeeded", plan: { changes: [], outputs: [] } });
+    expect(again.timings.warm).toBe(1);
+    expect(await states()).toEqual(before);
+  });
+
+  it("stops before it begins where the code is wrong, with the place and the reason", async () => {
+    const run = await apply(1, {}, 'resource "terraform_data" "x" { input = var.none }\n');
+    expect(run.status).toBe("failed");
+    expect(run.problem?.message).toContain("undeclared");
+    expect(run.problem?.message).toContain("main.tf:1");
+    expect(await states()).toEqual([]);
+  });
+
+  it("says in the state what had been done when it failed halfway", async () => {
+    const run = await apply(
+      1,
+      {},
+      `variable "size" {}
+       resource "terraform_data" "first" {}
+       resource "terraform_data" "second" {
+         depends_on = [terraform_data.first]
+         provisioner "local-exec" { command = "exit 3" }
+       }`,
+    );
+    expect(run).toMatchObject({ status: "failed", problem: { code: "INFRA_FAILED" } });
+    expect(run.problem?.message).toContain("terraform_data.second");
+    expect((await states())[0]?.resources).toBe(2);
+    expect(await test.infra()).toMatchObject({ applied: null, blockedBy: null, lock: null });
+  });
+
+  it("refuses a version of Terraform that the code does not want, naming both", async () => {
+    const run = await apply(1, {}, 'terraform {\n  required_version = "~> 0.12"\n}\n');
+    expect(run.problem).toMatchObject({ code: "INFRA_INVALID" });
+    expect(run.problem?.message).toMatch(/infra\/main\.tf wants Terraform ~> 0\.12, but this Shipway runs 1\./);
+  });
+
+  it.each([
+    [
+      "an override file of the repository",
+      "zzzzz_override.tf",
+      'terraform {\n  backend "http" {\n    address = "http://127.0.0.1:1/evil"\n  }\n}\n',
+    ],
+    ["a local backend", "backend.tf", 'terraform {\n  backend "local" {}\n}\n'],
+    ["a cloud block", "cloud.tf", 'terraform {\n  cloud {\n    organization = "x"\n  }\n}\n'],
+  ])("keeps %s from taking the state elsewhere", async (_what, name, text) => {
+    await test.commit({ ...files(1), [`infra/${name}`]: text });
+    const run = await test.run({ kind: "apply" });
+    expect(run).toMatchObject({ status: "failed", problem: { code: "INFRA_INVALID" } });
+    expect(run.problem?.message).toContain(name);
+  });
+
+  it("shows a secret in no log, event, plan or run", async () => {
+    await test.platform.secrets.set({ app: "shop", environment: "production" }, "TF_VAR_token", SECRET, "ada");
+    const run = await apply(
+      1,
+      { secrets: ["TF_VAR_token"] },
+      `variable "size" {}
+       variable "token" { sensitive = true }
+       variable "plain" { default = "made-of-${SECRET}" }
+       resource "terraform_data" "x" {
+         input = var.token
+         provisioner "local-exec" { command = "echo said ${SECRET}" }
+       }
+       resource "terraform_data" "y" { input = var.plain }`,
+    );
+    expect(run.status).toBe("succeeded");
+    const logs = await Promise.all(run.logs.map((id) => test.platform.logs.read(id, 0, 1_000)));
+    expect(JSON.stringify(logs)).toContain("said ****");
+    const shown = [
+      logs,
+      run,
+      await test.ask("GET", "/api/events?app=shop&limit=500"),
+      await test.ask("GET", `${IN_PRODUCTION}/states/latest/diff`),
+    ];
+    expect(JSON.stringify(shown)).not.toContain(SECRET);
+  });
+});
+
+describe("the gate", () => {
+  it("lets a plan that destroys wait, and applies the very plan that was approved", async () => {
+    await apply(2);
+    const run = await apply(1);
+    expect(run).toMatchObject({ status: "waiting" });
+    expect(run.plan?.approval).toEqual(["it destroys terraform_data.big[0]: count is smaller now"]);
+    expect((await test.infra()).runningRun).toBeNull();
+    await test.ask("POST", `/api/infra/runs/${run.id}/approve`);
+    expect(await test.settled(run.id)).toMatchObject({ status: "succeeded", approvedBy: "admin" });
+    expect((await states())[0]?.resources).toBe(1);
+  });
+
+  it("refuses an approved plan when the state has moved on since", async () => {
+    await apply(2);
+    const waiting = await apply(1);
+    await test.ask("POST", `${IN_PRODUCTION}/states/1/restore`);
+    await test.ask("POST", `/api/infra/runs/${waiting.id}/approve`);
+    const run = await test.settled(waiting.id);
+    expect(run).toMatchObject({ status: "failed", problem: { code: "INFRA_PLAN_STALE" } });
+    expect(await kinds(run.id)).not.toContain("infra.resource");
+  });
+
+  it("takes nobody's own approval where others are wanted", async () => {
+    await apply(2, { approvers: "others" });
+    const run = await apply(1, { approvers: "others" });
+    expect(await test.tryAsk("POST", `/api/infra/runs/${run.id}/approve`)).toMatchObject({
+      code: "INFRA_APPROVAL_REFUSED",
+    });
+    await test.ask("POST", `/api/infra/runs/${run.id}/cancel`);
+    expect(await test.settled(run.id)).toMatchObject({ status: "canceled" });
+  });
+
+  it("marks what waited as superseded once something newer was applied", async () => {
+    await apply(2);
+    const waiting = await apply(1);
+    expect((await apply(3)).status).toBe("succeeded");
+    expect((await test.settled(waiting.id)).status).toBe("superseded");
+  });
+});
+
+describe("the state", () => {
+  it("is compared and restored as a new version with a higher serial", async () => {
+    await apply(1);
+    await apply(2);
+    const [last] = await states();
+    const diff = await test.ask<StateDiffView>("GET", `${IN_PRODUCTION}/states/latest/diff?from=1`);
+    expect(diff.resources).toMatchObject([
+      { address: "terraform_data.big[0]", change: "added" },
+      { address: "terraform_data.disk", change: "changed" },
+    ]);
+    const restored = await test.ask<StateVersionView>("POST", `${IN_PRODUCTION}/states/1/restore`);
+    expect(restored).toMatchObject({
+      version: (last?.version ?? 0) + 1,
+      serial: (last?.serial ?? 0) + 1,
+      resources: 1,
+    });
+    expect(restored.lineage).toBe(last?.lineage);
+    expect((await test.run({ kind: "plan" })).plan?.changes.map(({ address }) => address)).toContain(
+      "terraform_data.big[0]",
+    );
+  });
+
+  it("opens to a run that is at work alone, and to no lock but the one that holds it", async () => {
+    await test.commit(files(1, {}, SLOW));
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    await until(
+      "the apply holding the lock",
+      async () => (await test.infra()).lock !== null && (await kinds(runId)).includes("infra.resource"),
+    );
+    const { lock } = await test.infra();
+    expect(lock).toMatchObject({ runId, operation: "OperationTypeApply" });
+    expect(await test.tryAsk("POST", `${IN_PRODUCTION}/unlock`, { lockId: lock?.id ?? "" })).toMatchObject({
+      code: "INFRA_LOCKED",
+    });
+
+    const asRun = async (method: "GET" | "POST", path: string, body: string, password: string) => {
+      const authorization = `Basic ${Buffer.from(`${runId}:${password}`).toString("base64")}`;
+      return test.server.inject({
+        method,
+        url: `${IN_PRODUCTION}/state${path}`,
+        headers: { authorization },
+        payload: body,
+      });
+    };
+    expect((await asRun("GET", "", "", "wrong-password")).statusCode).toBe(401);
+    await test.settled(runId);
+    // The run's row is put back to work, as if it had two Terraforms.
+    await test.platform.store.db
+      .updateTable("infra_runs")
+      .set({ status: "running", ended_at: null })
+      .where("id", "=", runId)
+      .execute();
+    const password = await newRunCredential(test.platform.store.db, runId);
+    const state = await asRun("GET", "", "", password);
+    expect((await asRun("POST", "?ID=stolen", state.body, password)).json().error.code).toBe("INFRA_STATE_REFUSED");
+    expect((await asRun("POST", "/lock", JSON.stringify({ ID: "mine" }), password)).statusCode).toBe(200);
+    const refused = await asRun("POST", "/lock", JSON.stringify({ ID: "other" }), password);
+    expect([refused.statusCode, refused.json().ID]).toEqual([423, "mine"]);
+    expect((await asRun("POST", "/unlock", "", password)).statusCode).toBe(403);
+    expect((await asRun("POST", "/unlock", JSON.stringify({ ID: "other" }), password)).statusCode).toBe(423);
+    expect((await asRun("POST", "?ID=other", state.body, password)).statusCode).toBe(409);
+    expect((await asRun("POST", "?ID=mine", "no state", password)).json().error.code).toBe("INFRA_STATE_REFUSED");
+    expect((await asRun("POST", "?ID=mine", state.body, password)).statusCode).toBe(200);
+    expect((await asRun("POST", "/unlock", JSON.stringify({ ID: "mine" }), password)).statusCode).toBe(200);
+  });
+});
+
+const SLOW = `
+variable "size" {}
+resource "terraform_data" "first" { input = "made" }
+resource "terraform_data" "slow" {
+  depends_on = [terraform_data.first]
+  provisioner "local-exec" { command = "sleep 2" }
+}
+`;
+
+describe("an apply that was cut off", () => {
+  const begin = async () => {
+    await test.commit(files(1, {}, SLOW));
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    await until("the first resource", async () => (await kinds(runId)).includes("infra.resource"));
+    return runId;
+  };
+  const pidOf = async (runId: string) =>
+    JSON.parse(await readFile(join(test.platform.infra.dir, "runs", runId, "apply.pid"), "utf8")).pid as number;
+
+  it("blocks the environment, shows what the state lacks and imports it: nothing is made twice", async () => {
+    const runId = await begin();
+    process.kill(-(await pidOf(runId)), "SIGKILL");
+    expect(await test.settled(runId)).toMatchObject({ status: "unknown", problem: { code: "INFRA_OUTCOME_UNKNOWN" } });
+    await test.idle();
+    expect(await states()).toEqual([]);
+    expect(await test.infra()).toMatchObject({ blockedBy: runId, lock: { runId } });
+    expect(await test.tryAsk("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" })).toMatchObject({
+      code: "INFRA_BLOCKED",
+    });
+
+    const recovery = await test.recovery();
+    expect(recovery).toMatchObject({
+      advice: "import",
+      errored: null,
+      finished: [{ address: "terraform_data.first", action: "create" }],
+      uncertain: [{ address: "terraform_data.slow", action: "create" }],
+    });
+    const { runId: importing } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/recover`, {
+      way: "import",
+    });
+    const planned = await test.settled(importing);
+    expect(planned).toMatchObject({ status: "waiting" });
+    expect(planned.plan?.changes.map(({ address, action }) => [address, action])).toEqual([
+      ["terraform_data.first", "update"],
+      ["terraform_data.slow", "create"],
+    ]);
+    await test.ask("POST", `/api/infra/runs/${importing}/approve`);
+    expect((await test.settled(importing)).status).toBe("succeeded");
+    const state = await test.platform.infra.states.latest({ app: "shop", environment: "production" });
+    expect(state?.text).toContain(recovery.finished[0]?.id);
+  });
+
+  it("is followed to its end by the next life of Shipway while Terraform lives on", async () => {
+    const runId = await begin();
+    const { id } = await test.settled(runId).then(async (run) => {
+      expect(run.status).toBe("succeeded");
+      return run;
+    });
+    expect(id).toBe(runId);
   });
 });

@@ -337,3 +337,21 @@ function notThatLock(place: Place, id: string, held: StateLock | undefined) {
     hint: "Look at it once more with `shipway infra state list`; it names the lock that holds now.",
   });
 }
+
+/** Removing an app would lose the state of what still exists, and with it the only list of it. @throws APP_BUSY */
+export async function requireNothingBuilt(db: Database, app: string): Promise<void> {
+  const rows = await db
+    .selectFrom("infra_states")
+    .distinctOn("environment")
+    .select(["environment", "resources"])
+    .where("app", "=", app)
+    .orderBy("environment")
+    .orderBy("version", "desc")
+    .execute();
+  const built = rows.filter(({ resources }) => resources > 0);
+  if (built.length === 0) return;
+  throw fail("APP_BUSY", {
+    message: `${app} still has infrastructure: ${built.map(({ environment, resources }) => `${resources} resources in ${environment}`).join(", ")}.`,
+    hint: `Take the resources out of its Terraform code and apply that: \`shipway infra apply --app ${app}\`. Then remove the app.`,
+  });
+}

@@ -5,6 +5,7 @@ import { deployCommands } from "./deploy.ts";
 import { envCommands } from "./env.ts";
 import { eventCommands } from "./events.ts";
 import { historyCommands } from "./history.ts";
+import { infraCommands } from "./infra.ts";
 import { loginCommands } from "./login.ts";
 import { logCommands } from "./logs.ts";
 import { pipelineCommands } from "./pipelines.ts";
@@ -26,6 +27,7 @@ export const COMMANDS: readonly Command[] = [
   ...historyCommands,
   ...pipelineCommands,
   ...envCommands,
+  ...infraCommands,
   ...secretCommands,
   ...tokenCommands,
 ];

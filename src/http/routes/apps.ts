@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { requireNothingBuilt } from "../../infra/states.ts";
 import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { AppBody, CreateAppRequest } from "../schemas.ts";
@@ -52,6 +53,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
     async (request, reply) => {
       const app = await getApp(store.db, request.params.app);
       await requireIdle(store.db, app.name);
+      await requireNothingBuilt(store.db, app.name);
       for (const environment of app.environments) await platform.target.destroy({ app: app.name, environment });
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       return reply.status(204).send(null);

@@ -1,0 +1,380 @@
+import { z } from "zod";
+import { describeChanges } from "../../events/narrate-infra.ts";
+import type { DriftView, InfraRunView, InfraView, RecoveryView } from "../../http/infra-schemas.ts";
+import { fail } from "../../shared/errors.ts";
+import { type Command, type CommandContext, defineCommand } from "../command.ts";
+import type { ExitCode } from "../context.ts";
+import { followInfra } from "../follow-infra.ts";
+import { formatAgo, shortCommit } from "../format.ts";
+import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
+import { infraStateCommands } from "./infra-state.ts";
+
+const Place = { ...AppFlag, ...EnvFlag };
+const REF = { flags: "--ref <ref>", summary: "branch, tag or commit (the default branch)" };
+
+export const infraCommands: Command[] = [
+  defineCommand({
+    name: "infra plan",
+    summary: "what an apply of the environment's Terraform would do; nothing is changed",
+    options: [APP, ENV, REF, JSON_OUT],
+    examples: [
+      { run: "shipway infra plan --env production", does: "of the default branch" },
+      { run: "shipway infra plan --ref my-branch", does: "of a branch, before it is merged" },
+    ],
+    input: z.strictObject({ ...Place, ...JsonFlag, ref: z.string().optional() }),
+    run: (input, context) =>
+      start(input, { kind: "plan", ...(input.ref !== undefined && { ref: input.ref }) }, context),
+  }),
+  defineCommand({
+    name: "infra apply",
+    summary: "plan and apply; a plan that destroys something waits for an approval",
+    details:
+      "A push does it by itself when the Terraform code or its inputs changed. Ctrl-C leaves, it cancels nothing.",
+    options: [
+      APP,
+      ENV,
+      REF,
+      { flags: "--again", summary: "what was applied last, once more: puts back what was changed by hand" },
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway infra apply --env staging", does: "the newest commit of the default branch" },
+      { run: "shipway infra apply --again", does: "reverts drift" },
+    ],
+    input: z.strictObject({ ...Place, ...JsonFlag, ref: z.string().optional(), again: z.boolean().default(false) }),
+    async run(input, context) {
+      if (input.again && input.ref !== undefined)
+        throw fail("USAGE", {
+          message: "--again applies what was applied: it takes no --ref.",
+          hint: "Give one of them.",
+        });
+      const ref = input.ref === undefined ? {} : { ref: input.ref };
+      return start(input, { kind: "apply", ...ref, ...(input.again && { again: true as const }) }, context);
+    },
+  }),
+  defineCommand({
+    name: "infra drift",
+    summary: "what differs from what was applied; the last check, or one made now",
+    details:
+      "reverting: the next apply puts it back. informational: nothing would be done about it. undeployed: code that was not applied to the end. accepted: known. Exits 1 when something is reverting.",
+    options: [
+      APP,
+      ENV,
+      { flags: "--now", summary: "look now instead of showing the last check" },
+      { flags: "--revert", summary: "put it back: the same as `infra apply --again`" },
+      { flags: "--accept <address>", summary: "say that this resource's drift is known (with --reason)" },
+      { flags: "--reason <text>", summary: "why it is accepted" },
+      { flags: "--for <duration>", summary: "accepted for so long: 12h, 30d (for good)" },
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway infra drift --now", does: "looks, and shows each resource with what changed" },
+      { run: "shipway infra drift --revert", does: "puts it back" },
+      {
+        run: 'shipway infra drift --accept aws_ecs_service.web --reason "scaled for the sale" --for 7d',
+        does: "until then nobody is told",
+      },
+    ],
+    input: z.strictObject({
+      ...Place,
+      ...JsonFlag,
+      now: z.boolean().default(false),
+      revert: z.boolean().default(false),
+      accept: z.string().optional(),
+      reason: z.string().optional(),
+      for: z.string().optional(),
+    }),
+    run: drift,
+  }),
+  defineCommand({
+    name: "infra runs",
+    summary: "plans, applies and drift checks; of one: its plan and how it went",
+    args: [{ name: "id", summary: "one run (i_7c1m)", optional: true }],
+    options: [APP, ENV, LIMIT, { flags: "--log", summary: "of one: all that Terraform printed" }, JSON_OUT],
+    examples: [
+      { run: "shipway infra runs --env production", does: "the last ones" },
+      { run: "shipway infra runs i_7c1m --log", does: "everything Terraform said" },
+    ],
+    input: z.strictObject({
+      id: z.string().optional(),
+      ...Place,
+      ...LimitFlag,
+      ...JsonFlag,
+      log: z.boolean().default(false),
+    }),
+    async run(input, context) {
+      const client = await context.client();
+      if (input.id !== undefined) return showRun(await client.getInfraRun(input.id), input, context);
+      const app = await appFor(input, context);
+      const runs = await client.listInfraRuns(app, { environment: input.env, limit: input.limit });
+      if (input.json) context.json(runs);
+      else if (runs.length === 0) context.say("Nothing ran yet. Look what would be done: `shipway infra plan`");
+      else listRuns(runs, context);
+      return 0;
+    },
+  }),
+  defineCommand({
+    name: "infra approve",
+    summary: "let a run that waits go on, and follow it",
+    args: [{ name: "id", summary: "the run (i_7c1m)" }],
+    options: [{ flags: "--reject", summary: "turn it down instead" }],
+    examples: [
+      { run: "shipway infra approve i_7c1m", does: "applies the very plan that was shown" },
+      { run: "shipway infra approve i_7c1m --reject", does: "nothing is changed" },
+    ],
+    input: z.strictObject({ id: z.string(), reject: z.boolean().default(false) }),
+    async run(input, context) {
+      const client = await context.client();
+      if (input.reject) {
+        await client.cancelInfraRun(input.id);
+        context.say(`${context.colors.err.green("✓")} ${input.id} is turned down; nothing was changed.`);
+        return 0;
+      }
+      const [last] = (await client.listEvents({ deliveryId: (await client.getInfraRun(input.id)).deliveryId })).slice(
+        -1,
+      );
+      return followInfra(await client.approveInfraRun(input.id), context, last?.id ?? 0);
+    },
+  }),
+  defineCommand({
+    name: "infra show",
+    summary: "what is applied, its outputs, its lock and its drift",
+    options: [APP, ENV, JSON_OUT],
+    examples: [{ run: "shipway infra show --env production", does: "all at a glance" }],
+    input: z.strictObject({ ...Place, ...JsonFlag }),
+    async run(input, context) {
+      const { app, environment } = await placeFor(input, context);
+      const infra = await (await context.client()).getInfra(app, environment);
+      if (input.json) context.json(infra);
+      else showInfra(infra, context);
+      return 0;
+    },
+  }),
+  defineCommand({
+    name: "infra unlock",
+    summary: "take the state's lock from a run that is gone; it is on the record",
+    args: [{ name: "id", summary: "the lock, as `shipway infra show` names it" }],
+    options: [APP, ENV],
+    examples: [{ run: "shipway infra unlock 6f1c… --env staging", does: "refused while its run is at work" }],
+    input: z.strictObject({ id: z.string(), ...Place }),
+    async run(input, context) {
+      const { app, environment } = await placeFor(input, context);
+      await (await context.client()).unlockState(app, environment, input.id);
+      context.say(`${context.colors.err.green("✓")} The state of ${app} ${environment} is not locked any more.`);
+      return 0;
+    },
+  }),
+  defineCommand({
+    name: "infra recover",
+    summary: "what a run that was cut off has left, and how to go on",
+    details:
+      "Without --way it only shows. push: take over the state that Terraform could not save. import: plan the import of what the state lacks. accept: the state is right as it is.",
+    options: [APP, ENV, { flags: "--way <way>", summary: "push, import or accept: end the block so" }, JSON_OUT],
+    examples: [
+      { run: "shipway infra recover --env production", does: "what is missing, and which way loses nothing" },
+      { run: "shipway infra recover --way import", does: "the import is shown and waits for an approval" },
+    ],
+    input: z.strictObject({ ...Place, ...JsonFlag, way: z.enum(["push", "import", "accept"]).optional() }),
+    run: recover,
+  }),
+  ...infraStateCommands,
+];
+
+type PlaceInput = { app?: string | undefined; env?: string | undefined };
+
+async function placeFor(input: PlaceInput, context: CommandContext): Promise<{ app: string; environment: string }> {
+  const app = await appFor(input, context);
+  return { app, environment: await environmentFor(app, input, context) };
+}
+
+async function start(
+  input: PlaceInput & { json: boolean },
+  body: { kind: "plan" | "apply" | "drift"; ref?: string; again?: true },
+  context: CommandContext,
+): Promise<ExitCode> {
+  const { app, environment } = await placeFor(input, context);
+  const client = await context.client();
+  const started = await client.startInfra(app, environment, body);
+  const code = await followInfra(started, context);
+  if (input.json && code !== 130) context.json(await client.getInfraRun(started.runId));
+  return code;
+}
+
+async function drift(
+  input: PlaceInput & {
+    json: boolean;
+    now: boolean;
+    revert: boolean;
+    accept?: string | undefined;
+    reason?: string | undefined;
+    for?: string | undefined;
+  },
+  context: CommandContext,
+): Promise<ExitCode> {
+  const client = await context.client();
+  const { app, environment } = await placeFor(input, context);
+  if (input.revert) return start(input, { kind: "apply", again: true }, context);
+  if (input.accept !== undefined) {
+    if (input.reason === undefined)
+      throw fail("USAGE", { message: "Why is it accepted?", hint: 'Say it with --reason "…": others will ask.' });
+    await client.acceptDrift(app, environment, { address: input.accept, reason: input.reason, for: input.for });
+    context.say(
+      `${context.colors.err.green("✓")} Drift of ${input.accept} is accepted. The next apply still puts it back.`,
+    );
+    return 0;
+  }
+  if (input.now) {
+    const code = await followInfra(await client.startInfra(app, environment, { kind: "drift" }), context);
+    if (code !== 0) return code;
+  }
+  const { drift: found, applied } = await client.getInfra(app, environment);
+  if (input.json) context.json(found);
+  else if (found === null)
+    context.say(
+      applied === null
+        ? "Nothing was applied yet. `shipway infra apply`"
+        : "Nobody looked yet. `shipway infra drift --now`",
+    );
+  else showDrift(found, context);
+  return found?.resources.some(({ kind }) => kind === "reverting") ? 1 : 0;
+}
+
+const MEANING: Record<string, string> = {
+  reverting: "Changed by hand; the next apply puts it back",
+  informational: "Changed outside, and nothing would be done about it",
+  undeployed: "In the code, but not applied to the end",
+  accepted: "Accepted",
+};
+
+function showDrift(drift: DriftView, context: CommandContext): void {
+  const when = formatAgo(drift.checkedAt, context.now());
+  if (drift.resources.length === 0) {
+    context.data(`No drift: everything is as applied at ${shortCommit(drift.commit)} (looked ${when}).`);
+    return;
+  }
+  for (const [kind, meaning] of Object.entries(MEANING)) {
+    const found = drift.resources.filter((one) => one.kind === kind);
+    if (found.length === 0) continue;
+    context.data(`${meaning}:`);
+    for (const line of describeChanges(found)) context.data(line);
+  }
+  context.say(`  Looked ${when}, against ${shortCommit(drift.commit)}.`);
+  if (drift.resources.some(({ kind }) => kind === "reverting"))
+    context.say("  Put it back: `shipway infra drift --revert`; or bring the code in line and push.");
+}
+
+async function showRun(
+  run: InfraRunView,
+  { json, log }: { json: boolean; log: boolean },
+  context: CommandContext,
+): Promise<ExitCode> {
+  const client = await context.client();
+  if (log) {
+    for (const id of run.logs) for (const { text } of await client.readLog(id)) context.data(text);
+    return 0;
+  }
+  if (json) {
+    context.json(run);
+    return 0;
+  }
+  const by = run.approvedBy === null ? run.actor : `${run.actor}, approved by ${run.approvedBy}`;
+  context.data(
+    `${run.kind} ${run.id} of ${run.environment}: ${run.status}, ${run.refName} ${shortCommit(run.commit)}, by ${by}, ${formatAgo(run.createdAt, context.now())}`,
+  );
+  for (const line of describeChanges(run.plan?.changes ?? [])) context.data(line);
+  if (run.problem !== null) {
+    context.data(run.problem.message);
+    if (run.problem.hint !== undefined) context.say(`  → ${run.problem.hint}`);
+  }
+  if (run.status === "waiting") {
+    for (const reason of run.plan?.approval ?? []) context.data(`! ${reason}`);
+    context.say(`  Let it go on: \`shipway infra approve ${run.id}\`, or turn it down with --reject.`);
+  }
+  return 0;
+}
+
+function listRuns(runs: readonly InfraRunView[], context: CommandContext): void {
+  context.table(runs, [
+    { title: "RUN", value: ({ id }) => id },
+    { title: "KIND", value: ({ kind }) => kind },
+    { title: "ENVIRONMENT", value: ({ environment }) => environment },
+    { title: "STATUS", value: ({ status }) => status },
+    { title: "CHANGES", value: ({ plan }) => (plan === null ? "-" : String(plan.changes.length)), align: "right" },
+    { title: "COMMIT", value: ({ commit }) => shortCommit(commit) },
+    { title: "BY", value: ({ actor }) => actor, flexible: true },
+    { title: "WHEN", value: ({ createdAt }) => formatAgo(createdAt, context.now()) },
+  ]);
+}
+
+function showInfra(infra: InfraView, context: CommandContext): void {
+  const { applied, blockedBy, runningRun, lock, drift: found, outputs } = infra;
+  context.data(
+    applied === null ? "Nothing was applied yet." : `Applied: ${shortCommit(applied.commit)} by run ${applied.runId}.`,
+  );
+  if (runningRun !== null) context.data(`At work: ${runningRun}.`);
+  if (blockedBy !== null) context.data(`Blocked: the outcome of ${blockedBy} is unknown. \`shipway infra recover\``);
+  if (lock !== null)
+    context.data(
+      `State lock ${lock.id}: run ${lock.runId}, ${lock.operation} by ${lock.who}, ${formatAgo(lock.created, context.now())}.`,
+    );
+  if (found !== null) {
+    const count = found.resources.filter(({ kind }) => kind === "reverting").length;
+    context.data(
+      `Drift: ${count === 0 ? "none" : `${count} changed by hand`}, looked ${formatAgo(found.checkedAt, context.now())}.`,
+    );
+  }
+  if (outputs.length > 0)
+    context.table(outputs, [
+      { title: "OUTPUT", value: ({ name }) => name },
+      { title: "VALUE", value: ({ value }) => value, flexible: true },
+    ]);
+}
+
+async function recover(
+  input: PlaceInput & { json: boolean; way?: "push" | "import" | "accept" | undefined },
+  context: CommandContext,
+): Promise<ExitCode> {
+  const client = await context.client();
+  const { app, environment } = await placeFor(input, context);
+  if (input.way === undefined) {
+    const recovery = await client.getRecovery(app, environment);
+    if (input.json) context.json(recovery);
+    else showRecovery(recovery, context);
+    return 0;
+  }
+  const { runId } = await client.recover(app, environment, input.way);
+  if (runId !== null) return followInfra({ runId, deliveryId: runId }, context);
+  context.say(`${context.colors.err.green("✓")} ${app} ${environment} is not blocked any more.`);
+  context.say(`  See what is left to do: \`shipway infra plan --env ${environment}\``);
+  return 0;
+}
+
+function showRecovery(
+  { run, errored, finished, uncertain, advice, lock }: RecoveryView,
+  context: CommandContext,
+): void {
+  context.data(run.problem?.message ?? `Run ${run.id} was cut off.`);
+  if (lock !== null) context.data(`It still holds the state lock ${lock.id}; recovering gives it back.`);
+  if (errored !== null)
+    context.data(
+      `Terraform left the state it could not save: serial ${errored.serial}, ${errored.resources} resources.`,
+    );
+  if (finished.length > 0) {
+    context.data("Done by the run, and not in the state:");
+    context.table(finished, [
+      { title: "RESOURCE", value: ({ address }) => address, flexible: true },
+      { title: "WHAT", value: ({ action }) => action },
+      { title: "ID", value: ({ id }) => id ?? "-", flexible: true },
+    ]);
+  }
+  if (uncertain.length > 0) {
+    context.data("Begun and never heard of again; look yourself whether these exist:");
+    for (const { address, action } of uncertain) context.data(`  ${address} (${action})`);
+  }
+  const words = {
+    push: "take over the state that Terraform left",
+    import: "import what the state lacks: it is planned, shown, and waits for an approval",
+    accept: "nothing is missing from the state as far as the run got to say",
+  };
+  context.say(`  → ${words[advice]}: \`shipway infra recover --way ${advice} --env ${run.environment}\``);
+}
