@@ -250,7 +250,11 @@ const TABLE: Row[] = [
     path: () => `${IN_PRODUCTION}/infra/states/1/restore`,
   },
   // Of the state itself: no token opens it, whatever its role; a run has a password of its own.
-  ...["GET ", "POST "].map((method) => ({ route: `${method}${STATE_ROUTE}`, path: () => `${IN_PRODUCTION}/infra/state`, ...CLOSED })),
+  ...["GET ", "POST "].map((method) => ({
+    route: `${method}${STATE_ROUTE}`,
+    path: () => `${IN_PRODUCTION}/infra/state`,
+    ...CLOSED,
+  })),
   ...["lock", "unlock"].map((verb) => ({
     route: `POST ${STATE_ROUTE}/${verb}`,
     path: () => `${IN_PRODUCTION}/infra/state/${verb}`,

@@ -1,10 +1,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { newRunCredential } from "../infra/runs.ts";
+import { applyRun, planRun, removeRunDir } from "../infra/execute-run.ts";
+import { getRun, journalApply, newRunCredential } from "../infra/runs.ts";
+import { parseState, resourcesIn } from "../infra/states.ts";
 import { until } from "../shared/until.ts";
+import { checkNextDue } from "../workflow/drift-loop.ts";
 import type { StateDiffView, StateVersionView } from "./infra-schemas.ts";
-import { IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
+import { IN_PRODUCTION, type InfraTest, newInfraTest, newTerraform, specWith } from "./infra-testing.ts";
 
 let test: InfraTest;
 beforeEach(async () => {
@@ -12,6 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => test?.close());
 
+const IN_SHOP = { app: "shop", environment: "production" };
 const SECRET = "hunter-two-and-more";
 const MAIN = `
 variable "size" { type = number }
@@ -68,10 +72,18 @@ describe("an apply", () => {
   });
 
   it("stops before it begins where the code is wrong, with the place and the reason", async () => {
-    const run = await apply(1, {}, 'resource "terraform_data" "x" { input = var.none }\n');
+    const run = await apply(
+      1,
+      {},
+      `variable "size" {}
+resource "terraform_data" "x" {
+  input = var.none
+}
+`,
+    );
     expect(run.status).toBe("failed");
     expect(run.problem?.message).toContain("undeclared");
-    expect(run.problem?.message).toContain("main.tf:1");
+    expect(run.problem?.message).toContain("main.tf:3");
     expect(await states()).toEqual([]);
   });
 
@@ -299,12 +311,90 @@ describe("an apply that was cut off", () => {
     expect(state?.text).toContain(recovery.finished[0]?.id);
   });
 
-  it("is followed to its end by the next life of Shipway while Terraform lives on", async () => {
+  it("takes over the state that Terraform could not save", async () => {
     const runId = await begin();
-    const { id } = await test.settled(runId).then(async (run) => {
-      expect(run.status).toBe("succeeded");
-      return run;
+    await test.platform.store.db.updateTable("infra_environments").set({ lock: "null" }).execute();
+    expect(await test.settled(runId)).toMatchObject({ status: "unknown" });
+    await test.idle();
+    const recovery = await test.recovery();
+    expect(recovery).toMatchObject({ advice: "push", errored: { resources: 2 } });
+    await test.ask("POST", `${IN_PRODUCTION}/recover`, { way: "push" });
+    expect((await states())[0]).toMatchObject({
+      resources: 2,
+      reason: "taken over from errored.tfstate",
+      actor: "admin",
     });
-    expect(id).toBe(runId);
+    expect(await test.infra()).toMatchObject({ blockedBy: null, lock: null });
+    expect((await test.run({ kind: "apply" })).plan?.changes).toEqual([]);
+  });
+
+  it("is followed to its end by the next life of Shipway while Terraform lives on: nothing is started twice", async () => {
+    await test.commit(files(1, {}, SLOW));
+    const { deps } = test;
+    test.platform.engine.startInfra = async () => undefined;
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    const run = () => getRun(deps.db, runId);
+    await planRun(deps, await run());
+    const firstLife = applyRun(deps, await run()).catch(() => undefined);
+    await until("the first resource", async () => (await kinds(runId)).includes("infra.resource"));
+    const terraform = newTerraform(test.dir, undefined);
+    const secondLife = applyRun({ ...deps, terraform }, await run());
+    expect(await secondLife).toMatchObject({ status: "succeeded" });
+    await firstLife;
+    const objects = resourcesIn(parseState((await deps.states.latest(IN_SHOP))?.text ?? ""));
+    expect([...objects.keys()].sort()).toEqual(["terraform_data.first", "terraform_data.slow"]);
+    const output = await terraform.output({ runDir: join(deps.dir, "runs", runId) }, "apply");
+    expect(output.filter((line) => line.includes('"type":"version"'))).toHaveLength(1);
+  });
+
+  it("is not started by a later life when its files are gone", async () => {
+    await test.commit(files(1));
+    const { deps } = test;
+    test.platform.engine.startInfra = async () => undefined;
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    await planRun(deps, await getRun(deps.db, runId));
+    await journalApply(deps.db, runId);
+    await removeRunDir(deps, runId);
+    expect(await applyRun(deps, await getRun(deps.db, runId))).toMatchObject({ status: "unknown" });
+  });
+});
+
+describe("drift checks", () => {
+  it("are asked for when due, one at a time, and find nothing where nothing changed", async () => {
+    const asked: string[] = [];
+    const deps = { store: test.platform.store, startInfra: async ({ id }: { id: string }) => void asked.push(id) };
+    expect(await checkNextDue(deps, Date.now())).toBeUndefined();
+    const applied = await apply(1, { drift: "1h" });
+    const id = await checkNextDue(deps, Date.now());
+    expect(asked).toEqual([id]);
+    expect(await checkNextDue(deps, Date.now() + 7_200_000)).toBeUndefined();
+    await test.resume({ workflow: "infra", id: id ?? "" });
+    expect(await test.infra()).toMatchObject({ drift: { runId: id, commit: applied.commit, resources: [] } });
+    expect(await checkNextDue(deps, Date.now())).toBeUndefined();
+    expect(await checkNextDue(deps, Date.now() + 3_600_001)).toBeDefined();
+  });
+
+  it("look at what was applied, not at what was pushed since; what was left half applied is undeployed", async () => {
+    await apply(1);
+    const broken = `${MAIN}resource "terraform_data" "never" {\n  provisioner "local-exec" { command = "exit 1" }\n}\n`;
+    expect((await apply(1, {}, broken)).status).toBe("failed");
+    const check = await test.run({ kind: "drift" });
+    expect(check.status).toBe("succeeded");
+    expect((await test.infra()).drift?.resources).toMatchObject([
+      { address: "terraform_data.never", kind: "undeployed", action: "delete" },
+    ]);
+  });
+});
+
+describe("an app with infrastructure", () => {
+  it("is not removed: its state is the only list of what exists", async () => {
+    await apply(1);
+    const answer = await test.server.inject({
+      method: "DELETE",
+      url: "/api/apps/shop",
+      headers: { authorization: `Bearer ${await test.tokenFor("admin", "shop")}` },
+    });
+    expect(answer.json().error).toMatchObject({ code: "APP_BUSY" });
+    expect(answer.json().error.message).toContain("1 resources in production");
   });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { terraformCli } from "../infra/drivers/terraform-cli.ts";
 import type { StartedRun } from "../infra/runs.ts";
+import type { Terraform } from "../infra/terraform.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import { createApp } from "../source/apps.ts";
@@ -38,21 +39,14 @@ export type InfraTest = TestPlatform & {
 export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
 
 /** The platform over HTTP with the real Terraform and real git; workflows run in process, without their durability. */
-export async function newInfraTest(
-  options: { mirrorDir?: string; env?: Record<string, string> } = {},
-): Promise<InfraTest> {
+export async function newInfraTest(options: { mirrorDir?: string } = {}): Promise<InfraTest> {
   const test = await newTestPlatform();
   const { platform, server } = test;
   const dir = await mkdtemp(join(tmpdir(), "shipway-infra-"));
   await server.listen({ port: 0, host: "127.0.0.1" });
   const { port } = server.server.address() as AddressInfo;
   platform.infra.apiUrl = `http://127.0.0.1:${port}`;
-  platform.infra.terraform = terraformCli({
-    program: "terraform",
-    searchPath: process.env.PATH ?? "",
-    mirrorDir: options.mirrorDir,
-    configFile: join(dir, "terraform.rc"),
-  });
+  platform.infra.terraform = newTerraform(dir, options.mirrorDir);
   const running = new Set<Promise<void>>();
   const deps: InfraStageDeps = {
     ...platform.infra,
@@ -139,6 +133,15 @@ const WHO = {
   GIT_COMMITTER_NAME: "Ada",
   GIT_COMMITTER_EMAIL: "ada@example.com",
 };
+
+/** As a life of Shipway of its own sees it: it knows no child process of another. */
+export const newTerraform = (dir: string, mirrorDir: string | undefined): Terraform =>
+  terraformCli({
+    program: "terraform",
+    searchPath: process.env.PATH ?? "",
+    mirrorDir,
+    configFile: join(dir, "terraform.rc"),
+  });
 
 /** A `shipway.yml` whose production has this `infra`. */
 export const specWith = (infra: object): string =>

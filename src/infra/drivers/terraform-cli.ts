@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { access, mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { access, mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
@@ -230,11 +230,34 @@ async function readVersion(
 
 async function writeConfig(file: string, mirrorDir: string | undefined): Promise<void> {
   await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
-  const mirror =
-    mirrorDir === undefined
-      ? ""
-      : `provider_installation {\n  filesystem_mirror {\n    path = ${JSON.stringify(mirrorDir)}\n  }\n  direct {}\n}\n`;
-  await writeFile(file, `# Written by Shipway; changes are overwritten.\ndisable_checkpoint = true\n${mirror}`, {
+  const installation = mirrorDir === undefined ? "" : installationFrom(mirrorDir, await providersIn(mirrorDir));
+  await writeFile(file, `# Written by Shipway; changes are overwritten.\ndisable_checkpoint = true\n${installation}`, {
     mode: 0o600,
   });
+}
+
+/** What the mirror has comes from there and nowhere else: Terraform would ask the registry, too, and fail where there is none. */
+function installationFrom(mirrorDir: string, providers: string[]): string {
+  const list = JSON.stringify(providers);
+  return `provider_installation {
+  filesystem_mirror {
+    path    = ${JSON.stringify(mirrorDir)}
+    include = ${list}
+  }
+  direct {
+    exclude = ${list}
+  }
+}
+`;
+}
+
+/** `HOST/NAMESPACE/TYPE`, as a filesystem mirror is laid out. */
+async function providersIn(mirrorDir: string): Promise<string[]> {
+  const below = async (dirs: string[]): Promise<string[]> => {
+    const found = await Promise.all(
+      dirs.map(async (dir) => (await readdir(join(mirrorDir, dir)).catch(() => [])).map((name) => join(dir, name))),
+    );
+    return found.flat().sort();
+  };
+  return below(await below(await below(["."])));
 }

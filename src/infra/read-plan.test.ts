@@ -1,0 +1,149 @@
+import { describe, expect, it } from "vitest";
+import { parsePlanJson } from "./plan-json.ts";
+import { newDrift, readDrift } from "./read-drift.ts";
+import { readPlan, sensitiveValues } from "./read-plan.ts";
+
+type Change = { actions: string[]; before?: unknown; after?: unknown; [more: string]: unknown };
+const resource = (address: string, change: Change, more: object = {}) => ({
+  address,
+  mode: "managed",
+  change,
+  ...more,
+});
+const plan = (parts: object) => parsePlanJson(JSON.stringify({ format_version: "1.2", ...parts }));
+const changes = (...resource_changes: object[]) => plan({ resource_changes });
+
+describe("readPlan", () => {
+  it.each([
+    [["create"], "create"],
+    [["update"], "update"],
+    [["delete"], "delete"],
+    [["delete", "create"], "replace"],
+    [["create", "delete"], "replace"],
+    [["forget"], "forget"],
+  ])("reads %j as %s", (actions, action) => {
+    const { changes: found } = readPlan(changes(resource("a.b", { actions })), "destructive");
+    expect(found).toMatchObject([{ address: "a.b", action }]);
+  });
+
+  it("leaves out what is not done, and data that is read", () => {
+    const read = { ...resource("data.a.b", { actions: ["read"] }), mode: "data" };
+    expect(readPlan(changes(resource("a.b", { actions: ["no-op"] }), read), "always")).toEqual({
+      changes: [],
+      outputs: [],
+      approval: [],
+    });
+  });
+
+  it("tells a move and an import from nothing at all", () => {
+    const moved = resource("a.new", { actions: ["no-op"] }, { previous_address: "a.old" });
+    const imported = resource("a.b", { actions: ["no-op"], importing: { id: "x" } });
+    expect(readPlan(changes(moved, imported), "destructive").changes.map(({ action }) => action)).toEqual([
+      "move",
+      "import",
+    ]);
+  });
+
+  it.each([
+    ["create", "destructive", 0],
+    ["update", "destructive", 0],
+    ["delete", "destructive", 1],
+    ["forget", "destructive", 1],
+    ["create", "always", 1],
+    ["no-op", "always", 0],
+  ] as const)("asks for an approval of %s where the rule is %s: %i", (action, rule, reasons) => {
+    expect(readPlan(changes(resource("a.b", { actions: [action] })), rule).approval).toHaveLength(reasons);
+  });
+
+  it("shows which attributes differ, and of sensitive ones only that they do", () => {
+    const change = {
+      actions: ["update"],
+      before: { size: 1, password: "old-one", tags: { a: "1" }, same: [1], id: "x" },
+      after: { size: 2, password: "new-one", tags: { a: "1", b: "2" }, same: [1] },
+      before_sensitive: { password: true },
+      after_sensitive: { password: true },
+      after_unknown: { id: true },
+    };
+    const [found] = readPlan(changes(resource("a.b", change)), "destructive").changes;
+    expect(found?.attributes).toEqual([
+      { path: "size", before: "1", after: "2" },
+      { path: "password", before: "(sensitive)", after: "(sensitive)" },
+      { path: "tags.b", before: "null", after: '"2"' },
+      { path: "id", before: '"x"', after: "(known after apply)" },
+    ]);
+  });
+
+  it("refuses what it cannot read instead of taking it for an empty plan", () => {
+    expect(() => parsePlanJson("no json")).toThrow("could not be read");
+    expect(() => parsePlanJson('{"resource_changes":[]}')).toThrow("could not be read");
+  });
+
+  it("finds the sensitive values of variables, attributes and outputs", () => {
+    const found = sensitiveValues(
+      plan({
+        variables: { token: { value: "from-variable" }, plain: { value: "public" } },
+        configuration: { root_module: { variables: { token: { sensitive: true }, plain: {} } } },
+        resource_changes: [
+          resource("a.b", {
+            actions: ["create"],
+            after: { deep: [{ key: "from-attribute" }] },
+            after_sensitive: { deep: [{ key: true }] },
+          }),
+        ],
+        output_changes: { out: { actions: ["create"], after: "from-output", after_sensitive: true } },
+      }),
+    );
+    expect(found.sort()).toEqual(["from-attribute", "from-output", "from-variable"]);
+  });
+});
+
+/** Each row of the measured table: what Terraform says, and what that is. */
+describe("readDrift", () => {
+  const drifted = { actions: ["update"], before: { size: 2 }, after: { size: 7 } };
+  const back = { actions: ["update"], before: { size: 7 }, after: { size: 2 } };
+  const nothing = { actions: ["no-op"], before: { size: 7 }, after: { size: 7 } };
+  const read = (
+    resource_changes: object[],
+    resource_drift: object[],
+    accepted: { address: string; reason: string }[] = [],
+  ) =>
+    readDrift(plan({ resource_changes, resource_drift }), accepted).map(
+      ({ address, kind, action }) => `${kind} ${action} ${address}`,
+    );
+
+  it("finds nothing where nothing changed", () => {
+    expect(read([resource("a.b", nothing)], [])).toEqual([]);
+  });
+  it("calls an edited attribute reverting, since the next apply puts it back", () => {
+    expect(read([resource("a.b", back)], [resource("a.b", drifted)])).toEqual(["reverting update a.b"]);
+  });
+  it("calls a deleted object reverting", () => {
+    expect(read([resource("a.b", { actions: ["create"] })], [resource("a.b", { actions: ["delete"] })])).toEqual([
+      "reverting delete a.b",
+    ]);
+  });
+  it("calls computed, ignored and converged attributes informational", () => {
+    expect(read([resource("a.b", nothing)], [resource("a.b", drifted)])).toEqual(["informational update a.b"]);
+  });
+  it("calls code that was not applied undeployed", () => {
+    expect(read([resource("a.b", back)], [])).toEqual(["undeployed update a.b"]);
+  });
+  it("does not take what a drifted resource drags along for undeployed code", () => {
+    const dragged = resource("c.d", { actions: ["update"], after_unknown: { ref: true } });
+    const replaced = { actions: ["delete", "create"] };
+    expect(read([resource("a.b", replaced), dragged], [resource("a.b", drifted)])).toEqual(["reverting update a.b"]);
+  });
+  it("keeps what somebody accepted apart, with the reason", () => {
+    expect(read([resource("a.b", back)], [resource("a.b", drifted)], [{ address: "a.b", reason: "sale" }])).toEqual([
+      "accepted update a.b",
+    ]);
+  });
+  it("tells of the same drift once", () => {
+    const found = readDrift(
+      plan({ resource_changes: [resource("a.b", back)], resource_drift: [resource("a.b", drifted)] }),
+      [],
+    );
+    expect(newDrift([], found)).toHaveLength(1);
+    expect(newDrift(found, found)).toEqual([]);
+  });
+});

@@ -1,0 +1,73 @@
+import { describe, expect, it } from "vitest";
+import { checkFiles } from "./check-files.ts";
+import { declaredBackends, meetsConstraint, requiredVersions } from "./terraform-files.ts";
+
+const file = (text: string, name = "main.tf") => [{ name, text }];
+
+describe("meetsConstraint", () => {
+  it.each([
+    ["1.11.4", ">= 1.5", true],
+    ["1.4.9", ">= 1.5", false],
+    ["1.11.4", ">= 1.5, < 1.11", false],
+    ["1.11.4", "~> 1.3", true],
+    ["2.0.0", "~> 1.3", false],
+    ["1.3.9", "~> 1.3.2", true],
+    ["1.4.0", "~> 1.3.2", false],
+    ["1.11.4", "1.11.4", true],
+    ["1.11.4", "= 1.11.3", false],
+    ["1.11.4", "!= 1.11.4", false],
+    ["1.11.4", "> 1.11.3", true],
+    ["1.12.0-beta1", ">= 1.12", true],
+    ["1.11.4", "something new", true],
+  ])("%s meets %s: %s", (version, constraint, met) => {
+    expect(meetsConstraint(version, constraint)).toBe(met);
+  });
+});
+
+describe("what Terraform files say", () => {
+  it("is not read from comments", () => {
+    const text =
+      '# required_version = "0.1"\n/* backend "s3" {} */\nterraform { required_version = ">= 1.0" } // cloud {\n';
+    expect(requiredVersions(file(text))).toEqual([{ file: "main.tf", constraint: ">= 1.0" }]);
+    expect(declaredBackends(file(text))).toEqual([]);
+  });
+
+  it("keeps a # inside quotes", () => {
+    expect(requiredVersions(file('locals { x = "a # b" }\nterraform { required_version = "1.2.3" }'))).toHaveLength(1);
+  });
+
+  it.each([
+    ['terraform {\n  backend "s3" {\n    bucket = "x"\n  }\n}', "main.tf", "s3"],
+    ['{"terraform":{"backend":{"gcs":{}}}}', "main.tf.json", "gcs"],
+    ["terraform {\n  cloud {\n  }\n}", "main.tf", "cloud"],
+  ])("names the backend of %j", (text, name, type) => {
+    expect(declaredBackends(file(text, name))).toEqual([{ file: name, type, isOverride: false }]);
+  });
+
+  it("does not take a resource's attribute for a backend", () => {
+    const text = 'resource "x" "y" {\n  backend = "s3"\n  cloud = true\n}\nresource "a" "backend" {}\n';
+    expect(declaredBackends(file(text))).toEqual([]);
+  });
+});
+
+describe("checkFiles", () => {
+  const check = (text: string, name?: string) => checkFiles(file(text, name), "infra", "1.11.4", "1234567890");
+
+  it("leaves a shared backend to the repository and keeps the state itself where none is named", () => {
+    expect(check("")).toEqual({ type: "shipway" });
+    expect(check('terraform {\n backend "s3" {}\n}')).toEqual({ type: "s3", file: "main.tf" });
+  });
+
+  it.each([
+    ['terraform { backend "local" {} }', "main.tf", /would be lost/],
+    ['terraform { backend "http" {} }', "zzzzz_override.tf", /override file/],
+    ["terraform { cloud {} }", "main.tf", /another service/],
+    ['terraform { required_version = "< 1.0" }', "main.tf", /wants Terraform < 1\.0/],
+  ])("refuses %s in %s", (text, name, reason) => {
+    expect(() => check(text, name)).toThrow(reason);
+  });
+
+  it("says so when there is nothing to run", () => {
+    expect(() => checkFiles([], "infra", "1.11.4", "1234567890")).toThrow("no Terraform files in infra at 1234567");
+  });
+});
