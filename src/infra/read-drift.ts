@@ -1,4 +1,4 @@
-import type { DriftedResource } from "./infra-run.ts";
+import type { ChangedAttribute, DriftedResource } from "./infra-run.ts";
 import type { PlanJson, ResourceChange } from "./plan-json.ts";
 import { actionOf, attributesOf } from "./read-plan.ts";
 
@@ -32,12 +32,18 @@ function readDrifted(
   const action = actionOf(change);
   // A resource that only moved to another address did not drift.
   if (action === undefined || action === "move") return [];
-  const attributes = action === "delete" ? [] : attributesOf(change);
+  const attributes = action === "delete" ? [] : attributesOf(change).filter((one) => !isNothing(one));
+  if (action === "update" && attributes.length === 0) return [];
   const found = { address: change.address, action, attributes };
   const acceptance = accepted.find(({ address }) => address === change.address);
   if (acceptance) return [{ ...found, kind: "accepted", reason: acceptance.reason }];
   return [{ ...found, kind: planned.has(change.address) ? "reverting" : "informational" }];
 }
+
+const NOTHING = new Set(["null", "{}", "[]", '""']);
+
+/** Providers read "no tags" back as an empty map where the configuration had none: right after an apply that is no drift (seen with hashicorp/aws 5). */
+const isNothing = ({ before, after }: ChangedAttribute) => NOTHING.has(before) && NOTHING.has(after);
 
 /** Changes that another resource's drift drags along (what it depends on is made anew) are not code that waits. */
 function isFollowUp(change: ResourceChange, plan: PlanJson): boolean {

@@ -125,6 +125,10 @@ describe("readDrift", () => {
   it("calls computed, ignored and converged attributes informational", () => {
     expect(read([resource("a.b", nothing)], [resource("a.b", drifted)])).toEqual(["informational update a.b"]);
   });
+  it("sees no drift in nothing that is written in another way", () => {
+    const empty = { actions: ["update"], before: { tags: null, list: [] }, after: { tags: {}, list: null } };
+    expect(read([resource("a.b", nothing)], [resource("a.b", empty)])).toEqual([]);
+  });
   it("calls code that was not applied undeployed", () => {
     expect(read([resource("a.b", back)], [])).toEqual(["undeployed update a.b"]);
   });
