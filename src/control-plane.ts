@@ -173,9 +173,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     ),
   });
   // Requests that come before the engine runs wait for it, and so do workflows that it recovers while it starts.
-  const launched = newDeferred<
-    DurableEngine<{ deliver: Workflow; deploy: Workflow; infra: Workflow; "infra-apply": Workflow }>
-  >();
+  const launched =
+    newDeferred<DurableEngine<{ deliver: Workflow; deploy: Workflow; infra: Workflow; "infra-apply": Workflow }>>();
   const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
   const startDeployment = async (id: string): Promise<void> => (await launched.promise).start("deploy", id);
   const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>

@@ -6,7 +6,7 @@ const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
 const ActionBody = z.enum(["create", "update", "replace", "delete", "forget", "import", "move", "read"]);
 const AttributeBody = z.object({ path: z.string(), before: z.string(), after: z.string() });
 
-export const PlanBody = z
+const PlanBody = z
   .object({
     changes: z.array(
       z.object({
@@ -43,11 +43,11 @@ export const InfraRunBody = z
   })
   .meta({ title: "InfraRun" });
 
-export const LockBody = z
+const LockBody = z
   .object({ id: z.string(), operation: z.string(), who: z.string(), created: z.string(), runId: z.string() })
   .meta({ title: "InfraLock" });
 
-export const DriftBody = z
+const DriftBody = z
   .object({
     checkedAt: Timestamp,
     commit: z.string(),

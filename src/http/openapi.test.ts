@@ -4,7 +4,16 @@ import { type OpenApi, renderApiReference } from "./api-reference.ts";
 import { newTestPlatform, type TestPlatform } from "./testing.ts";
 
 /** Made for programs that read them as they are, not for clients of the API. */
-const UNDOCUMENTED = ["GET /api/openapi.json", "GET /metrics"];
+const STATE = "/api/apps/:app/environments/:environment/infra/state";
+/** The state speaks Terraform's own protocol, with its runs alone. */
+const UNDOCUMENTED = [
+  "GET /api/openapi.json",
+  "GET /metrics",
+  `GET ${STATE}`,
+  `POST ${STATE}`,
+  `POST ${STATE}/lock`,
+  `POST ${STATE}/unlock`,
+];
 
 let test: TestPlatform;
 let document: OpenApi & { openapi: string; components: { securitySchemes: object } };

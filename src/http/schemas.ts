@@ -4,7 +4,7 @@ import { Name } from "../source/name.ts";
 /** The wire format of the API, shared by the server (which generates OpenAPI from it) and the CLI's client. */
 const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
 
-const ProblemBody = z
+export const ProblemBody = z
   .object({
     code: z.string().describe("A public code, explained in docs/errors.md"),
     message: z.string(),

@@ -7,7 +7,7 @@ import type { LogStore } from "../events/log-store.ts";
 import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
-import type { PlanSummary } from "./infra-run.ts";
+import type { InfraOutputs, PlanSummary } from "./infra-run.ts";
 import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
@@ -26,7 +26,7 @@ import {
   recordDrift,
   recordPlan,
 } from "./runs.ts";
-import { lockedBy, type States } from "./states.ts";
+import { lockedBy, parseState, type States } from "./states.ts";
 import { describeDiagnostic, parseStreamLine, type StreamEvent } from "./terraform-stream.ts";
 import { type OpenWorkspace, openWorkspace, runDirOf, type WorkspaceDeps } from "./workspace.ts";
 
@@ -39,6 +39,7 @@ export type InfraDeps = WorkspaceDeps & {
 /** What an error of a run may quote; more is in its log. */
 const SHOWN_ERRORS = 3;
 const PLAN_FILE = "plan.tfplan";
+const SENSITIVE_FILE = "sensitive.json";
 export const ERRORED_STATE = "errored.tfstate";
 
 export const infraLogId = (runId: string, phase: "init" | "plan" | "apply"): string => `${runId}.${phase}`;
@@ -103,6 +104,8 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
   const plan = parsePlanJson(shown.stdout);
   const values = sensitiveValues(plan).filter((value) => value.length >= SHORTEST_MASKED);
+  // The plan beside it holds the same in clear; an apply that follows at once need not ask Terraform again.
+  await writeFile(join(workspace.runDir, SENSITIVE_FILE), JSON.stringify(values), { mode: 0o600 });
   return {
     workspace,
     plan,
@@ -270,6 +273,8 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
   return conclude(deps, run, workspace, [...maskValues, ...(await sensitiveOf(deps, workspace))], startedAt);
 }
 
+const isBare = ({ password }: OpenWorkspace) => password === "";
+
 /** For following a process that was started before: it needs neither backend nor environment. */
 const bareWorkspace = (runDir: string, codeDir: string): OpenWorkspace => ({
   runDir,
@@ -282,9 +287,14 @@ const bareWorkspace = (runDir: string, codeDir: string): OpenWorkspace => ({
 });
 
 async function sensitiveOf(deps: InfraDeps, workspace: OpenWorkspace): Promise<Secret[]> {
-  const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
-  const values = sensitiveValues(parsePlanJson(shown.stdout)).filter((value) => value.length >= SHORTEST_MASKED);
+  const kept = await readFile(join(workspace.runDir, SENSITIVE_FILE), "utf8").catch(() => undefined);
+  const values = kept === undefined ? await sensitiveInPlan(deps, workspace) : (JSON.parse(kept) as string[]);
   return values.map((value) => new Secret("plan", value));
+}
+
+async function sensitiveInPlan(deps: InfraDeps, workspace: OpenWorkspace): Promise<string[]> {
+  const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
+  return sensitiveValues(parsePlanJson(shown.stdout)).filter((value) => value.length >= SHORTEST_MASKED);
 }
 
 /** The very bytes that were planned and approved, made from the state that is there now. @throws INFRA_PLAN_STALE */
@@ -325,7 +335,7 @@ async function conclude(
     lockHeld: (await deps.states.findLock(run))?.runId === run.id,
     erroredState: await isThere(join(workspace.codeDir, ERRORED_STATE)),
   });
-  const result = await resultOf(deps, run, verdict, events, newMask(maskValues));
+  const result = await resultOf(deps, run, verdict, events, newMask(maskValues), workspace);
   await keepTimings(deps.db, run.id, {
     applyOpenMs: followedAt - startedAt,
     applyMs: endedAt - followedAt,
@@ -340,13 +350,14 @@ async function resultOf(
   verdict: ApplyVerdict,
   events: readonly StreamEvent[],
   mask: (text: string) => string,
+  workspace: OpenWorkspace,
 ): Promise<RunResult> {
   if (verdict.outcome === "unknown") {
     await deps.terraform.kill({ runDir: runDirOf(deps.dir, run.id) }, "apply");
     return unknown(run, verdict.why);
   }
   await deps.states.releaseOf(run, run.id);
-  if (verdict.outcome === "applied") return readOutputs(deps, run);
+  if (verdict.outcome === "applied") return readOutputs(deps, run, isBare(workspace) ? undefined : workspace);
   const how = verdict.interrupted ? "was interrupted" : "failed";
   return {
     status: "failed",
@@ -372,16 +383,33 @@ function unknown(run: InfraRun, why: string): RunResult {
 }
 
 /** Outputs of what is applied now. They change nothing, so they are read anew as often as it takes. */
-export async function readOutputs(deps: InfraDeps, run: InfraRun): Promise<RunResult> {
-  const { workspace } = await open(deps, run);
+export async function readOutputs(deps: InfraDeps, run: InfraRun, opened?: OpenWorkspace): Promise<RunResult> {
+  const workspace = opened ?? (await open(deps, run)).workspace;
+  const outputs = (await outputsInState(deps, run, workspace)) ?? (await askForOutputs(deps, run, workspace));
+  return { status: "succeeded", outputs: sealOutputs(deps.sealer, run, outputs) };
+}
+
+/** Of a state that is here they are read without starting Terraform; one that is encrypted (OpenTofu) shows none. */
+async function outputsInState(
+  deps: InfraDeps,
+  run: InfraRun,
+  { backend }: OpenWorkspace,
+): Promise<InfraOutputs | undefined> {
+  const latest = backend.type === "shipway" ? await deps.states.latest(run) : undefined;
+  const outputs = latest && parseState(latest.text).outputs;
+  if (outputs === undefined) return undefined;
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, { value, sensitive = false }]) => [name, { value, sensitive }]),
+  );
+}
+
+async function askForOutputs(deps: InfraDeps, run: InfraRun, workspace: OpenWorkspace): Promise<InfraOutputs> {
   const { exitCode, stdout, stderr } = await deps.terraform.run(workspace, ["output", "-json", "-no-color"]);
-  if (exitCode !== 0) {
-    throw fail("INFRA_FAILED", {
-      message: `Everything is applied, but the outputs could not be read: ${stderr.trim().split("\n").slice(-3).join(" ")}`,
-      hint: `Try again: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
-    });
-  }
-  return { status: "succeeded", outputs: sealOutputs(deps.sealer, run, parseOutputs(stdout)) };
+  if (exitCode === 0) return parseOutputs(stdout);
+  throw fail("INFRA_FAILED", {
+    message: `Everything is applied, but the outputs could not be read: ${stderr.trim().split("\n").slice(-3).join(" ")}`,
+    hint: `Try again: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+  });
 }
 
 /** Everything a run has on disk, once nobody needs it any more. */

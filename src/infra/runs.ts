@@ -95,7 +95,7 @@ async function findRequested(tx: Tx, request: RunRequest, deliveryId: string): P
   return row?.id;
 }
 
-export function blocked(place: Place, runId: string) {
+function blocked(place: Place, runId: string) {
   return fail("INFRA_BLOCKED", {
     message: `The infrastructure of ${place.app} ${place.environment} is blocked: run ${runId} was cut off while it changed things, and what exists may differ from what the state says.`,
     hint: `See what is missing and go on from there: \`shipway infra recover --app ${place.app} --env ${place.environment}\`.`,

@@ -317,7 +317,7 @@ function sensitiveTree(paths: readonly unknown[]): unknown {
   return tree;
 }
 
-export function describeLock({ operation, who, created, runId }: StateLock): string {
+function describeLock({ operation, who, created, runId }: StateLock): string {
   return `${operation} of run ${runId} by ${who} since ${created}`;
 }
 

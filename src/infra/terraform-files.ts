@@ -5,7 +5,7 @@ export type TerraformFile = { name: string; text: string };
 export type Backend = { type: "shipway" } | { type: string; file: string };
 
 /** Without comments; texts in quotes and heredocs stay. */
-export function withoutComments(text: string): string {
+function withoutComments(text: string): string {
   return text.replace(/"(?:\\.|[^"\\\n])*"|#[^\n]*|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (part) =>
     part.startsWith('"') ? part : " ",
   );

@@ -6,7 +6,13 @@ import type { Logger } from "./durable.ts";
 /** How soon a due check is noticed. */
 const EVERY_MS = 15_000;
 
-export type DriftLoopDeps = { store: Store; startInfra(run: StartedRun): Promise<void>; log: Logger };
+export type DriftLoopDeps = {
+  store: Store;
+  startInfra(run: StartedRun): Promise<void>;
+  /** For a run that was most likely started before. */
+  startIfNew(run: StartedRun): Promise<void>;
+  log: Logger;
+};
 
 /** Asks for the drift checks that are due, one at a time, the longest unchecked environment first: fifty of them never stand in a deployment's way. */
 export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
@@ -33,13 +39,13 @@ export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
 }
 
 /** Recorded runs whose workflow was never started, because of a crash between the two. A start that happened is a no-op. */
-async function startOpen({ store, startInfra }: DriftLoopDeps): Promise<void> {
-  for (const run of await openRuns(store.db)) await startInfra(run);
+async function startOpen({ store, startIfNew }: DriftLoopDeps): Promise<void> {
+  for (const run of await openRuns(store.db)) await startIfNew(run);
 }
 
 /** Starts the check that is due the longest; undefined when none is, or one is under way. */
 export async function checkNextDue(
-  { store, startInfra }: Omit<DriftLoopDeps, "log">,
+  { store, startInfra }: Pick<DriftLoopDeps, "store" | "startInfra">,
   now: number,
 ): Promise<string | undefined> {
   if (await isCheckingDrift(store.db)) return undefined;

@@ -92,6 +92,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
     error: (details, text) => void logged.push(`${text} ${String((details as { err?: unknown }).err)}`),
   };
   const shared = { store, secrets, logs: fileLogStore(join(dir, "logs")), log, startDeployment: async () => undefined };
+  const infra = { sealer: newSealer(Buffer.alloc(32, 5)), repositories, startInfra: async () => undefined };
   const inMemory = memoryBuilder();
   // A task in memory behaves as the tag of its image says, so a fetched image keeps its name.
   const fetch: typeof inMemory.fetch = async (name, log) =>
@@ -99,7 +100,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
   const builder = { ...inMemory, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
     ...newDeliveryStages({ ...shared, repositories, executor: memoryExecutor(), builder, namespace: "test" }, step),
-    ...newDeploymentStages({ ...shared, target, httpPort: 8080 }, step),
+    ...newDeploymentStages({ ...shared, ...infra, target, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
     if ((await deploymentsOf(id)).length > 0) continue;

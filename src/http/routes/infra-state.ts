@@ -30,9 +30,10 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
   const params = z.object({ app: z.string(), environment: Name });
   const config = { role: "anyone" as const };
   const path = "/api/apps/:app/environments/:environment/infra/state";
-  const describe = (summary: string) => ({ summary: `${summary} (Terraform's http backend, for runs only)`, params });
+  // Terraform's protocol and not ours: it is no part of the API that others use.
+  const schema = { hide: true, params };
 
-  server.get(path, { config, schema: describe("Read the state") }, async (request, reply) => {
+  server.get(path, { config, schema }, async (request, reply) => {
     const run = await runOf(platform, request);
     const latest = await states.latest(run);
     if (latest === undefined) return reply.status(204).send();
@@ -44,7 +45,7 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
     {
       config,
       bodyLimit: LARGEST_STATE_BYTES,
-      schema: { ...describe("Write the state"), querystring: z.object({ ID: z.string().default("") }) },
+      schema: { ...schema, querystring: z.object({ ID: z.string().default("") }) },
     },
     async (request, reply) => {
       const run = await applyOf(platform, request);
@@ -59,7 +60,7 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
     },
   );
 
-  server.post(`${path}/lock`, { config, schema: describe("Take the lock") }, async (request, reply) => {
+  server.post(`${path}/lock`, { config, schema }, async (request, reply) => {
     const run = await applyOf(platform, request);
     const info = parseLock(bodyOf(request));
     const held = await states.lock(run, {
@@ -72,7 +73,7 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
     return held === undefined ? reply.status(200).send() : refuse(reply, held);
   });
 
-  server.post(`${path}/unlock`, { config, schema: describe("Give the lock back") }, async (request, reply) => {
+  server.post(`${path}/unlock`, { config, schema }, async (request, reply) => {
     const run = await applyOf(platform, request);
     const body = bodyOf(request);
     // Without a body it is a force-unlock, which names no lock: it would take away anybody's.
