@@ -7,11 +7,11 @@ import { parseState, resourcesIn } from "../infra/states.ts";
 import { until } from "../shared/until.ts";
 import { checkNextDue } from "../workflow/drift-loop.ts";
 import type { StateDiffView, StateVersionView } from "./infra-schemas.ts";
-import { IN_PRODUCTION, type InfraTest, newInfraTest, newTerraform, specWith } from "./infra-testing.ts";
+import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, newTerraform, specWith } from "./infra-testing.ts";
 
 let test: InfraTest;
 beforeEach(async () => {
-  test = await newInfraTest();
+  if (hasTerraform) test = await newInfraTest();
 });
 afterEach(() => test?.close());
 
@@ -41,7 +41,7 @@ const kinds = async (runId: string) => {
   return events.filter(({ subject }) => subject === `infra:${runId}`).map(({ kind }) => kind);
 };
 
-describe("an apply", () => {
+describe.skipIf(!hasTerraform)("an apply (with the real Terraform)", () => {
   it("plans, applies, keeps the state sealed, gives its outputs and leaves nothing behind", async () => {
     const run = await apply(1);
     expect(run).toMatchObject({ status: "succeeded", problem: null });
@@ -152,7 +152,7 @@ resource "terraform_data" "x" {
   });
 });
 
-describe("the gate", () => {
+describe.skipIf(!hasTerraform)("the gate (with the real Terraform)", () => {
   it("lets a plan that destroys wait, and applies the very plan that was approved", async () => {
     await apply(2);
     const run = await apply(1);
@@ -192,7 +192,7 @@ describe("the gate", () => {
   });
 });
 
-describe("the state", () => {
+describe.skipIf(!hasTerraform)("the state (with the real Terraform)", () => {
   it("is compared and restored as a new version with a higher serial", async () => {
     await apply(1);
     await apply(2);
@@ -268,7 +268,7 @@ resource "terraform_data" "slow" {
 }
 `;
 
-describe("an apply that was cut off", () => {
+describe.skipIf(!hasTerraform)("an apply that was cut off (with the real Terraform)", () => {
   const begin = async () => {
     await test.commit(files(1, {}, SLOW));
     const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
@@ -359,7 +359,7 @@ describe("an apply that was cut off", () => {
   });
 });
 
-describe("drift checks", () => {
+describe.skipIf(!hasTerraform)("drift checks (with the real Terraform)", () => {
   it("are asked for when due, one at a time, and find nothing where nothing changed", async () => {
     const asked: string[] = [];
     const deps = { store: test.platform.store, startInfra: async ({ id }: { id: string }) => void asked.push(id) };
@@ -386,7 +386,7 @@ describe("drift checks", () => {
   });
 });
 
-describe("an app with infrastructure", () => {
+describe.skipIf(!hasTerraform)("an app with infrastructure (with the real Terraform)", () => {
   it("is not removed: its state is the only list of what exists", async () => {
     await apply(1);
     const answer = await test.server.inject({

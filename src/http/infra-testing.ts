@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -35,6 +36,9 @@ export type InfraTest = TestPlatform & {
   deps: InfraStageDeps;
   dir: string;
 };
+
+/** Where the program is missing its tests are skipped, and say so. */
+export const hasTerraform = spawnSync("terraform", ["version"], { stdio: "ignore" }).status === 0;
 
 export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
 

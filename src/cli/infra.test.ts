@@ -1,0 +1,119 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { DriftView, InfraView } from "../http/infra-schemas.ts";
+import { newEvent, newTestCli, sendEvents, startTestServer, type TestCli, type TestServer } from "./testing.ts";
+
+const INFRA = "/api/apps/launches/environments/production/infra";
+const drift: DriftView = {
+  checkedAt: "2026-11-23T11:59:00.000Z",
+  commit: "3f1c2ab9",
+  runId: "i_1",
+  resources: [
+    {
+      address: "aws_vpc.main",
+      kind: "reverting",
+      action: "update",
+      attributes: [{ path: "tags.team", before: '"a"', after: '"b"' }],
+    },
+    { address: "aws_eip.x", kind: "accepted", action: "delete", attributes: [], reason: "moved away" },
+  ],
+};
+const infra: InfraView = {
+  app: "launches",
+  environment: "production",
+  applied: { runId: "i_1", commit: "3f1c2ab9" },
+  runningRun: null,
+  blockedBy: "i_2",
+  lock: {
+    id: "l-1",
+    operation: "OperationTypeApply",
+    who: "root@vm",
+    created: "2026-11-23T11:00:00.000Z",
+    runId: "i_2",
+  },
+  drift,
+  outputs: [{ name: "db_url", value: "mysql://db", sensitive: false }],
+};
+
+let server: TestServer;
+let cli: TestCli;
+let shown: InfraView;
+beforeEach(async () => {
+  shown = infra;
+  server = await startTestServer((app) => {
+    app.get(INFRA, async () => shown);
+    app.post(`${INFRA}/runs`, async (_request, reply) => reply.status(202).send({ runId: "i_3", deliveryId: "i_3" }));
+    app.get("/api/events", (_request, reply) => {
+      const of = { subject: "infra:i_3", deliveryId: "i_3", environment: "production" };
+      const events = [
+        newEvent(1, "infra.started", { runId: "i_3", kind: "apply", commit: "3f1c2ab9", refName: "main" }, of),
+        newEvent(
+          2,
+          "infra.planned",
+          { runId: "i_3", outputs: [], changes: [{ address: "aws_vpc.main", action: "delete" }] },
+          of,
+        ),
+        newEvent(3, "infra.waiting", { runId: "i_3", reasons: ["it destroys aws_vpc.main"] }, of),
+      ];
+      sendEvents(
+        reply,
+        events.map((event) => ({ id: event.id, event: event.kind, data: event })),
+      );
+    });
+    app.get(`${INFRA}/states`, async () => []);
+  });
+  cli = await newTestCli(server.url);
+});
+afterEach(async () => {
+  await cli.close();
+  await server.close();
+});
+const run = (...words: string[]) => cli.run(["infra", ...words, "--app", "launches", "--env", "production"]);
+
+describe("shipway infra", () => {
+  it("drift shows each kind with what changed, and exits 1 while something would be put back", async () => {
+    const { code, out } = await run("drift");
+    expect(code).toBe(1);
+    expect(out).toBe(
+      [
+        "Changed by hand; the next apply puts it back:",
+        "  ~ aws_vpc.main",
+        '      tags.team: "a" → "b"',
+        "Accepted:",
+        "  - aws_eip.x (moved away)",
+        "",
+      ].join("\n"),
+    );
+    shown = { ...infra, drift: { ...drift, resources: [] } };
+    expect(await run("drift")).toMatchObject({ code: 0, out: expect.stringContaining("No drift") });
+  });
+
+  it("drift wants a reason for what is accepted", async () => {
+    expect(await run("drift", "--accept", "aws_vpc.main")).toMatchObject({ code: 2 });
+  });
+
+  it("apply is followed until it waits, and says how it goes on", async () => {
+    const { code, err } = await run("apply");
+    expect(code).toBe(0);
+    expect(err.split("\n")).toEqual([
+      "→ infra of production  main 3f1c2ab",
+      "✓ plan: 1 to destroy",
+      "  - aws_vpc.main",
+      "! waits for an approval: it destroys aws_vpc.main",
+      "  → `shipway infra approve i_3`",
+      "",
+    ]);
+  });
+
+  it("show names what is applied, the block, and the lock with holder, run and age", async () => {
+    const { out } = await run("show");
+    expect(out).toContain("Applied: 3f1c2ab by run i_1.");
+    expect(out).toContain("Blocked: the outcome of i_2 is unknown.");
+    expect(out).toContain("State lock l-1: run i_2, OperationTypeApply by root@vm, 1 h ago.");
+  });
+
+  it("state list is a command of three words, and its siblings are suggested", async () => {
+    expect(await run("state", "list")).toMatchObject({ code: 0, err: expect.stringContaining("has no state yet") });
+    expect((await cli.run(["infra", "state", "lst"])).err).toContain("`shipway infra state list`");
+    expect((await cli.run(["infra", "state", "--help"])).out).toContain("infra state restore <version>");
+  });
+});
