@@ -313,12 +313,15 @@ describe.skipIf(!hasTerraform)("an apply that was cut off (with the real Terrafo
 
   it("takes over the state that Terraform could not save", async () => {
     const runId = await begin();
+    const { runId: waiting } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
     await test.platform.store.db.updateTable("infra_environments").set({ lock: "null" }).execute();
     expect(await test.settled(runId)).toMatchObject({ status: "unknown" });
     await test.idle();
     const recovery = await test.recovery();
     expect(recovery).toMatchObject({ advice: "push", errored: { resources: 2 } });
     await test.ask("POST", `${IN_PRODUCTION}/recover`, { way: "push" });
+    // What had waited in line goes on from there.
+    expect(await test.settled(waiting)).toMatchObject({ status: "succeeded", plan: { changes: [] } });
     expect((await states())[0]).toMatchObject({
       resources: 2,
       reason: "taken over from errored.tfstate",

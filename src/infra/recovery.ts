@@ -5,7 +5,7 @@ import { fail } from "../shared/errors.ts";
 import { ERRORED_STATE, type InfraDeps, removeRunDir } from "./execute-run.ts";
 import type { StateLock } from "./infra-run.ts";
 import { findUnsaved, type Unsaved } from "./judge-apply.ts";
-import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, unblock } from "./runs.ts";
+import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, startNextRun, unblock } from "./runs.ts";
 import { parseState, resourcesIn } from "./states.ts";
 import { parseStreamLine } from "./terraform-stream.ts";
 import { runDirOf } from "./workspace.ts";
@@ -82,12 +82,12 @@ export async function recover(
   await deps.states.releaseOf(place, run.id);
   const requested = await deps.db.transaction().execute(async (tx) => {
     await unblock(tx, place, run.id, HOW[way], actor);
-    if (imports.length === 0) return undefined;
+    if (imports.length === 0) return { id: undefined, start: await startNextRun(tx, place) };
     const { commit, ref_name: refName, spec, inputs } = run;
     return requestRun(tx, { ...place, kind: "apply", commit, refName, actor, spec, inputs, imports });
   });
   await removeRunDir(deps, run.id);
-  return { runId: requested?.id, start: requested?.start };
+  return { runId: requested.id, start: requested.start };
 }
 
 const HOW: Record<RecoveryWay, string> = {

@@ -117,8 +117,8 @@ async function lockEnvironment(tx: Tx, place: Place): Promise<InfraEnvironment> 
     .executeTakeFirstOrThrow();
 }
 
-/** Gives an idle environment its next run. The caller holds the environment's row. */
-async function startNextRun(tx: Tx, place: Place): Promise<StartedRun | undefined> {
+/** Gives an idle environment its next run. */
+export async function startNextRun(tx: Tx, place: Place): Promise<StartedRun | undefined> {
   const { running_run: running, blocked_by: blockedBy } = await lockEnvironment(tx, place);
   if (running !== null || blockedBy !== null) return undefined;
   const next = await tx
@@ -542,7 +542,7 @@ export async function acceptedIn(
   return rows.filter(({ until }) => until === null || until.getTime() > now);
 }
 
-/** Ends the block, on the record. The caller has dealt with what the state lacks. */
+/** Ends the block, on the record. The caller has dealt with what the state lacks, and starts what waits (`startNextRun`). */
 export async function unblock(tx: Tx, place: Place, runId: string, how: string, actor: string): Promise<void> {
   await lockEnvironment(tx, place);
   const updated = await tx
