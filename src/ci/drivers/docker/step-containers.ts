@@ -178,5 +178,5 @@ function withTag(image: string): string {
 function registryOf(image: string): string {
   const first = image.split("/")[0] ?? "";
   const isHost = image.includes("/") && /[.:]|^localhost$/.test(first);
-  return isHost ? first : "https://index.docker.io/v1/";
+  return isHost ? first : "docker.io";
 }
