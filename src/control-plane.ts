@@ -14,7 +14,7 @@ import { fileLogStore } from "./events/log-store.ts";
 import { deliver, deploy, type Stages } from "./flow.ts";
 import type { Platform } from "./http/platform.ts";
 import { pushProgress } from "./http/push-progress.ts";
-import { buildServer } from "./http/server.ts";
+import { buildServer, type Server } from "./http/server.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import type { InfraDeps } from "./infra/execute-run.ts";
@@ -92,45 +92,14 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const { dataDir, log } = options;
   const startedAt = Date.now();
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
-  const postgres =
-    options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
-  const store = await openStore(postgres?.connectionString ?? options.databaseUrl ?? "", log);
-  // Only its owner may stop a Postgres: a start that finds the data directory in use leaves the other's alone.
-  if (postgres) {
-    const release = await lockDataDir(store, dataDir);
-    closing.push(() => postgres.stop());
-    closing.push(() => store.close(), release);
-  } else closing.push(() => store.close());
-  options.onProgress(
-    postgres
-      ? postgres.adopted
-        ? "Postgres: took over the one that was running"
-        : "Postgres: ready"
-      : "Postgres: the one at DATABASE_URL",
-  );
-
+  const store = await openDatabase(options, closing);
   await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
-  const namespace = instance === "default" ? "shipway" : `shipway-${instance}`;
-  const docker = new Docker({ socketPath: options.dockerSocket });
-  const router = haproxyRouter({
-    docker,
-    image: "haproxy:2.6",
-    dir: join(dataDir, "router"),
-    httpPort: options.httpPort,
-    bindAddress: options.bind,
-    name: `shipway-${instance}-router`,
-    network: `shipway-${instance}`,
-    labels: { "shipway.instance": instance },
-  });
+  const { docker, router, repositories, target, builder, executor, namespace } = newDrivers(options, instance);
   const sealer = newSealer(await readOrCreateKey(join(dataDir, "secret.key")));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
-  const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
-  const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
-  const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
-  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
 
   const apiUrl = `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`;
   const infra: InfraDeps = {
@@ -209,21 +178,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   let stopEngine: Closer = async () => undefined;
   closing.push(() => stopEngine());
   closing.push(() => server.close());
-  await server.register(gitHttp, {
-    repositories,
-    log,
-    onPush: (push, signal) => pushProgress(platform, push, signal),
-    authenticate: async ({ password }) => {
-      const identity = await findIdentity(store.db, password);
-      return (
-        identity && {
-          actor: identity.name,
-          canRead: (app) => mayActAs(identity, "viewer", app),
-          canWrite: (app) => mayActAs(identity, "developer", app),
-        }
-      );
-    },
-  });
+  await serveGit(server, platform, log);
   await recordMissedPushes(store.db, repositories);
   await listen(server, options);
   // Workflows that go on after a crash need the router and Docker; an engine that is away is their error to report, not ours to die of.
@@ -268,6 +223,69 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     firstToken,
     stop: () => closeAll(closing),
   };
+}
+
+/** Our own Postgres or the user's, migrated; closed again in the order that loses nothing. */
+async function openDatabase(options: ControlPlaneOptions, closing: Closer[]): Promise<Store> {
+  const { dataDir, log } = options;
+  const postgres =
+    options.databaseUrl === undefined ? await startEmbeddedPostgres(join(dataDir, "postgres")) : undefined;
+  const store = await openStore(postgres?.connectionString ?? options.databaseUrl ?? "", log);
+  // Only its owner may stop a Postgres: a start that finds the data directory in use leaves the other's alone.
+  if (postgres) {
+    const release = await lockDataDir(store, dataDir);
+    closing.push(() => postgres.stop());
+    closing.push(() => store.close(), release);
+  } else closing.push(() => store.close());
+  options.onProgress(
+    postgres
+      ? postgres.adopted
+        ? "Postgres: took over the one that was running"
+        : "Postgres: ready"
+      : "Postgres: the one at DATABASE_URL",
+  );
+  return store;
+}
+
+/** Everything that touches Docker and git, under the names of this installation. */
+function newDrivers(options: ControlPlaneOptions, instance: string) {
+  const { dataDir, log } = options;
+  const namespace = instance === "default" ? "shipway" : `shipway-${instance}`;
+  const docker = new Docker({ socketPath: options.dockerSocket });
+  const router = haproxyRouter({
+    docker,
+    image: "haproxy:2.6",
+    dir: join(dataDir, "router"),
+    httpPort: options.httpPort,
+    bindAddress: options.bind,
+    name: `shipway-${instance}-router`,
+    network: `shipway-${instance}`,
+    labels: { "shipway.instance": instance },
+  });
+  const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
+  const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
+  const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
+  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
+  return { docker, router, repositories, target, builder, executor, namespace };
+}
+
+/** Hosted git, with a token as the password. */
+async function serveGit(server: Server, platform: Platform, log: Pino): Promise<void> {
+  await server.register(gitHttp, {
+    repositories: platform.repositories,
+    log,
+    onPush: (push, signal) => pushProgress(platform, push, signal),
+    authenticate: async ({ password }) => {
+      const identity = await findIdentity(platform.store.db, password);
+      return (
+        identity && {
+          actor: identity.name,
+          canRead: (app) => mayActAs(identity, "viewer", app),
+          canWrite: (app) => mayActAs(identity, "developer", app),
+        }
+      );
+    },
+  });
 }
 
 /** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */
@@ -341,7 +359,7 @@ async function refuseTakenPort(options: ControlPlaneOptions): Promise<void> {
   });
 }
 
-async function listen(server: Awaited<ReturnType<typeof buildServer>>, options: ControlPlaneOptions): Promise<void> {
+async function listen(server: Server, options: ControlPlaneOptions): Promise<void> {
   await server.listen({ port: options.port, host: options.bind }).catch((cause: unknown) => {
     throw asPortInUse(cause, options);
   });

@@ -32,7 +32,7 @@ export function invalidPipelines(text: string, file: string, problems: readonly 
   const count = found.length === 1 ? "" : ` (${found.length} problems)`;
   return fail("PIPELINES_INVALID", {
     message: `${file} cannot be run${count}:\n\n${renderYamlProblems(text, file, found)}`,
-    hint: "Correct the lines above, then try them with `shipway ci run` before you push.",
+    hint: "Correct the lines above, then try them with `shipway check` before you push.",
   });
 }
 
