@@ -2,8 +2,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { appendEvent } from "../events/event-stream.ts";
 import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
-import type { Database } from "../store/open-store.ts";
-import type { Identity, Role } from "./roles.ts";
+import type { Database, Tx } from "../store/open-store.ts";
+import { type Identity, mayActAs, type Role } from "./roles.ts";
 
 /** Recognisable in a leak scan; 192 random bits. */
 const PREFIX = "shw_";
@@ -56,6 +56,18 @@ export async function listTokens(db: Database): Promise<TokenRecord[]> {
     .orderBy("created_at")
     .execute();
   return rows.map((row) => ({ id: row.id, name: row.name, role: row.role, app: row.app, createdAt: row.created_at }));
+}
+
+/** Names of those who may act in that role in an app. */
+export async function namesWithRole(db: Database | Tx, role: Role, app: string): Promise<string[]> {
+  const rows = await db
+    .selectFrom("tokens")
+    .select(["id", "name", "role", "app"])
+    .where("revoked_at", "is", null)
+    .orderBy("created_at")
+    .execute();
+  const able = rows.filter((row) => mayActAs({ ...row, tokenId: row.id }, role, app));
+  return [...new Set(able.map(({ name }) => name))];
 }
 
 /** @throws NOT_FOUND */

@@ -174,6 +174,46 @@ describe.skipIf(!hasTerraform)("the gate (with the real Terraform)", () => {
     expect(await kinds(run.id)).not.toContain("infra.resource");
   });
 
+  it.each([
+    ["destroys what is protected", { protect: ["terraform_data.big"] }, "terraform_data.big[0]"],
+    ["destroys more than is allowed", { maxDestroy: 0 }, "maxDestroy"],
+  ])("fails a plan that %s: there is nothing to approve, and the way out is a commit", async (_what, rules, word) => {
+    await apply(2, rules);
+    const run = await apply(1, rules);
+    expect(run).toMatchObject({ status: "failed", problem: { code: "INFRA_PROTECTED" } });
+    expect(run.problem?.message).toContain(word);
+    expect(run.plan?.refused).toHaveLength(1);
+    expect(await test.tryAsk("POST", `/api/infra/runs/${run.id}/approve`)).toMatchObject({
+      code: "INFRA_APPROVAL_REFUSED",
+    });
+    expect((await states())[0]?.resources).toBe(2);
+    const meant = await apply(1);
+    await test.ask("POST", `/api/infra/runs/${meant.id}/approve`);
+    expect((await test.settled(meant.id)).status).toBe("succeeded");
+  });
+
+  it("wants an approval by others as long as there are any: neither who asked nor who pushed the commit", async () => {
+    await apply(2);
+    const run = await apply(1);
+    const pushed = { id: "c_1", app: "shop", ref_kind: "branch" as const, ref_name: "main", commit: run.commit };
+    const rest = { previous_commit: null, subject: "", author: "x", skip_ci: false, only_environment: null };
+    const change = { ...pushed, ...rest, actor: "tester", ended_at: null };
+    await test.platform.store.db.insertInto("changes").values(change).execute();
+    const approveAs = async (token: string) => {
+      const headers = { authorization: `Bearer ${token}` };
+      const answer = await test.server.inject({ method: "POST", url: `/api/infra/runs/${run.id}/approve`, headers });
+      return answer.statusCode;
+    };
+    const [tester, operator] = [await test.tokenFor("tester"), await test.tokenFor("operator")];
+    expect(await test.tryAsk("POST", `/api/infra/runs/${run.id}/approve`)).toMatchObject({
+      code: "INFRA_APPROVAL_REFUSED",
+      message: expect.stringContaining("such as operator"),
+    });
+    expect(await approveAs(tester)).toBe(409);
+    expect(await approveAs(operator)).toBe(202);
+    expect(await test.settled(run.id)).toMatchObject({ status: "succeeded", approvedBy: "operator" });
+  });
+
   it("takes nobody's own approval where others are wanted", async () => {
     await apply(2, { approvers: "others" });
     const run = await apply(1, { approvers: "others" });

@@ -18,6 +18,7 @@ const PlanBody = z
     ),
     outputs: z.array(z.string()).describe("Outputs that change"),
     approval: z.array(z.string()).describe("Why somebody has to approve it; empty when nobody has to"),
+    refused: z.array(z.string()).optional().describe("Why nobody can let it pass (protect, maxDestroy)"),
   })
   .meta({ title: "InfraPlan" });
 

@@ -12,7 +12,7 @@ import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
-import { readPlan, sensitiveValues } from "./read-plan.ts";
+import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 import {
   acceptedIn,
   findInfra,
@@ -48,13 +48,15 @@ const planContext = (run: InfraRun) => `infra-plan/${run.id}`;
 
 /**
  * Checks out, initialises, plans and reads what the plan will do; of an apply, the plan is kept sealed. Repeating it plans anew: nothing is changed by it.
- * @throws INFRA_INVALID, INFRA_FAILED, INFRA_LOCKED, SECRET_MISSING, TERRAFORM_MISSING, GIT_FAILED
+ * @throws INFRA_PROTECTED for a plan that the environment's rules let nobody pass, once it is recorded; INFRA_INVALID, INFRA_FAILED, INFRA_LOCKED, SECRET_MISSING, TERRAFORM_MISSING, GIT_FAILED
  */
 export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSummary> {
   const { workspace, plan, maskValues, timings } = await makePlan(deps, run);
   const startedAt = Date.now();
   const mask = newMask(maskValues);
-  const summary = maskAll(readPlan(plan, run.spec.approval, run.imports.length > 0), mask);
+  const read = readPlan(plan, run.spec.approval, run.imports.length > 0);
+  const refused = refusalsOf(read.changes, run.spec);
+  const summary = maskAll({ ...read, ...(refused.length > 0 && { refused }) }, mask);
   const file = await readFile(join(workspace.runDir, PLAN_FILE));
   await recordPlan(deps.db, run, {
     summary,
@@ -63,7 +65,17 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
     stateVersion: await deps.states.latestVersion(run),
   });
   await keepTimings(deps.db, run.id, { ...timings, recordMs: Date.now() - startedAt });
+  if (summary.refused !== undefined) throw refuse(run, summary.refused);
   return summary;
+}
+
+function refuse(run: InfraRun, reasons: readonly string[]) {
+  const shown = reasons.slice(0, SHOWN_ERRORS);
+  const more = reasons.length - shown.length;
+  return fail("INFRA_PROTECTED", {
+    message: `${run.environment} does not let this plan pass, whoever approves it: ${shown.join("; ")}${more > 0 ? `; and ${more} more` : ""}. Nothing was changed.`,
+    hint: `If it is meant, say so in a commit: change \`protect\` or \`maxDestroy\` of environments.${run.environment}.infra in shipway.yml. See the whole plan: \`shipway infra runs ${run.id}\`.`,
+  });
 }
 
 /** Compares what exists with what was applied, without a lock. The result of a check that something overtook is thrown away. */

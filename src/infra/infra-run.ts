@@ -32,6 +32,8 @@ export type PlanSummary = {
   outputs: string[];
   /** Why somebody has to approve it; empty when nobody has to. */
   approval: string[];
+  /** Why nobody can let it pass: protected objects, or too many at once. Absent when nothing stands against it. */
+  refused?: string[];
 };
 
 /**

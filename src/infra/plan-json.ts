@@ -13,6 +13,8 @@ const Change = z.object({
 const ResourceChange = z.object({
   address: z.string(),
   mode: z.string(),
+  /** The key of an object that an earlier replacement left behind. */
+  deposed: z.string().optional(),
   previous_address: z.string().optional(),
   action_reason: z.string().optional(),
   change: Change,

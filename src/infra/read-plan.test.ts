@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { parsePlanJson } from "./plan-json.ts";
 import { newDrift, readDrift } from "./read-drift.ts";
-import { readPlan, sensitiveValues } from "./read-plan.ts";
+import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 
 type Change = { actions: string[]; before?: unknown; after?: unknown; [more: string]: unknown };
 const resource = (address: string, change: Change, more: object = {}) => ({
@@ -55,6 +55,16 @@ describe("readPlan", () => {
     expect(readPlan(changes(resource("a.b", { actions: [action] })), rule).approval).toHaveLength(reasons);
   });
 
+  it("counts and names an object that an earlier replacement left behind", () => {
+    const left = resource("a.b", { actions: ["delete"] }, { deposed: "1f2e3d4c" });
+    const { changes: found, approval } = readPlan(
+      changes(resource("a.b", { actions: ["update"] }), left),
+      "destructive",
+    );
+    expect(found).toHaveLength(2);
+    expect(approval).toEqual(["it destroys a.b: left behind by an earlier replacement (deposed 1f2e3d4c)"]);
+  });
+
   it("shows which attributes differ, and of sensitive ones only that they do", () => {
     const change = {
       actions: ["update"],
@@ -94,6 +104,36 @@ describe("readPlan", () => {
       }),
     );
     expect(found.sort()).toEqual(["from-attribute", "from-output", "from-variable"]);
+  });
+});
+
+describe("refusalsOf", () => {
+  const of = (actions: string[], rules: Parameters<typeof refusalsOf>[1], more: object = {}) =>
+    refusalsOf(readPlan(changes(resource("aws_db.main", { actions }, more)), "destructive").changes, rules);
+
+  it.each([
+    [["delete"], 1],
+    [["delete", "create"], 1],
+    [["create", "delete"], 1],
+    [["forget"], 1],
+    [["update"], 0],
+    [["create"], 0],
+    [["no-op"], 0],
+  ])("lets a protected object suffer %j: %i reasons against it", (actions, count) => {
+    expect(of(actions, { protect: ["aws_db.*"] })).toHaveLength(count);
+    expect(of(actions, { protect: ["aws_vpc.*"] })).toEqual([]);
+    expect(of(actions, { maxDestroy: 0 })).toHaveLength(count);
+    expect(of(actions, { maxDestroy: 1 })).toEqual([]);
+    expect(of(actions, {})).toEqual([]);
+  });
+
+  it("says what happens to which object by which rule", () => {
+    expect(of(["delete"], { protect: ["x.*", "aws_db"] }, { deposed: "ab" })).toEqual([
+      "it destroys aws_db.main (left behind by an earlier replacement (deposed ab)), which is protected (aws_db)",
+    ]);
+    expect(of(["forget"], { maxDestroy: 0 })).toEqual([
+      "it destroys, makes anew or stops managing 1 objects; at most 0 are allowed at once (maxDestroy)",
+    ]);
   });
 });
 

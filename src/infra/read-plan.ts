@@ -1,4 +1,5 @@
 import type { InfraSpec } from "../spec/app-spec.ts";
+import { matchesAddress } from "./address.ts";
 import { changedAttributes, sensitiveTexts } from "./changed-attributes.ts";
 import type { PlannedAction, PlannedChange, PlanSummary } from "./infra-run.ts";
 import type { PlanJson, ResourceChange } from "./plan-json.ts";
@@ -28,7 +29,9 @@ export function readPlan(plan: PlanJson, rule: InfraSpec["approval"], hasImports
 function readChange(resource: ResourceChange): PlannedChange[] {
   const action = actionOf(resource);
   if (action === undefined) return [];
-  const reason = resource.action_reason === undefined ? undefined : REASONS[resource.action_reason];
+  const leftOver =
+    resource.deposed === undefined ? undefined : `left behind by an earlier replacement (deposed ${resource.deposed})`;
+  const reason = leftOver ?? (resource.action_reason === undefined ? undefined : REASONS[resource.action_reason]);
   const moved = action === "move" ? `from ${resource.previous_address}` : undefined;
   const text = reason ?? moved;
   return [
@@ -68,6 +71,26 @@ const GATED: Partial<Record<PlannedAction, string>> = {
   replace: "destroys and makes anew",
   forget: "stops managing (it goes on existing)",
 };
+
+/** Why nobody can let this plan pass, whoever agrees; empty when nothing stands against it. */
+export function refusalsOf(
+  changes: readonly PlannedChange[],
+  { protect = [], maxDestroy }: Pick<InfraSpec, "protect" | "maxDestroy">,
+): string[] {
+  const lost = changes.filter(({ action }) => GATED[action] !== undefined);
+  const reasons = lost.flatMap(({ address, action, reason }) => {
+    const rule = protect.find((one) => matchesAddress(one, address));
+    if (rule === undefined) return [];
+    return [
+      `it ${GATED[action]} ${address}${reason === undefined ? "" : ` (${reason})`}, which is protected (${rule})`,
+    ];
+  });
+  if (maxDestroy !== undefined && lost.length > maxDestroy)
+    reasons.push(
+      `it destroys, makes anew or stops managing ${lost.length} objects; at most ${maxDestroy} are allowed at once (maxDestroy)`,
+    );
+  return reasons;
+}
 
 function approvalReasons(
   changes: PlannedChange[],

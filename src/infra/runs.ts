@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Selectable } from "kysely";
+import { namesWithRole } from "../access/tokens.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
 import { fail, type Problem } from "../shared/errors.ts";
@@ -328,12 +329,7 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
         hint: "Plan anew with `shipway infra apply`.",
       });
     }
-    if (run.spec.approvers === "others" && run.actor === actor) {
-      throw fail("INFRA_APPROVAL_REFUSED", {
-        message: `${actor} asked for run ${id}; ${run.environment} wants the approval of somebody else.`,
-        hint: "Ask a colleague, or change `approvers` of the environment in shipway.yml.",
-      });
-    }
+    await refuseOwnApproval(tx, run, actor);
     if (environment.blocked_by !== null) throw blocked(run, environment.blocked_by);
     if (run.planned_at !== null && Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
       throw fail("INFRA_PLAN_STALE", {
@@ -345,6 +341,34 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
     await appendEvent(tx, { ...frameOf(run), actor }, { kind: "infra.approved", data: { runId: id, by: actor } });
     return startNextRun(tx, run);
   });
+}
+
+/**
+ * A person is the name of a token. Whoever asked for the run, or pushed or deployed its commit, is its author. Where no rule is written, one who is
+ * alone with the right to approve may do so: nobody else could, and a team of one must not be locked out.
+ */
+async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<void> {
+  const { approvers } = run.spec;
+  if (approvers === "anyone") return;
+  const authors = await authorsOf(tx, run);
+  if (!authors.has(actor)) return;
+  const others = (await namesWithRole(tx, "tester", run.app)).filter((name) => !authors.has(name));
+  if (approvers === undefined && others.length === 0) return;
+  throw fail("INFRA_APPROVAL_REFUSED", {
+    message: `${actor} asked for run ${run.id} or pushed its commit; ${run.environment} wants the approval of somebody else${others.length === 0 ? ", and nobody else has the role for it" : ` (such as ${others.slice(0, 3).join(", ")})`}.`,
+    hint: "Ask a colleague, or set `approvers: anyone` for the environment in shipway.yml.",
+  });
+}
+
+async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
+  const pushed = await tx
+    .selectFrom("changes")
+    .select("actor")
+    .distinct()
+    .where("app", "=", run.app)
+    .where("commit", "=", run.commit)
+    .execute();
+  return new Set([run.actor, ...pushed.map((change) => change.actor)]);
 }
 
 /** Ends a run that has not begun to change anything. @throws INFRA_APPROVAL_REFUSED when it runs or has ended */

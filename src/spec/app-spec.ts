@@ -190,8 +190,27 @@ const Infra = z.strictObject({
     .describe("Which plans wait for `shipway infra approve`: those that destroy, replace or forget something, or all."),
   approvers: z
     .enum(["anyone", "others"])
-    .default("anyone")
-    .describe("Who may approve: anyone with the role, or only others than who asked for the run."),
+    .optional()
+    .describe(
+      "Who may approve: anyone with the role, or only others than who pushed the commit and who asked for the run. Default: others, unless nobody else has the role.",
+    ),
+  protect: z
+    .array(
+      z
+        .string()
+        .regex(
+          /^[A-Za-z_*][^\s]{0,199}$/,
+          "write an address, a type or a glob such as aws_db_instance.* or module.db.*",
+        ),
+    )
+    .optional()
+    .describe("Addresses and types (* for any text) that no plan may destroy, replace or forget, whoever approves it."),
+  maxDestroy: z
+    .int()
+    .min(0)
+    .max(10_000)
+    .optional()
+    .describe("A plan that destroys, replaces or forgets more objects than this fails. Default: any number."),
   drift: z
     .union([z.literal("off"), duration(60_000)])
     .prefault("1h")
