@@ -50,8 +50,8 @@ export type ControlPlaneOptions = {
   dockerSocket: string;
   /** A PATH in which git is found. */
   searchPath: string;
-  /** The program that is run for infrastructure, and a filesystem mirror of its providers. */
-  terraform: { program: string; mirrorDir: string | undefined };
+  /** The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), and a filesystem mirror of its providers. */
+  terraform: { program: string | undefined; mirrorDir: string | undefined };
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */

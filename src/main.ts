@@ -19,7 +19,7 @@ const Environment = z.object({
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
-  SHIPWAY_TERRAFORM: z.string().default("terraform"),
+  SHIPWAY_TERRAFORM: z.string().min(1).optional(),
   SHIPWAY_TERRAFORM_MIRROR: z.string().optional(),
   SHIPWAY_SERVER: z.string().optional(),
   SHIPWAY_TOKEN: z.string().optional(),
@@ -113,6 +113,7 @@ async function main(): Promise<number> {
               { port: httpPort, purpose: "apps", flag: "--http-port" },
             ],
             baseImages: ["haproxy:2.6"],
+            terraform: environment.SHIPWAY_TERRAFORM,
           },
         );
       },

@@ -5,6 +5,7 @@ import { type Planned, type PlannedRef, planPipeline } from "../ci/plan.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
+import { missingInfraFiles } from "./check-infra-files.ts";
 import { SPEC_FILE } from "./project.ts";
 
 const PIPELINES_FILE = "bitbucket-pipelines.yml";
@@ -26,6 +27,7 @@ export async function checkProject(dir: string, ref: PlannedRef): Promise<Projec
   if (spec) {
     check.found.push(`${SPEC_FILE}: app ${spec.app}, ${describeServices(spec)}`);
     check.problems.push(...(await missingDockerfiles(dir, spec)));
+    check.problems.push(...(await missingInfraFiles(dir, spec)));
   }
   const planned = await collect(check, () => readPipeline(dir, ref));
   if (planned) describePipeline(planned, ref, check);

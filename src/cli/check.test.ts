@@ -53,6 +53,36 @@ describe("check", () => {
     expect(text).toContain("! there is no bitbucket-pipelines.yml, so a push runs no tests.");
   });
 
+  it("shows infrastructure code that is not there under the line that names it", async () => {
+    const infra = [
+      "environments:",
+      "  staging:",
+      "    infra:",
+      "      dir: nowhere",
+      "  production:",
+      "    infra:",
+      "      dir: infra",
+      "      varFiles: [small.tfvars, ../shared/eu.tfvars, ../shared/us.tfvars]",
+      "",
+    ];
+    await write({
+      "shipway.yml": SPEC + infra.join("\n"),
+      "web/Dockerfile": "FROM scratch\n",
+      "infra/main.tofu": "",
+      "shared/eu.tfvars": "",
+    });
+    const { code, err } = await cli.run(["check"]);
+    expect(code).toBe(2);
+    expect(err).toContain("shipway.yml:9:12  there is no folder nowhere\n    9 |       dir: nowhere");
+    expect(err).toContain("shipway.yml:13:18  there is no file infra/small.tfvars");
+    expect(err).toContain("there is no file shared/us.tfvars");
+    expect(err).not.toContain("eu.tfvars\n");
+    await write({ "nowhere/readme.md": "", "infra/small.tfvars": "", "shared/us.tfvars": "" });
+    expect((await cli.run(["check"])).err).toContain("there are no Terraform files in nowhere");
+    await write({ "nowhere/main.tf": "" });
+    expect((await cli.run(["check"])).code).toBe(0);
+  });
+
   it("finds the pipeline of a tag", async () => {
     const tags = `${PIPELINE}  tags:\n    v*:\n      - step:\n          name: publish\n          script: [ls]\n`;
     await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": tags, "web/Dockerfile": "FROM scratch\n" });

@@ -26,6 +26,7 @@ const options = {
   dataDir: "/data",
   ports: [{ port: 8080, purpose: "apps", flag: "--http-port" }],
   baseImages: ["haproxy:2.6"],
+  terraform: undefined,
 };
 const notOk = (checks: readonly Check[]) => checks.filter(({ status }) => status !== "ok");
 const unreachable = Object.assign(new Error("connect EACCES /var/run/docker.sock"), { code: "EACCES" });
@@ -105,6 +106,20 @@ describe("runDoctor", () => {
       check: "port 8080",
       fix: /--http-port N/,
     },
+    {
+      name: "an old Terraform",
+      deps: { versionOf: async ([program]) => (program === "git" ? "git version 2.39.5" : "Terraform v1.4.6") },
+      status: "warn",
+      check: "Terraform",
+      fix: /Update it/,
+    },
+    {
+      name: "neither Terraform nor OpenTofu",
+      deps: { versionOf: async ([program]) => (program === "git" ? "git version 2.39.5" : undefined) },
+      status: "warn",
+      check: "Terraform",
+      fix: /Install Terraform or OpenTofu/,
+    },
     { name: "little memory", deps: { totalMemoryBytes: () => GIB }, status: "warn", check: "memory", fix: /2\.0 GiB/ },
     {
       name: "a clock that is off",
@@ -126,6 +141,25 @@ describe("runDoctor", () => {
   ])("takes $free free bytes as a $status", async ({ free, status }) => {
     const [found] = notOk(await runDoctor({ ...healthy, freeBytes: async () => free }, options));
     expect(found).toMatchObject({ name: "disk for Shipway's data", status });
+  });
+
+  it("names the program that will be run: terraform before tofu, and what SHIPWAY_TERRAFORM names before both", async () => {
+    const having = (...programs: string[]) => ({
+      ...healthy,
+      versionOf: async ([program]: readonly [string, ...string[]]) =>
+        program === "git" ? "git version 2.39.5" : programs.includes(program) ? `${program} v1.9.0` : undefined,
+    });
+    const found = async (deps: DoctorDeps, terraform?: string) =>
+      (await runDoctor(deps, { ...options, terraform })).find(({ name }) => name === "Terraform");
+    expect(await found(having("terraform", "tofu"))).toMatchObject({ found: "terraform v1.9.0 (terraform)" });
+    expect(await found(having("tofu"))).toMatchObject({ status: "ok", found: "tofu v1.9.0 (tofu)" });
+    expect(await found(having("terraform", "/opt/tofu"), "/opt/tofu")).toMatchObject({
+      found: expect.stringMatching(/\(\/opt\/tofu\)$/),
+    });
+    expect(await found(having("terraform"), "/opt/tofu")).toMatchObject({
+      status: "fail",
+      found: expect.stringMatching(/SHIPWAY_TERRAFORM/),
+    });
   });
 
   it("shows a check that breaks as failed and goes on", async () => {

@@ -30,11 +30,15 @@ export type DoctorOptions = {
   ports: { port: number; purpose: string; flag: string }[];
   /** Needed before any image can be built or traffic carried. */
   baseImages: string[];
+  /** The program that runs infrastructure; undefined: terraform or tofu, whichever is there. */
+  terraform: string | undefined;
 };
 
 const GIB = 1024 ** 3;
 const OLDEST_DOCKER = [20, 10] as const;
 const OLDEST_GIT = [2, 20] as const;
+/** Import blocks, which recovery needs. */
+const OLDEST_TERRAFORM = [1, 5] as const;
 const DISK_WARN = 10 * GIB;
 const DISK_FAIL = 2 * GIB;
 /** Postgres, HAProxy, builds and one small app; below this the kernel starts to kill. */
@@ -52,7 +56,9 @@ export async function runDoctor(deps: DoctorDeps, options: DoctorOptions): Promi
     ...(await Promise.all([
       guarded("git", async () => checkGit(await deps.versionOf(["git", "--version"]))),
       guarded("git http-backend", async () => checkHttpBackend(await deps.hasGitHttpBackend())),
-      guarded("Terraform", async () => checkTerraform(await firstVersion(deps))),
+      guarded("Terraform", async () =>
+        checkTerraform(await firstTerraform(deps, options.terraform), options.terraform),
+      ),
       ...options.ports.map((port) =>
         guarded(`port ${port.port}`, async () => checkPort(port, await deps.portOwner(port.port))),
       ),
@@ -121,18 +127,40 @@ function checkHttpBackend(present: boolean): Check {
   };
 }
 
-async function firstVersion(deps: DoctorDeps): Promise<string | undefined> {
-  return (await deps.versionOf(["terraform", "version"])) ?? (await deps.versionOf(["tofu", "version"]));
+async function firstTerraform(deps: DoctorDeps, named: string | undefined) {
+  for (const program of named === undefined ? ["terraform", "tofu"] : [named]) {
+    const version = await deps.versionOf([program, "version"]);
+    if (version !== undefined) return { program, version };
+  }
+  return undefined;
 }
 
-function checkTerraform(firstLine: string | undefined): Check {
+function checkTerraform(found: { program: string; version: string } | undefined, named: string | undefined): Check {
   const name = "Terraform";
-  if (firstLine !== undefined) return { name, status: "ok", found: firstLine };
+  if (found === undefined) {
+    return named === undefined
+      ? {
+          name,
+          status: "warn",
+          found: "neither terraform nor tofu is installed (only apps with their own infrastructure code need one)",
+          fix: "Install Terraform or OpenTofu when an environment of yours declares `infra`.",
+        }
+      : {
+          name,
+          status: "fail",
+          found: `${named}, which SHIPWAY_TERRAFORM names, cannot be run`,
+          fix: "Name the program by its full path in SHIPWAY_TERRAFORM, or unset it to use what is on the PATH.",
+        };
+  }
+  const { program, version } = found;
+  const number = /\d+\.\d+/.exec(version)?.[0];
+  if (number === undefined || isAtLeast(number, OLDEST_TERRAFORM))
+    return { name, status: "ok", found: `${version} (${program})` };
   return {
     name,
     status: "warn",
-    found: "not installed (only apps with their own infrastructure code need it)",
-    fix: "Install Terraform or OpenTofu when an app of yours has a Terraform repository.",
+    found: `${version} (${program}), which is older than ${OLDEST_TERRAFORM.join(".")}`,
+    fix: "Update it: Shipway needs its JSON output and import blocks.",
   };
 }
 

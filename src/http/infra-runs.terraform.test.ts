@@ -1,8 +1,8 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { applyRun, planRun, removeRunDir } from "../infra/execute-run.ts";
-import { getRun, journalApply, newRunCredential } from "../infra/runs.ts";
+import { findInfra, getRun, journalApply, newRunCredential } from "../infra/runs.ts";
 import { parseState, resourcesIn } from "../infra/states.ts";
 import { until } from "../shared/until.ts";
 import { checkNextDue } from "../workflow/drift-loop.ts";
@@ -58,6 +58,7 @@ describe.skipIf(!hasTerraform)("an apply (with the real Terraform)", () => {
     const rows = await test.platform.store.db.selectFrom("infra_states").selectAll().execute();
     expect(rows).not.toHaveLength(0);
     expect(rows.some(({ sealed }) => sealed.toString("latin1").includes("terraform_data"))).toBe(false);
+    await test.idle();
     expect(await readdir(join(test.platform.infra.dir, "runs"))).toEqual([]);
     expect(await kinds(run.id)).toEqual(["infra.started", "infra.planned", "infra.resource", "infra.ended"]);
   });
@@ -110,6 +111,36 @@ resource "terraform_data" "x" {
     expect(run.problem?.message).toMatch(/infra\/main\.tf wants Terraform ~> 0\.12, but this Shipway runs 1\./);
   });
 
+  it("holds a local module to its required_version before anything is run", async () => {
+    await test.commit({
+      ...files(1, {}, 'module "db" {\n  source = "../modules/db"\n}\n'),
+      "modules/db/main.tf": 'terraform {\n  required_version = "< 1.0"\n}\n',
+    });
+    const run = await test.run({ kind: "apply" });
+    expect(run.problem).toMatchObject({ code: "INFRA_INVALID" });
+    expect(run.problem?.message).toContain("modules/db/main.tf wants Terraform < 1.0");
+  });
+
+  it("takes variable files in their order, below what shipway.yml says, and runs again when one changes", async () => {
+    const main = ["a", "b", "c"].map((name) => `variable "${name}" {}\noutput "${name}" { value = var.${name} }\n`);
+    const spec = { dir: "infra", varFiles: ["base.tfvars", "../envs/eu.vars"], variables: { c: "spec" } };
+    const [base, eu] = ['a = "base"\nb = "base"\nc = "base"\n', 'b = "eu"\nc = "eu"\n'];
+    await test.commit({ "shipway.yml": specWith(spec), "infra/main.tf": main.join(""), "infra/base.tfvars": base });
+    expect(await test.tryAsk("POST", `${IN_PRODUCTION}/runs`, { kind: "plan" })).toMatchObject({
+      code: "INFRA_INVALID",
+      message: expect.stringMatching(/^There is no variable file envs\/eu\.vars at [0-9a-f]{7}\.$/),
+    });
+    await test.commit({ "envs/eu.vars": eu });
+    expect(await test.run({ kind: "apply" })).toMatchObject({ status: "succeeded" });
+    const values = (await test.infra()).outputs.map(({ value }) => value);
+    expect(values).toEqual(["base", "eu", "spec"]);
+    const inputs = async () => (await findInfra(test.platform.store.db, IN_SHOP))?.applied_inputs;
+    const before = await inputs();
+    await test.commit({ "envs/eu.vars": eu.replace("eu", "us") });
+    await test.run({ kind: "apply" });
+    expect(await inputs()).not.toBe(before);
+  });
+
   it.each([
     [
       "an override file of the repository",
@@ -123,6 +154,26 @@ resource "terraform_data" "x" {
     const run = await test.run({ kind: "apply" });
     expect(run).toMatchObject({ status: "failed", problem: { code: "INFRA_INVALID" } });
     expect(run.problem?.message).toContain(name);
+  });
+
+  it("keeps a .tofu file of the repository from standing in for Shipway's own files where OpenTofu runs", async () => {
+    const standIn = join(test.dir, "tofu");
+    const version = 'echo "OpenTofu v1.8.1"; exit';
+    await writeFile(standIn, `#!/bin/sh\n[ "$*" = version ] && { ${version}; }\nexec terraform "$@"\n`, {
+      mode: 0o755,
+    });
+    test.deps.terraform = newTerraform(test.dir, undefined, standIn);
+    const stolen = JSON.stringify({ terraform: { backend: { local: {} } } });
+    await test.commit({ ...files(1), "infra/zzzz_shipway_override.tofu.json": stolen });
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    const written = join(test.platform.infra.dir, "runs", runId, "tree", "infra", "zzzz_shipway_override.tofu.json");
+    const seen = await until("our override file", async () => {
+      const text = await readFile(written, "utf8").catch(() => "");
+      return text.includes('"http"') && text;
+    });
+    expect(seen).not.toContain("local");
+    expect(await test.settled(runId)).toMatchObject({ status: "succeeded" });
+    expect((await states())[0]?.resources).toBe(1);
   });
 
   it("shows a secret in no log, event, plan or run", async () => {

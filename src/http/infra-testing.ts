@@ -139,9 +139,9 @@ const WHO = {
 };
 
 /** As a life of Shipway of its own sees it: it knows no child process of another. */
-export const newTerraform = (dir: string, mirrorDir: string | undefined): Terraform =>
+export const newTerraform = (dir: string, mirrorDir: string | undefined, program = "terraform"): Terraform =>
   terraformCli({
-    program: "terraform",
+    program,
     searchPath: process.env.PATH ?? "",
     mirrorDir,
     configFile: join(dir, "terraform.rc"),

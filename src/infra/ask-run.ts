@@ -88,7 +88,7 @@ function infraOf(spec: AppSpec, { app, environment }: Place, commit: string): In
 export async function inputsOf(deps: AskDeps, place: Place, commit: string, spec: InfraSpec): Promise<string> {
   const { git, dirOf } = deps.repositories;
   const [code, { versions }] = await Promise.all([
-    hashCode(git, dirOf(place.app), commit, spec.dir),
+    hashCode(git, dirOf(place.app), commit, spec),
     deps.secrets.resolve(place, spec.secrets),
   ]);
   return hashInputs(code, spec, versions);

@@ -1,4 +1,6 @@
+import { posix } from "node:path";
 import { fail } from "../shared/errors.ts";
+import type { TerraformProgram } from "./terraform.ts";
 import {
   type Backend,
   declaredBackends,
@@ -7,29 +9,38 @@ import {
   type TerraformFile,
 } from "./terraform-files.ts";
 
-/** Sorts behind every sensible name: of several override files the last one wins. */
-export const OVERRIDE_FILE = "zzzz_shipway_override.tf.json";
+/**
+ * Sorts behind every sensible name: of several override files the last one wins. OpenTofu prefers `.tofu` to `.tf` of the same name, so for it both are
+ * written: a file of the repository must not stand in for ours.
+ */
+export const OVERRIDE_FILES = ["zzzz_shipway_override.tf.json", "zzzz_shipway_override.tofu.json"] as const;
 
 /**
- * What must hold before anything is run, and where the state will lie.
+ * What must hold before anything is run, and where the state will lie. `modules` are the files of local modules, by their path in the repository.
  * @throws INFRA_INVALID
  */
-export function checkFiles(files: readonly TerraformFile[], dir: string, version: string, commit: string): Backend {
+export function checkFiles(
+  files: readonly TerraformFile[],
+  dir: string,
+  program: TerraformProgram,
+  commit: string,
+  modules: readonly TerraformFile[] = [],
+): Backend {
   if (files.length === 0) {
     throw fail("INFRA_INVALID", {
       message: `There are no Terraform files in ${dir} at ${commit.slice(0, 7)}.`,
       hint: "Commit them there, or name their folder as `infra: { dir: … }` of the environment in shipway.yml.",
     });
   }
-  checkVersion(files, dir, version);
+  checkVersion([...files.map(({ name, text }) => ({ name: posix.join(dir, name), text })), ...modules], program);
   return backendOf(files, dir);
 }
 
-function checkVersion(files: readonly TerraformFile[], dir: string, version: string): void {
+function checkVersion(files: readonly TerraformFile[], { product, version }: TerraformProgram): void {
   for (const { file, constraint } of requiredVersions(files)) {
     if (meetsConstraint(version, constraint)) continue;
     throw fail("INFRA_INVALID", {
-      message: `${dir}/${file} wants Terraform ${constraint}, but this Shipway runs ${version}.`,
+      message: `${file} wants ${product} ${constraint}, but this Shipway runs ${version}.`,
       hint: "Install a version that fits on Shipway's machine (SHIPWAY_TERRAFORM names the program), or change required_version.",
     });
   }

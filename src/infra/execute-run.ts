@@ -7,6 +7,7 @@ import type { LogStore } from "../events/log-store.ts";
 import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
+import { varFilesOf } from "./code-hash.ts";
 import type { InfraOutputs, PlanSummary } from "./infra-run.ts";
 import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
@@ -132,7 +133,11 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
 }
 
 function planArgs({ kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
-  const variables = Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`);
+  // The last one wins: what shipway.yml says goes before what a file says.
+  const variables = [
+    ...varFilesOf(spec).map((file) => `-var-file=${join(runDir, "tree", file)}`),
+    ...Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`),
+  ];
   const lock = kind === "apply" ? "-lock-timeout=20s" : "-lock=false";
   return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...variables];
 }

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import { checkFiles } from "./check-files.ts";
-import { declaredBackends, meetsConstraint, requiredVersions } from "./terraform-files.ts";
+import { declaredBackends, filesRead, localModuleDirs, meetsConstraint, requiredVersions } from "./terraform-files.ts";
 
+const TERRAFORM = { product: "Terraform", version: "1.11.4" } as const;
+const TOFU = { product: "OpenTofu", version: "1.8.1" } as const;
 const file = (text: string, name = "main.tf") => [{ name, text }];
 
 describe("meetsConstraint", () => {
@@ -50,8 +52,34 @@ describe("what Terraform files say", () => {
   });
 });
 
+describe("filesRead", () => {
+  const names = ["main.tf", "main.tofu", "db.tf", "x.tofu.json", "x.tf.json", "readme.md", "a.tfvars"];
+
+  it.each([
+    [TERRAFORM, ["main.tf", "db.tf", "x.tf.json"]],
+    [{ ...TOFU, version: "1.7.9" }, ["main.tf", "db.tf", "x.tf.json"]],
+    [TOFU, ["main.tofu", "db.tf", "x.tofu.json"]],
+  ])("are, for %o, %j", (program, read) => {
+    expect(filesRead(names, program)).toEqual(read);
+  });
+});
+
+describe("localModuleDirs", () => {
+  it("are the relative sources, seen from the root of the repository, and none outside of it", () => {
+    const text = `module "a" { source = "./modules/a" }
+      module "b" {
+        source  = "../shared/b/"
+      }
+      module "c" { source = "hashicorp/consul/aws" }
+      # module "d" { source = "./d" }
+      module "e" { source = "../../e" }`;
+    const json = { name: "f.tf.json", text: '{"module": {"f": {"source": "./modules/f"}}}' };
+    expect(localModuleDirs([...file(text), json], "infra")).toEqual(["infra/modules/a", "shared/b", "infra/modules/f"]);
+  });
+});
+
 describe("checkFiles", () => {
-  const check = (text: string, name?: string) => checkFiles(file(text, name), "infra", "1.11.4", "1234567890");
+  const check = (text: string, name?: string) => checkFiles(file(text, name), "infra", TERRAFORM, "1234567890");
 
   it("leaves a shared backend to the repository and keeps the state itself where none is named", () => {
     expect(check("")).toEqual({ type: "shipway" });
@@ -62,12 +90,19 @@ describe("checkFiles", () => {
     ['terraform { backend "local" {} }', "main.tf", /would be lost/],
     ['terraform { backend "http" {} }', "zzzzz_override.tf", /override file/],
     ["terraform { cloud {} }", "main.tf", /another service/],
-    ['terraform { required_version = "< 1.0" }', "main.tf", /wants Terraform < 1\.0/],
+    ['terraform { required_version = "< 1.0" }', "main.tf", /infra\/main\.tf wants Terraform < 1\.0/],
   ])("refuses %s in %s", (text, name, reason) => {
     expect(() => check(text, name)).toThrow(reason);
   });
 
+  it("holds local modules to their required_version, too, and names the program that runs", () => {
+    const modules = [{ name: "modules/db/versions.tofu", text: 'terraform { required_version = "~> 1.9" }' }];
+    expect(() => checkFiles(file("", "main.tofu"), "infra", TOFU, "1234567890", modules)).toThrow(
+      "modules/db/versions.tofu wants OpenTofu ~> 1.9, but this Shipway runs 1.8.1.",
+    );
+  });
+
   it("says so when there is nothing to run", () => {
-    expect(() => checkFiles([], "infra", "1.11.4", "1234567890")).toThrow("no Terraform files in infra at 1234567");
+    expect(() => checkFiles([], "infra", TERRAFORM, "1234567890")).toThrow("no Terraform files in infra at 1234567");
   });
 });

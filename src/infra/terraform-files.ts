@@ -1,8 +1,35 @@
+import { posix } from "node:path";
+import type { TerraformProgram } from "./terraform.ts";
+
 /** Reads, in Terraform files that were never run, the three things that must be known before they are: version, backend, and what they are made of. */
 export type TerraformFile = { name: string; text: string };
 
 /** Where the state lies. `shipway`: the code names no place, so Shipway keeps it. */
 export type Backend = { type: "shipway" } | { type: string; file: string };
+
+/** OpenTofu reads `.tofu` files since 1.8 (its changelog). */
+const readsTofuFiles = ({ product, version }: TerraformProgram): boolean =>
+  product === "OpenTofu" && compare(version, "1.8") >= 0;
+
+/** Which of a folder's files the program reads: of main.tf and main.tofu, OpenTofu takes the latter; Terraform knows no .tofu files. */
+export function filesRead(names: readonly string[], program: TerraformProgram): string[] {
+  if (!readsTofuFiles(program)) return names.filter((name) => /\.tf(\.json)?$/.test(name));
+  return names.filter(
+    (name) =>
+      /\.tofu(\.json)?$/.test(name) ||
+      (/\.tf(\.json)?$/.test(name) && !names.includes(name.replace(/\.tf(\.json)?$/, ".tofu$1"))),
+  );
+}
+
+/** Folders of the modules that the files of `dir` call by a relative path; what leads out of the repository is left out. */
+export function localModuleDirs(files: readonly TerraformFile[], dir: string): string[] {
+  const dirs = files.flatMap(({ text }) =>
+    [...withoutComments(text).matchAll(/(?:^|[\s{,])"?source"?\s*[=:]\s*"(\.\.?\/[^"$]*)"/g)].map(([, source = ""]) =>
+      posix.normalize(posix.join(dir, source)).replace(/\/$/, ""),
+    ),
+  );
+  return [...new Set(dirs)].filter((found) => found !== ".." && !found.startsWith("../"));
+}
 
 /** Without comments; texts in quotes and heredocs stay. */
 function withoutComments(text: string): string {

@@ -10,12 +10,15 @@ export type Workspace = {
   env: Record<string, string>;
 };
 
+/** Which of the two programs the user has; `version` is such as `1.11.4`. */
+export type TerraformProgram = { product: "Terraform" | "OpenTofu"; version: string };
+
 export type Finished = { exitCode: number; stdout: string; stderr: string };
 
 /** The user's own Terraform or OpenTofu, as a program. Driver: `drivers/terraform-cli.ts`. */
 export type Terraform = {
-  /** Such as `1.11.4`. @throws TERRAFORM_MISSING */
-  version(): Promise<string>;
+  /** @throws TERRAFORM_MISSING when neither program is there, or what is named as one does not say its version */
+  program(): Promise<TerraformProgram>;
   /** Runs a command that changes no state (init, show, output) to its end. */
   run(workspace: Workspace, args: readonly string[]): Promise<Finished>;
   /**

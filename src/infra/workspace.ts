@@ -1,16 +1,16 @@
 import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, posix } from "node:path";
 import type { Secrets } from "../environment/secrets.ts";
 import { fail } from "../shared/errors.ts";
 import { runProgram } from "../shared/run-program.ts";
 import type { GitCommand } from "../source/git-command.ts";
 import type { Database } from "../store/open-store.ts";
-import { checkFiles, OVERRIDE_FILE } from "./check-files.ts";
+import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { hashCode, sha256 } from "./code-hash.ts";
 import type { InfraRun } from "./runs.ts";
 import { newRunCredential } from "./runs.ts";
-import type { Terraform, Workspace } from "./terraform.ts";
-import type { Backend, TerraformFile } from "./terraform-files.ts";
+import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
+import { type Backend, filesRead, localModuleDirs, type TerraformFile } from "./terraform-files.ts";
 
 export type WorkspaceDeps = {
   db: Database;
@@ -32,8 +32,10 @@ export type OpenWorkspace = Workspace & {
   warm: boolean;
 };
 
-const IMPORT_FILE = "zzzz_shipway_import.tf";
-const TERRAFORM_FILE = /\.(tf|tofu)(\.json)?$/;
+const IMPORT_FILES = ["zzzz_shipway_import.tf", "zzzz_shipway_import.tofu"] as const;
+const OURS: ReadonlySet<string> = new Set([...OVERRIDE_FILES, ...IMPORT_FILES]);
+/** A module that calls itself by another path would be looked at for ever. */
+const MOST_MODULES = 200;
 
 export const runDirOf = (dir: string, runId: string) => join(dir, "runs", runId);
 
@@ -50,18 +52,20 @@ export async function openWorkspace(
   const tree = join(runDir, "tree");
   const codeDir = join(tree, run.spec.dir);
   const dataDir = join(deps.dir, "data", run.app, run.environment, run.kind);
-  const [version, code] = await Promise.all([
-    deps.terraform.version(),
-    hashCode(deps.git, deps.repositoryDir(run.app), run.commit, run.spec.dir),
+  const [program, code] = await Promise.all([
+    deps.terraform.program(),
+    hashCode(deps.git, deps.repositoryDir(run.app), run.commit, run.spec),
   ]);
   await checkOut(deps, run, tree);
-  const backend = checkFiles(await filesIn(codeDir), run.spec.dir, version, run.commit);
-  if (backend.type === "shipway") await writeFile(join(codeDir, OVERRIDE_FILE), OVERRIDE);
-  if (run.imports.length > 0) await writeFile(join(codeDir, IMPORT_FILE), importBlocks(run.imports));
+  const files = await filesIn(codeDir, program);
+  const backend = checkFiles(files, run.spec.dir, program, run.commit, await moduleFiles(tree, run.spec.dir, program));
+  if (backend.type === "shipway") await writeOurs(codeDir, OVERRIDE_FILES, OVERRIDE, program);
+  if (run.imports.length > 0) await writeOurs(codeDir, IMPORT_FILES, importBlocks(run.imports), program);
   const password = await newRunCredential(deps.db, run.id);
   const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  const warm = await initialise(deps.terraform, workspace, sha256([code, version, backend.type].join("\n")), onInit);
+  const initialised = sha256([code, program.product, program.version, backend.type].join("\n"));
+  const warm = await initialise(deps.terraform, workspace, initialised, onInit);
   await proveBackend(workspace, backend, run.spec.dir);
   return { ...workspace, backend, password, warm };
 }
@@ -95,11 +99,33 @@ async function checkOut(deps: WorkspaceDeps, run: InfraRun, tree: string): Promi
   await rename(beside, tree);
 }
 
-async function filesIn(codeDir: string): Promise<TerraformFile[]> {
-  const names = (await readdir(codeDir).catch(() => [])).filter(
-    (name) => TERRAFORM_FILE.test(name) && name !== OVERRIDE_FILE && name !== IMPORT_FILE,
-  );
+/** OpenTofu of any version reads one of the two names, and not the other's; Terraform knows the first alone. */
+async function writeOurs(
+  codeDir: string,
+  [tf, tofu]: readonly [string, string],
+  text: string,
+  { product }: TerraformProgram,
+): Promise<void> {
+  for (const name of product === "OpenTofu" ? [tf, tofu] : [tf]) await writeFile(join(codeDir, name), text);
+}
+
+async function filesIn(codeDir: string, program: TerraformProgram): Promise<TerraformFile[]> {
+  const names = filesRead(await readdir(codeDir).catch(() => []), program).filter((name) => !OURS.has(name));
   return Promise.all(names.sort().map(async (name) => ({ name, text: await readFile(join(codeDir, name), "utf8") })));
+}
+
+/** The files of all modules that are reached by relative paths, named by their path in the repository. */
+async function moduleFiles(tree: string, dir: string, program: TerraformProgram): Promise<TerraformFile[]> {
+  const own = posix.normalize(dir).replace(/\/$/, "");
+  const seen = new Set([own]);
+  const found: TerraformFile[] = [];
+  // A set is walked over what is added to it meanwhile.
+  for (const one of seen) {
+    const files = await filesIn(join(tree, one), program);
+    if (one !== own) found.push(...files.map(({ name, text }) => ({ name: posix.join(one, name), text })));
+    for (const module of localModuleDirs(files, one)) if (seen.size < MOST_MODULES) seen.add(module);
+  }
+  return found;
 }
 
 /** About three minutes in all: a Terraform that finishes while Shipway restarts must find it again. */

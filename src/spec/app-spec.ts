@@ -165,10 +165,21 @@ const NOT_OURS =
 /** What Terraform's own behaviour hangs on is Shipway's to set. */
 const TerraformVariable = VariableName.refine((name) => !NOT_OURS.test(name), "Shipway sets this one itself");
 
+const VarFile = z
+  .string()
+  .min(1)
+  .refine((path) => !path.startsWith("/"), "use a path relative to dir")
+  .refine((path) => !/[\u0000-\u001f]/.test(path), "use a path without control characters")
+  .refine((path) => !path.endsWith("/"), "name a file");
+
 const Infra = z.strictObject({
   dir: RelativePath.describe("Folder of the repository with the Terraform files."),
+  varFiles: z
+    .array(VarFile)
+    .default([])
+    .describe("Files with values of Terraform variables (-var-file), relative to dir; of two the later wins."),
   variables: Env.default({}).describe(
-    "Values of Terraform variables (-var). Lists and maps are written as in Terraform.",
+    "Values of Terraform variables (-var). They win over varFiles. Lists and maps are written as in Terraform.",
   ),
   env: z
     .record(TerraformVariable, z.union([z.string(), z.number(), z.boolean()]).transform(String))

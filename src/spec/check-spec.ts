@@ -1,6 +1,7 @@
+import { posix } from "node:path";
 import { refGlobProblem } from "../shared/ref-glob.ts";
 import { didYouMean } from "../shared/yaml-problems.ts";
-import { type AppSpec, FARGATE_MEMORY_MIB, type ServiceSpec } from "./app-spec.ts";
+import { type AppSpec, FARGATE_MEMORY_MIB, type InfraSpec, type ServiceSpec } from "./app-spec.ts";
 
 /** What is wrong, at the place of the spec where the user can mend it. */
 export type SpecProblem = { path: (string | number)[]; at: "key" | "value"; message: string };
@@ -160,8 +161,18 @@ function checkEnvironment(spec: AppSpec, name: string): SpecProblem[] {
     const problem = pattern === undefined ? undefined : refGlobProblem(pattern);
     return problem === undefined ? [] : [{ path: [...path, kind], at: "value", message: `${kind} ${problem}` }];
   });
+  const varFiles = checkVarFiles([...path, "infra", "varFiles"], environment.infra);
   const overrides = Object.keys(environment.services).flatMap((service) => checkOverride(spec, name, service));
-  return [...globs, ...overrides, ...checkReserved([...path, "env"], environment.env)];
+  return [...globs, ...varFiles, ...overrides, ...checkReserved([...path, "env"], environment.env)];
+}
+
+function checkVarFiles(path: string[], infra: InfraSpec | undefined): SpecProblem[] {
+  if (infra === undefined) return [];
+  return infra.varFiles.flatMap((file, index): SpecProblem[] =>
+    posix.normalize(posix.join(infra.dir, file)).startsWith("../")
+      ? [{ path: [...path, index], at: "value", message: `${file} leads out of the repository` }]
+      : [],
+  );
 }
 
 function checkOverride(spec: AppSpec, environment: string, name: string): SpecProblem[] {

@@ -1,21 +1,24 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { access, mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { access, constants, mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
 import { newLineSplitter } from "../../shared/log-line.ts";
 import { sleep } from "../../shared/until.ts";
-import type { Finished, Terraform, Workspace } from "../terraform.ts";
+import type { Finished, Terraform, TerraformProgram, Workspace } from "../terraform.ts";
 
 const LOOK_EVERY_MS = 25;
 const LARGEST_OUTPUT_BYTES = 256 * 1024 * 1024;
 
+/** Looked for in this order where the user names no program. */
+const PROGRAMS = ["terraform", "tofu"];
+
 /**
- * Terraform as a child process. `searchPath` is the PATH it gets; `mirrorDir`, when given, is a filesystem mirror of providers that is asked before
+ * Terraform or OpenTofu as a child process: `program` when it is given, else the first of the two in `searchPath`, which is also the PATH it gets. `mirrorDir`, when given, is a filesystem mirror of providers that is asked before
  * any registry; `configFile` is written by us, so nothing of the server's own user reaches a run.
  */
 export function terraformCli(options: {
-  program: string;
+  program: string | undefined;
   searchPath: string;
   mirrorDir: string | undefined;
   configFile: string;
@@ -29,7 +32,16 @@ export function terraformCli(options: {
     });
     return configured;
   };
-  let version: Promise<string> | undefined;
+  let found: Promise<string> | undefined;
+  // Not kept while there is none: it may be installed while Shipway runs.
+  const find = () => {
+    found ??= findProgram(options).catch((error: unknown) => {
+      found = undefined;
+      throw error;
+    });
+    return found;
+  };
+  let program: Promise<TerraformProgram> | undefined;
   const environment = (workspace: Pick<Workspace, "dataDir" | "env" | "runDir">) => ({
     ...workspace.env,
     PATH: options.searchPath,
@@ -42,34 +54,38 @@ export function terraformCli(options: {
   });
 
   return {
-    version() {
-      version ??= readVersion(options, configure).catch((error: unknown) => {
-        version = undefined;
-        throw error;
-      });
-      return version;
+    program() {
+      program ??= configure()
+        .then(find)
+        .then((name) => readProgram(name, options))
+        .catch((error: unknown) => {
+          program = undefined;
+          throw error;
+        });
+      return program;
     },
 
     async run(workspace, args) {
       await configure();
-      return runToEnd(options.program, [`-chdir=${workspace.codeDir}`, ...args], environment(workspace));
+      return runToEnd(await find(), [`-chdir=${workspace.codeDir}`, ...args], environment(workspace));
     },
 
     async start(workspace, name, args) {
       await configure();
+      const executable = await find();
       const { out, err, pid: pidFile } = filesOf(workspace.runDir, name);
       // Exclusive: that the file is there is the journal that this was started.
       const outFile = await open(out, "wx", 0o600);
       const errFile = await open(err, "w", 0o600);
       try {
-        const child = spawn(options.program, [`-chdir=${workspace.codeDir}`, ...args], {
+        const child = spawn(executable, [`-chdir=${workspace.codeDir}`, ...args], {
           detached: true,
           stdio: ["ignore", outFile.fd, errFile.fd],
           env: environment(workspace),
         });
         await new Promise<void>((resolve, reject) => {
           child.once("spawn", resolve);
-          child.once("error", (cause) => reject(missing(options.program, cause)));
+          child.once("error", (cause) => reject(missing(executable, cause)));
         });
         child.unref();
         children.set(out, child);
@@ -208,24 +224,56 @@ function runToEnd(program: string, args: readonly string[], env: Record<string, 
   });
 }
 
+const INSTALL =
+  "Install Terraform 1.5 or later (https://developer.hashicorp.com/terraform/install) or OpenTofu (https://opentofu.org/docs/intro/install) on Shipway's machine; SHIPWAY_TERRAFORM names a program that is not on its PATH.";
+
 function missing(program: string, cause: Error) {
-  return fail("TERRAFORM_MISSING", {
-    message: `${program} cannot be run: ${cause.message}`,
-    hint: "Install Terraform (or OpenTofu) on Shipway's machine, or name the program in SHIPWAY_TERRAFORM, and start Shipway again.",
-    cause,
+  return fail("TERRAFORM_MISSING", { message: `${program} cannot be run: ${cause.message}`, hint: INSTALL, cause });
+}
+
+async function findProgram({ program, searchPath }: { program: string | undefined; searchPath: string }) {
+  if (program !== undefined) return program;
+  for (const name of PROGRAMS) {
+    for (const dir of searchPath.split(delimiter).filter((one) => one !== "")) {
+      if (await isExecutable(join(dir, name))) return join(dir, name);
+    }
+  }
+  throw fail("TERRAFORM_MISSING", {
+    message: "Neither terraform nor tofu is on the PATH of Shipway.",
+    hint: INSTALL,
   });
 }
 
-async function readVersion(
-  options: { program: string; searchPath: string; configFile: string },
-  configure: () => Promise<void>,
-): Promise<string> {
-  await configure();
+const isExecutable = (path: string): Promise<boolean> =>
+  Promise.all([access(path, constants.X_OK), stat(path)]).then(
+    ([, found]) => found.isFile(),
+    () => false,
+  );
+
+/** Both name their version under the same key; which of the two it is only the text says. */
+async function readProgram(
+  program: string,
+  options: { searchPath: string; configFile: string },
+): Promise<TerraformProgram> {
   const env = { PATH: options.searchPath, CHECKPOINT_DISABLE: "1", TF_CLI_CONFIG_FILE: options.configFile };
-  const { stdout } = await runToEnd(options.program, ["version", "-json"], env);
-  const parsed = z.object({ terraform_version: z.string() }).safeParse(JSON.parse(stdout));
-  if (parsed.success) return parsed.data.terraform_version;
-  throw missing(options.program, new Error("it does not say its version"));
+  const [json, text] = await Promise.all([
+    runToEnd(program, ["version", "-json"], env),
+    runToEnd(program, ["version"], env),
+  ]);
+  const parsed = z.object({ terraform_version: z.string() }).safeParse(parseJson(json.stdout));
+  if (!parsed.success) throw missing(program, new Error("it does not say its version"));
+  return {
+    product: /^OpenTofu\b/.test(text.stdout) ? "OpenTofu" : "Terraform",
+    version: parsed.data.terraform_version,
+  };
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function writeConfig(file: string, mirrorDir: string | undefined): Promise<void> {
