@@ -20,6 +20,8 @@ import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import type { InfraDeps } from "./infra/execute-run.ts";
 import type { StartedRun } from "./infra/runs.ts";
 import { newStates } from "./infra/states.ts";
+import type { NotifyDeps } from "./notify/deliver.ts";
+import { httpSend } from "./notify/drivers/http-send.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
 import { newDeferred } from "./shared/deferred.ts";
@@ -34,6 +36,7 @@ import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
 import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
 import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
+import { startNotifyLoop } from "./workflow/notify-loop.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 
 export type ControlPlaneOptions = {
@@ -120,6 +123,15 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     }),
   };
 
+  const notify: NotifyDeps = {
+    db: store.db,
+    sealer,
+    send: httpSend(),
+    apiUrl,
+    now: Date.now,
+    random: Math.random,
+  };
+
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
       { store, repositories, secrets, logs, executor, builder, namespace, startDeployment, log },
@@ -163,6 +175,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     target,
     repositories,
     infra,
+    notify,
     engine: { startDelivery, startDeployment, startInfra },
     dockerVersion: () =>
       docker.version().then(
@@ -194,6 +207,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   );
   launched.resolve(engine);
   stopEngine = () => engine.shutdown();
+  const notifyLoop = startNotifyLoop({ ...notify, events, log });
+  closing.push(() => notifyLoop.stop());
   const driftLoop = startDriftLoop({
     store,
     startInfra,

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { HookBody, NotifyDeliveryBody } from "../http/notify-schemas.ts";
 import {
   type ApiEvent,
   type ApiLogLine,
@@ -30,6 +31,7 @@ export type TaskLogQuery = {
 export type EventQuery = { after?: number | undefined; app?: string | undefined; deliveryId?: string | undefined };
 
 const NewTokenBody = TokenBody.extend({ token: z.string() });
+const NewHookBody = HookBody.extend({ secret: z.string() });
 const ReadyBody = z.object({ ready: z.boolean(), version: z.string() });
 const TIMEOUT_MS = 60_000;
 /** Removing an app drains and stops all of its tasks first. */
@@ -94,6 +96,16 @@ export function apiClient(server: Server) {
       change(NewTokenBody, "POST", "/api/tokens", request),
     revokeToken: async (id: string) => {
       await call("DELETE", `/api/tokens/${encodeURIComponent(id)}`);
+    },
+
+    addHook: (request: { url: string; app?: string; format: "json" | "slack"; on?: string[] }) =>
+      change(NewHookBody, "POST", "/api/notify/hooks", request),
+    listHooks: (app?: string) => get(z.array(HookBody), "/api/notify/hooks", { app }),
+    testHook: async (id: string) => parseAnswer(server, await call("POST", `${hookPath(id)}/test`), NotifyDeliveryBody),
+    listNotifyDeliveries: (id: string, limit: number) =>
+      get(z.array(NotifyDeliveryBody), `${hookPath(id)}/deliveries`, { limit }),
+    removeHook: async (id: string) => {
+      await call("DELETE", hookPath(id));
     },
 
     listEvents: (query: EventQuery & { limit?: number } = {}) => get(z.array(EventBody), "/api/events", query),
@@ -202,5 +214,6 @@ function parseMessage<S extends z.ZodType>(schema: S, data: string): z.output<S>
 const appPath = (app: string) => `/api/apps/${encodeURIComponent(app)}`;
 const environmentPath = (app: string, environment: string) =>
   `${appPath(app)}/environments/${encodeURIComponent(environment)}`;
+const hookPath = (id: string) => `/api/notify/hooks/${encodeURIComponent(id)}`;
 const secretPath = (app: string, environment: string, name: string) =>
   `${environmentPath(app, environment)}/secrets/${encodeURIComponent(name)}`;

@@ -8,7 +8,7 @@ const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
   { title: "Build", commands: ["infra"] },
-  { title: "Guard", commands: ["secret", "token"] },
+  { title: "Guard", commands: ["secret", "token", "notify"] },
 ];
 
 /** Options that every command takes. */
@@ -24,6 +24,7 @@ export const NOUNS: Record<string, string> = {
   infra: "Terraform of an environment: plan, apply, drift, state",
   "infra state": "versions of the state",
   secret: "values that tasks get and nobody reads back",
+  notify: "who is told what happens: chats and programs",
   token: "who may do what through the API and git",
 };
 

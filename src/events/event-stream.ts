@@ -73,6 +73,8 @@ export async function lastEventId(db: Database): Promise<number> {
 export type EventStream = {
   /** Every event after `filter.after` that matches, past and future, in order, until the signal aborts. */
   follow(filter: EventFilter & { after: number }, signal: AbortSignal): AsyncGenerator<StoredEvent, void, void>;
+  /** Resolves when an event was written, after `withinMs` or when the signal aborts; for readers that keep their own place. Take it before you read. */
+  nextRing(options: { withinMs: number; signal: AbortSignal }): { promise: Promise<void>; release(): void };
   close(): Promise<void>;
 };
 
@@ -98,5 +100,5 @@ export async function openEventStream(store: Store): Promise<EventStream> {
     }
   }
 
-  return { follow, close: () => listener.close() };
+  return { follow, nextRing: (options) => whenNext(bell, "ring", options), close: () => listener.close() };
 }

@@ -80,6 +80,10 @@ export type PlatformEvent =
   | { kind: "infra.lockForced"; data: { lock: StateLock } }
   | { kind: "infra.stateRestored"; data: { from: number; version: number } }
   | { kind: "infra.recovered"; data: { runId: string; how: string } }
+  | { kind: "notify.added"; data: { hookId: string; url: string; format: string; selectors: string[] } }
+  | { kind: "notify.removed"; data: { hookId: string; url: string } }
+  | { kind: "notify.failing"; data: { hookId: string; url: string; reason: string } }
+  | { kind: "notify.recovered"; data: { hookId: string; url: string } }
   | { kind: "token.created" | "token.revoked"; data: { name: string; role: string } };
 
 export type DeploymentKind = "deploy" | "rollback";

@@ -116,6 +116,12 @@ const PLATFORM: Record<string, Tell> = {
   "environment.mended": tell(z.object({ text: z.string() }), ({ text }, { environment }) =>
     wrap("! ", `${environment} was mended: ${text}`),
   ),
+  "notify.failing": tell(z.object({ hookId: z.string(), url: z.string(), reason: z.string() }), (data) => [
+    ...wrap("! ", `notifications to ${data.url} are not taken: ${plain(data.reason)}`),
+    hint(`\`shipway notify log ${data.hookId}\``),
+  ]),
+  "notify.recovered": tell(z.object({ url: z.string() }), ({ url }) => [`✓ notifications to ${url} are taken again`]),
+  "notify.test": tell(z.object({}), (_data, { actor }) => [`✓ a test of Shipway's notifications, by ${plain(actor)}`]),
 };
 
 function startDelivery(data: z.output<typeof DeliveryStarted>, { app }: StoredEvent): string[] {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROLES, type Role } from "../access/roles.ts";
 import { requestRun } from "../infra/runs.ts";
+import { addHook } from "../notify/hooks.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
 /** What one request of a route answers. Rows use what is not there where the route would otherwise destroy what other rows need. */
@@ -260,6 +261,41 @@ const TABLE: Row[] = [
     path: () => `${IN_PRODUCTION}/infra/state/${verb}`,
     ...CLOSED,
   })),
+  {
+    route: "GET /api/notify/hooks",
+    needs: "operator",
+    allowed: 200,
+    otherApp: 403,
+    path: () => "/api/notify/hooks?app=shop",
+  },
+  {
+    route: "POST /api/notify/hooks",
+    needs: "operator",
+    allowed: 400,
+    otherApp: 403,
+    body: { url: "ftp://example.com", app: "shop" },
+  },
+  {
+    route: "DELETE /api/notify/hooks/:id",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 404,
+    path: () => "/api/notify/hooks/n_none",
+  },
+  {
+    route: "POST /api/notify/hooks/:id/test",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 404,
+    path: () => "/api/notify/hooks/n_none/test",
+  },
+  {
+    route: "GET /api/notify/hooks/:id/deliveries",
+    needs: "operator",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `/api/notify/hooks/${hookId}/deliveries`,
+  },
   { route: "GET /api/tokens", needs: "admin", allowed: 200, otherApp: 403 },
   { route: "POST /api/tokens", needs: "admin", allowed: 201, otherApp: 403, body: { name: "new", role: "viewer" } },
   { route: "DELETE /api/tokens/:id", needs: "admin", allowed: 404, otherApp: 403, path: () => "/api/tokens/t_none" },
@@ -268,11 +304,14 @@ const TABLE: Row[] = [
 let test: TestPlatform;
 let shop: DeliveredApp;
 let infraRunId = "";
+let hookId = "";
 const tokens = new Map<string, string>();
 beforeAll(async () => {
   test = await newTestPlatform();
   shop = await newDeliveredApp(test, "shop");
   infraRunId = await newInfraRun(test, shop.commit);
+  const wanted = { url: "http://127.0.0.1:9/", app: "shop", format: "json" as const };
+  hookId = (await addHook(test.platform.store.db, test.platform.notify.sealer, wanted, "ada")).hook.id;
   await newDeliveredApp(test, "blog");
   for (const role of ROLES) tokens.set(role, await test.tokenFor(role));
   tokens.set("other app", await test.tokenFor("admin", "blog"));

@@ -3,6 +3,7 @@ import type { EventStream } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import type { InfraDeps } from "../infra/execute-run.ts";
 import type { StartedRun } from "../infra/runs.ts";
+import type { NotifyDeps } from "../notify/deliver.ts";
 import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
@@ -18,6 +19,7 @@ export type Platform = {
   target: RolloutTarget;
   repositories: Repositories;
   infra: InfraDeps;
+  notify: NotifyDeps;
   /** Hands recorded work to the durable engine. */
   engine: {
     startDelivery(changeId: string): Promise<void>;

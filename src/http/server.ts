@@ -24,6 +24,7 @@ import { deploymentRoutes } from "./routes/deployments.ts";
 import { environmentRoutes } from "./routes/environments.ts";
 import { infraRoutes } from "./routes/infra.ts";
 import { infraStateRoutes } from "./routes/infra-state.ts";
+import { notifyRoutes } from "./routes/notify.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
@@ -106,6 +107,7 @@ export async function buildServer(
     streamRoutes,
     tokenRoutes,
     infraRoutes,
+    notifyRoutes,
   ]) {
     await server.register(async () => register(typed, platform));
   }
@@ -156,6 +158,12 @@ export function identityOf(request: FastifyRequest): Identity {
 export function requireApp(request: FastifyRequest, role: Role, app: string): void {
   const identity = identityOf(request);
   if (!mayActAs(identity, role, app)) throw forbidden(identity, role, app);
+}
+
+/** For what concerns the whole installation. @throws FORBIDDEN to a token of one app */
+export function requireEveryApp(request: FastifyRequest, role: Role): void {
+  const identity = identityOf(request);
+  if (!mayActAs(identity, role)) throw forbidden(identity, role, undefined);
 }
 
 function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {

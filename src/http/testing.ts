@@ -10,6 +10,8 @@ import { fileLogStore } from "../events/log-store.ts";
 import { terraformCli } from "../infra/drivers/terraform-cli.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import { newStates } from "../infra/states.ts";
+import type { NotifyDeps } from "../notify/deliver.ts";
+import { httpSend } from "../notify/drivers/http-send.ts";
 import { getChange } from "../release/deliveries.ts";
 import { endDeployment, requestDeployment } from "../release/deployments.ts";
 import { openPipeline } from "../release/pipelines.ts";
@@ -70,6 +72,14 @@ export async function newTestPlatform(): Promise<TestPlatform> {
         configFile: join(dir, "infra", "terraform.rc"),
       }),
     },
+    notify: {
+      db: store.db,
+      sealer,
+      send: httpSend(),
+      apiUrl: "http://127.0.0.1:7420",
+      now: Date.now,
+      random: Math.random,
+    } satisfies NotifyDeps,
     target: memoryTarget({ onCall: (method) => onTargetCall.current(method) }),
     repositories,
     engine: {

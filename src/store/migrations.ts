@@ -12,6 +12,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of INFRA) await sql.raw(statement).execute(db);
     },
   },
+  "003-notify": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of NOTIFY) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -223,4 +228,35 @@ const INFRA = [
     primary key (app, environment, address),
     foreign key (app, environment) references infra_environments on delete cascade
   )`,
+];
+
+const NOTIFY = [
+  `create table notify_hooks (
+    id text primary key,
+    app text references apps on delete cascade,
+    format text not null,
+    selectors jsonb not null,
+    url bytea not null,
+    shown_url text not null,
+    secret bytea not null,
+    cursor bigint not null,
+    failing_since timestamptz,
+    actor text not null,
+    created_at timestamptz not null default now()
+  )`,
+  `create table notify_deliveries (
+    id text primary key,
+    hook_id text not null references notify_hooks on delete cascade,
+    event_id bigint,
+    kind text not null,
+    status text not null,
+    attempts int not null,
+    http_status int,
+    answer text,
+    problem text,
+    next_at timestamptz,
+    ended_at timestamptz,
+    created_at timestamptz not null default now()
+  )`,
+  "create index notify_deliveries_by_hook on notify_deliveries (hook_id, created_at desc)",
 ];

@@ -210,6 +210,45 @@ export type InfraAcceptedTable = {
   created_at: CreatedAt;
 };
 
+/** Where somebody wants to be told what happens. */
+export type NotifyHooksTable = {
+  id: string;
+  /** Null: of every app. */
+  app: string | null;
+  format: "json" | "slack";
+  selectors: Json<string[]>;
+  /** Sealed: of a chat's webhook it is a password. */
+  url: Buffer;
+  /** What may be shown of it. */
+  shown_url: string;
+  secret: Buffer;
+  /** The last event that needs nothing more: told, given up, or of no interest. */
+  cursor: string;
+  /** Since when every event was given up. */
+  failing_since: Date | null;
+  actor: string;
+  created_at: CreatedAt;
+};
+
+export type NotifyDeliveriesTable = {
+  /** Made from hook and event, the same in every attempt. */
+  id: string;
+  hook_id: string;
+  /** Null for a test. */
+  event_id: string | null;
+  kind: string;
+  status: "retrying" | "delivered" | "failed";
+  attempts: number;
+  http_status: number | null;
+  /** The beginning of what the receiver answered. */
+  answer: string | null;
+  /** Why there was no answer. */
+  problem: string | null;
+  next_at: Date | null;
+  ended_at: Date | null;
+  created_at: CreatedAt;
+};
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -230,4 +269,6 @@ export type Schema = {
   infra_runs: InfraRunsTable;
   infra_states: InfraStatesTable;
   infra_accepted: InfraAcceptedTable;
+  notify_hooks: NotifyHooksTable;
+  notify_deliveries: NotifyDeliveriesTable;
 };

@@ -8,6 +8,7 @@ import { historyCommands } from "./history.ts";
 import { infraCommands } from "./infra.ts";
 import { loginCommands } from "./login.ts";
 import { logCommands } from "./logs.ts";
+import { notifyCommands } from "./notify.ts";
 import { pipelineCommands } from "./pipelines.ts";
 import { secretCommands } from "./secret.ts";
 import { serverCommands } from "./server.ts";
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   ...pipelineCommands,
   ...envCommands,
   ...infraCommands,
+  ...notifyCommands,
   ...secretCommands,
   ...tokenCommands,
 ];
