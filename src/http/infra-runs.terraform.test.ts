@@ -162,7 +162,7 @@ resource "terraform_data" "x" {
     await writeFile(standIn, `#!/bin/sh\n[ "$*" = version ] && { ${version}; }\nexec terraform "$@"\n`, {
       mode: 0o755,
     });
-    test.deps.terraform = newTerraform(test.dir, undefined, standIn);
+    test.deps.terraform = newTerraform(test.dir, undefined, { program: standIn });
     const stolen = JSON.stringify({ terraform: { backend: { local: {} } } });
     await test.commit({ ...files(1), "infra/zzzz_shipway_override.tofu.json": stolen });
     const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });

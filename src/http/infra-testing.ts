@@ -42,15 +42,18 @@ export const hasTerraform = spawnSync("terraform", ["version"], { stdio: "ignore
 
 export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
 
-/** The platform over HTTP with the real Terraform and real git; workflows run in process, without their durability. */
-export async function newInfraTest(options: { mirrorDir?: string } = {}): Promise<InfraTest> {
+/**
+ * The platform over HTTP with the real Terraform and real git; workflows run in process, without their durability. `reattach` is what `serveReattach`
+ * of `src/provider/protocol` gives.
+ */
+export async function newInfraTest(options: { mirrorDir?: string; reattach?: string } = {}): Promise<InfraTest> {
   const test = await newTestPlatform();
   const { platform, server } = test;
   const dir = await mkdtemp(join(tmpdir(), "shipway-infra-"));
   await server.listen({ port: 0, host: "127.0.0.1" });
   const { port } = server.server.address() as AddressInfo;
   platform.infra.apiUrl = `http://127.0.0.1:${port}`;
-  platform.infra.terraform = newTerraform(dir, options.mirrorDir);
+  platform.infra.terraform = newTerraform(dir, options.mirrorDir, { reattach: options.reattach });
   const running = new Set<Promise<void>>();
   const deps: InfraStageDeps = {
     ...platform.infra,
@@ -139,9 +142,14 @@ const WHO = {
 };
 
 /** As a life of Shipway of its own sees it: it knows no child process of another. */
-export const newTerraform = (dir: string, mirrorDir: string | undefined, program = "terraform"): Terraform =>
+export const newTerraform = (
+  dir: string,
+  mirrorDir: string | undefined,
+  options: { program?: string; reattach?: string | undefined } = {},
+): Terraform =>
   terraformCli({
-    program,
+    program: options.program ?? "terraform",
+    ...(options.reattach !== undefined && { reattach: options.reattach }),
     searchPath: process.env.PATH ?? "",
     mirrorDir,
     configFile: join(dir, "terraform.rc"),

@@ -14,14 +14,17 @@ const LARGEST_OUTPUT_BYTES = 256 * 1024 * 1024;
 const PROGRAMS = ["terraform", "tofu"];
 
 /**
- * Terraform or OpenTofu as a child process: `program` when it is given, else the first of the two in `searchPath`, which is also the PATH it gets. `mirrorDir`, when given, is a filesystem mirror of providers that is asked before
- * any registry; `configFile` is written by us, so nothing of the server's own user reaches a run.
+ * Terraform or OpenTofu as a child process: `program` when it is given, else the first of the two in `searchPath`, which is also the PATH it gets.
+ * `mirrorDir`, when given, is a filesystem mirror of providers that is asked before any registry; `configFile` is written by us, so nothing of the
+ * server's own user reaches a run. `reattach` is for tests: TF_REATTACH_PROVIDERS, by which Terraform speaks to providers that are there already;
+ * `shipway.yml` may not set it.
  */
 export function terraformCli(options: {
   program: string | undefined;
   searchPath: string;
   mirrorDir: string | undefined;
   configFile: string;
+  reattach?: string;
 }): Terraform {
   const children = new Map<string, ChildProcess>();
   let configured: Promise<void> | undefined;
@@ -51,6 +54,7 @@ export function terraformCli(options: {
     CHECKPOINT_DISABLE: "1",
     TF_DATA_DIR: workspace.dataDir,
     TF_CLI_CONFIG_FILE: options.configFile,
+    ...(options.reattach !== undefined && { TF_REATTACH_PROVIDERS: options.reattach }),
   });
 
   return {
