@@ -1,0 +1,227 @@
+variable "name" {
+  description = "Names everything: cluster, load balancer, roles, buckets. One name per account and region."
+  type        = string
+  default     = "shipway"
+
+  validation {
+    condition     = can(regex("^shipway(-[a-z0-9]+)*$", var.name)) && length(var.name) <= 20
+    error_message = "name must be \"shipway\" or begin with \"shipway-\", followed by lower-case letters, digits and single dashes, and have at most 20 characters (a load balancer's name has at most 32, a bucket's 63 with account and region in it)."
+  }
+}
+
+variable "tags" {
+  description = "Tags for everything, beside shipway:install and shipway:managed-by."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for key in keys(var.tags) : !startswith(key, "shipway:") && !startswith(key, "aws:")])
+    error_message = "tags must not begin with \"shipway:\" (Shipway reads those) or \"aws:\" (AWS refuses those)."
+  }
+}
+
+variable "cidr" {
+  description = "The VPC's addresses: a private /16 to /20, an eighth of it for each subnet."
+  type        = string
+  default     = "10.42.0.0/16"
+
+  validation {
+    condition     = can(cidrnetmask(var.cidr)) && try(tonumber(split("/", var.cidr)[1]) >= 16 && tonumber(split("/", var.cidr)[1]) <= 20, false)
+    error_message = "cidr must be an IPv4 range of size /16 to /20, such as 10.42.0.0/16."
+  }
+}
+
+variable "zones" {
+  description = "In how many availability zones to run. A load balancer needs two."
+  type        = number
+  default     = 2
+
+  validation {
+    condition     = contains([2, 3], var.zones)
+    error_message = "zones must be 2 or 3."
+  }
+}
+
+variable "egress" {
+  description = "How tasks reach registries, AWS and the internet: \"public\" (public subnets, an address per task), \"nat\" (private subnets, NAT gateway) or \"endpoints\" (private subnets, AWS only)."
+  type        = string
+  default     = "public"
+
+  validation {
+    condition     = contains(["public", "nat", "endpoints"], var.egress)
+    error_message = "egress must be \"public\", \"nat\" or \"endpoints\"; the module's README says what each costs."
+  }
+}
+
+variable "nat_per_zone" {
+  description = "With egress \"nat\": one gateway per zone, so that a zone's failure stays in that zone. Otherwise one for all."
+  type        = bool
+  default     = false
+}
+
+variable "ingress_cidrs" {
+  description = "Who may reach the load balancer."
+  type        = list(string)
+  default     = ["0.0.0.0/0"]
+
+  validation {
+    condition     = length(var.ingress_cidrs) > 0 && alltrue([for range in var.ingress_cidrs : can(cidrnetmask(range))])
+    error_message = "ingress_cidrs must name at least one IPv4 range, such as 203.0.113.0/24."
+  }
+}
+
+variable "certificate_arn" {
+  description = "A certificate in ACM, in this region, for HTTPS. Without it and without domain there is HTTP only."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.certificate_arn == null || can(regex("^arn:[a-z-]+:acm:[a-z0-9-]+:[0-9]{12}:certificate/", var.certificate_arn))
+    error_message = "certificate_arn must be an ACM certificate's ARN: arn:aws:acm:REGION:ACCOUNT:certificate/ID."
+  }
+}
+
+variable "domain" {
+  description = "Serve DOMAIN and *.DOMAIN: requests a certificate and points both names at the load balancer. Needs zone_id."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "domain must be a domain name in lower case, such as apps.example.com."
+  }
+  validation {
+    condition     = (var.domain == null) == (var.zone_id == null)
+    error_message = "domain and zone_id belong together: the zone is where the certificate is proved and the names are kept. For a domain kept elsewhere give certificate_arn instead, and point the names at the output load_balancer_dns."
+  }
+  validation {
+    condition     = var.domain == null || var.certificate_arn == null
+    error_message = "Give either domain (the module requests the certificate) or certificate_arn (you have one), not both."
+  }
+}
+
+variable "zone_id" {
+  description = "The public Route 53 zone that holds domain."
+  type        = string
+  default     = null
+}
+
+variable "ssl_policy" {
+  description = "What TLS the load balancer speaks."
+  type        = string
+  default     = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+}
+
+variable "idle_timeout" {
+  description = "Seconds after which the load balancer closes a silent connection."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.idle_timeout >= 1 && var.idle_timeout <= 4000
+    error_message = "idle_timeout must be 1 to 4000 seconds."
+  }
+}
+
+variable "access_logs" {
+  description = "Keep the load balancer's access logs in the log bucket."
+  type        = bool
+  default     = true
+}
+
+variable "log_days" {
+  description = "After how many days the log bucket forgets access logs and what pipelines left."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = var.log_days >= 1
+    error_message = "log_days must be at least 1."
+  }
+}
+
+variable "container_insights" {
+  description = "CloudWatch Container Insights of the cluster: \"disabled\", \"enabled\" or \"enhanced\". They are charged per metric."
+  type        = string
+  default     = "disabled"
+
+  validation {
+    condition     = contains(["disabled", "enabled", "enhanced"], var.container_insights)
+    error_message = "container_insights must be \"disabled\", \"enabled\" or \"enhanced\"."
+  }
+}
+
+variable "driver_principals" {
+  description = "ARNs of the roles or users Shipway runs as; they may assume the driver role. Without any, attach driver_policy_arns yourself."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.driver_principals : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user)/", arn))])
+    error_message = "driver_principals must be ARNs of IAM roles or users, such as arn:aws:iam::123456789012:role/shipway-host; a whole account or \"*\" is refused."
+  }
+}
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds every role made here, where your organisation asks for one."
+  type        = string
+  default     = null
+}
+
+variable "exec" {
+  description = "Let people open a shell in tasks (ECS Exec): rights for the task role and for the driver."
+  type        = bool
+  default     = false
+}
+
+variable "backing" {
+  description = "Databases and caches, named as under backing: in shipway.yml. engine: mariadb, mysql, postgres (RDS), redis or valkey (ElastiCache)."
+  type = map(object({
+    engine  = string
+    version = optional(string)
+    # db.t4g.micro or cache.t4g.micro unless said.
+    class = optional(string)
+    # RDS: a second machine in another zone. ElastiCache: a replica that takes over.
+    standby = optional(bool, false)
+    # RDS only. storage grows by itself up to max_storage.
+    storage_gib     = optional(number, 20)
+    max_storage_gib = optional(number, 100)
+    backup_days     = optional(number, 7)
+    # Raise it to get a new password.
+    password_version = optional(number, 1)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.backing) : can(regex("^[a-z][a-z0-9]*(-[a-z0-9]+)*$", name)) && length(name) <= 18])
+    error_message = "A name in backing begins with a lower-case letter, goes on with lower-case letters, digits and single dashes, and has at most 18 characters."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.backing) : contains(["mariadb", "mysql", "postgres", "redis", "valkey"], one.engine)])
+    error_message = "engine in backing must be mariadb, mysql, postgres, redis or valkey."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.backing) : one.class == null || startswith(coalesce(one.class, "-"), contains(["redis", "valkey"], one.engine) ? "cache." : "db.")])
+    error_message = "class in backing begins with \"db.\" for databases (db.t4g.small) and with \"cache.\" for redis and valkey (cache.t4g.small)."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.backing) : one.storage_gib >= 20 && one.max_storage_gib >= one.storage_gib])
+    error_message = "storage_gib in backing must be at least 20, and max_storage_gib not less than it."
+  }
+  validation {
+    condition     = alltrue([for one in values(var.backing) : one.backup_days >= 0 && one.backup_days <= 35])
+    error_message = "backup_days in backing must be 0 (none) to 35."
+  }
+}
+
+variable "passwords_in_outputs" {
+  description = "Whether backing_urls carry the databases' passwords; then the state holds them too. false: the whole URL is in Secrets Manager only, at backing_secret_arns."
+  type        = bool
+  default     = true
+}
+
+variable "protect" {
+  description = "Refuse to destroy what holds data (databases, buckets) and the load balancer. To remove everything, apply once with false, then destroy."
+  type        = bool
+  default     = true
+}
