@@ -22,6 +22,7 @@ const infra: InfraView = {
   environment: "production",
   applied: { runId: "i_1", commit: "3f1c2ab9" },
   runningRun: null,
+  stateIn: { type: "shipway", config: {} },
   blockedBy: "i_2",
   lock: {
     id: "l-1",

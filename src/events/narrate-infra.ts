@@ -107,8 +107,13 @@ const TALES: Record<string, Tell> = {
     ({ address, reason }, { environment }) =>
       wrap("! ", `drift of ${plain(address)} in ${environment} is accepted: ${plain(reason)}`),
   ),
-  "infra.lockForced": tell(z.object({ lock: z.object({ runId: z.string() }) }), ({ lock }, { environment, actor }) =>
-    wrap("! ", `${plain(actor)} took the state lock of ${environment} from run ${lock.runId}`),
+  "infra.lockForced": tell(
+    z.object({ lock: z.object({ runId: z.string().nullable(), who: z.string().default("somebody") }) }),
+    ({ lock: { runId, who } }, { environment, actor }) =>
+      wrap(
+        "! ",
+        `${plain(actor)} took the state lock of ${environment} from ${runId === null ? plain(who) : `run ${runId}`}`,
+      ),
   ),
   "infra.stateRestored": tell(z.object({ from: z.number(), version: z.number() }), (data, { environment }) =>
     wrap("! ", `the state of ${environment} is version ${data.from} again (as version ${data.version})`),

@@ -321,7 +321,16 @@ afterAll(() => test?.close());
 
 /** A plan of `shop` that nobody starts. */
 async function newInfraRun({ platform }: TestPlatform, commit: string): Promise<string> {
-  const infra = { dir: "infra", varFiles: [], variables: {}, env: {}, secrets: [], outputs: {}, drift: "off" as const };
+  const infra = {
+    dir: "infra",
+    backend: {},
+    varFiles: [],
+    variables: {},
+    env: {},
+    secrets: [],
+    outputs: {},
+    drift: "off" as const,
+  };
   const rules = { approval: "destructive" as const, approvers: "anyone" as const };
   const run = { app: "shop", environment: "production", kind: "plan" as const, commit, refName: "main", actor: "ada" };
   const wanted = { ...run, spec: { ...infra, ...rules }, inputs: "" };

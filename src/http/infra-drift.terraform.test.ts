@@ -1,109 +1,95 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { runProgram } from "../shared/run-program.ts";
-import { until } from "../shared/until.ts";
-import { IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
+import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
+import { hasMoto, type Moto, startMoto } from "./moto-testing.ts";
 
 /** A filesystem mirror that holds hashicorp/aws; without one, and without moto_server, there is no provider to drift. */
 const MIRROR = process.env.SHIPWAY_TERRAFORM_MIRROR;
+const canRun = MIRROR !== undefined && hasTerraform && hasMoto;
+if (!canRun)
+  console.warn(
+    "SKIPPED: drift of a real provider needs terraform, moto_server and SHIPWAY_TERRAFORM_MIRROR with hashicorp/aws",
+  );
 
-describe.skipIf(MIRROR === undefined)(
-  "drift of a real provider (SHIPWAY_TERRAFORM_MIRROR with hashicorp/aws, moto_server)",
-  () => {
-    let test: InfraTest;
-    let moto: ChildProcess;
-    let endpoint: string;
-    const aws = (...args: string[]) =>
-      runProgram(["aws", "--endpoint-url", endpoint, "--region", "eu-central-1", ...args], {
-        env: { ...process.env, ...KEYS },
-      });
-
-    beforeAll(async () => {
-      const port = await freePort();
-      endpoint = `http://127.0.0.1:${port}`;
-      moto = spawn("moto_server", ["-p", String(port)], { stdio: "ignore" });
-      await until("moto answering", async () => (await fetch(`${endpoint}/moto-api/data.json`)).ok, {
-        withinMs: 60_000,
-      });
-      test = await newInfraTest({ ...(MIRROR !== undefined && { mirrorDir: MIRROR }) });
-      await test.commit({
-        "shipway.yml": specWith({
-          dir: "infra",
-          env: { ...KEYS, AWS_ENDPOINT_URL: endpoint, AWS_REGION: "eu-central-1" },
-        }),
-        "infra/main.tf": MAIN,
-      });
-      expect((await test.run({ kind: "apply" })).problem).toBeNull();
-    }, 180_000);
-    afterAll(async () => {
-      await test?.close();
-      if (moto?.exitCode === null) {
-        const gone = once(moto, "exit");
-        moto.kill();
-        await gone;
-      }
+describe.skipIf(!canRun)("drift of a real provider (SHIPWAY_TERRAFORM_MIRROR with hashicorp/aws, moto_server)", () => {
+  let test: InfraTest;
+  let moto: Moto;
+  const aws = (...args: string[]) =>
+    runProgram(["aws", "--endpoint-url", moto.endpoint, "--region", "eu-central-1", ...args], {
+      env: { ...process.env, ...KEYS },
     });
-    const resources = async () => (await test.infra()).drift?.resources;
 
-    it("names each resource that was changed by hand with what changed, tells it once, and puts it back", async () => {
-      expect((await test.run({ kind: "drift" })).status).toBe("succeeded");
-      expect(await resources()).toEqual([]);
+  beforeAll(async () => {
+    moto = await startMoto();
+    test = await newInfraTest({ ...(MIRROR !== undefined && { mirrorDir: MIRROR }) });
+    await test.commit({
+      "shipway.yml": specWith({
+        dir: "infra",
+        env: { ...KEYS, AWS_ENDPOINT_URL: moto.endpoint, AWS_REGION: "eu-central-1" },
+      }),
+      "infra/main.tf": MAIN,
+    });
+    expect((await test.run({ kind: "apply" })).problem).toBeNull();
+  }, 180_000);
+  afterAll(async () => {
+    await test?.close();
+    await moto?.close();
+  });
+  const resources = async () => (await test.infra()).drift?.resources;
 
-      await aws("logs", "put-retention-policy", "--log-group-name", "shop", "--retention-in-days", "1");
-      await aws("ssm", "delete-parameter", "--name", "/shop/url");
-      await test.run({ kind: "drift" });
-      await test.run({ kind: "drift" });
-      expect(await resources()).toMatchObject([
-        {
-          address: "aws_cloudwatch_log_group.shop",
-          kind: "reverting",
-          action: "update",
-          attributes: [{ path: "retention_in_days", before: "7", after: "1" }],
-        },
-        { address: "aws_ssm_parameter.url", kind: "reverting", action: "delete" },
-      ]);
-      const events = await test.ask<{ kind: string }[]>("GET", "/api/events?app=shop&limit=500");
-      expect(events.filter(({ kind }) => kind === "infra.driftFound")).toHaveLength(1);
+  it("names each resource that was changed by hand with what changed, tells it once, and puts it back", async () => {
+    expect((await test.run({ kind: "drift" })).status).toBe("succeeded");
+    expect(await resources()).toEqual([]);
 
-      const reverted = await test.run({ kind: "apply", again: true });
-      expect(reverted).toMatchObject({ status: "succeeded", refName: "as applied" });
-      expect(
-        JSON.parse((await aws("logs", "describe-log-groups", "--output", "json")).stdout).logGroups[0].retentionInDays,
-      ).toBe(7);
-      await test.run({ kind: "drift" });
-      expect(await resources()).toEqual([]);
-    }, 180_000);
+    await aws("logs", "put-retention-policy", "--log-group-name", "shop", "--retention-in-days", "1");
+    await aws("ssm", "delete-parameter", "--name", "/shop/url");
+    await test.run({ kind: "drift" });
+    await test.run({ kind: "drift" });
+    expect(await resources()).toMatchObject([
+      {
+        address: "aws_cloudwatch_log_group.shop",
+        kind: "reverting",
+        action: "update",
+        attributes: [{ path: "retention_in_days", before: "7", after: "1" }],
+      },
+      { address: "aws_ssm_parameter.url", kind: "reverting", action: "delete" },
+    ]);
+    const events = await test.ask<{ kind: string }[]>("GET", "/api/events?app=shop&limit=500");
+    expect(events.filter(({ kind }) => kind === "infra.driftFound")).toHaveLength(1);
 
-    it("keeps apart what nothing would be done about, and what somebody accepted", async () => {
-      await aws(
-        "ssm",
-        "put-parameter",
-        "--overwrite",
-        "--name",
-        "/shop/ignored",
-        "--type",
-        "String",
-        "--value",
-        "by hand",
-      );
-      await aws("logs", "put-retention-policy", "--log-group-name", "shop", "--retention-in-days", "3");
-      await test.run({ kind: "drift" });
-      expect((await resources())?.map(({ address, kind }) => `${kind} ${address}`)).toEqual([
-        "reverting aws_cloudwatch_log_group.shop",
-        "informational aws_ssm_parameter.ignored",
-      ]);
-      const accepted = { address: "aws_cloudwatch_log_group.shop", reason: "disk is dear" };
-      await test.ask("POST", `${IN_PRODUCTION}/drift/accept`, accepted);
-      await test.run({ kind: "drift" });
-      expect(await resources()).toMatchObject([
-        { kind: "accepted", reason: "disk is dear" },
-        { kind: "informational" },
-      ]);
-    }, 180_000);
-  },
-);
+    const reverted = await test.run({ kind: "apply", again: true });
+    expect(reverted).toMatchObject({ status: "succeeded", refName: "as applied" });
+    expect(
+      JSON.parse((await aws("logs", "describe-log-groups", "--output", "json")).stdout).logGroups[0].retentionInDays,
+    ).toBe(7);
+    await test.run({ kind: "drift" });
+    expect(await resources()).toEqual([]);
+  }, 180_000);
+
+  it("keeps apart what nothing would be done about, and what somebody accepted", async () => {
+    await aws(
+      "ssm",
+      "put-parameter",
+      "--overwrite",
+      "--name",
+      "/shop/ignored",
+      "--type",
+      "String",
+      "--value",
+      "by hand",
+    );
+    await aws("logs", "put-retention-policy", "--log-group-name", "shop", "--retention-in-days", "3");
+    await test.run({ kind: "drift" });
+    expect((await resources())?.map(({ address, kind }) => `${kind} ${address}`)).toEqual([
+      "reverting aws_cloudwatch_log_group.shop",
+      "informational aws_ssm_parameter.ignored",
+    ]);
+    const accepted = { address: "aws_cloudwatch_log_group.shop", reason: "disk is dear" };
+    await test.ask("POST", `${IN_PRODUCTION}/drift/accept`, accepted);
+    await test.run({ kind: "drift" });
+    expect(await resources()).toMatchObject([{ kind: "accepted", reason: "disk is dear" }, { kind: "informational" }]);
+  }, 180_000);
+});
 
 const KEYS = { AWS_ACCESS_KEY_ID: "testing", AWS_SECRET_ACCESS_KEY: "testing" };
 
@@ -134,16 +120,3 @@ resource "aws_ssm_parameter" "ignored" {
   lifecycle { ignore_changes = [value, insecure_value] }
 }
 `;
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() =>
-        typeof address === "object" && address !== null ? resolve(address.port) : reject(new Error("no port")),
-      );
-    });
-  });
-}

@@ -45,7 +45,7 @@ export const InfraRunBody = z
   .meta({ title: "InfraRun" });
 
 const LockBody = z
-  .object({ id: z.string(), operation: z.string(), who: z.string(), created: z.string(), runId: z.string() })
+  .object({ id: z.string(), operation: z.string(), who: z.string(), created: z.string(), runId: z.string().nullable() })
   .meta({ title: "InfraLock" });
 
 const DriftBody = z
@@ -72,7 +72,11 @@ export const InfraBody = z
     applied: z.object({ runId: z.string(), commit: z.string() }).nullable(),
     runningRun: z.string().nullable(),
     blockedBy: z.string().nullable().describe("The run whose outcome nobody knows"),
-    lock: LockBody.nullable(),
+    stateIn: z
+      .object({ type: z.string(), config: z.record(z.string(), z.string()) })
+      .nullable()
+      .describe("Where the state lies: shipway, or the backend of the code; null before the first apply"),
+    lock: LockBody.nullable().describe("Of a state that Shipway keeps"),
     drift: DriftBody.nullable(),
     outputs: z.array(z.object({ name: z.string(), value: z.string(), sensitive: z.boolean() })),
   })

@@ -46,7 +46,9 @@ export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
  * The platform over HTTP with the real Terraform and real git; workflows run in process, without their durability. `reattach` is what `serveReattach`
  * of `src/provider/protocol` gives.
  */
-export async function newInfraTest(options: { mirrorDir?: string; reattach?: string } = {}): Promise<InfraTest> {
+export async function newInfraTest(
+  options: { mirrorDir?: string; reattach?: string; lockWaitSeconds?: number } = {},
+): Promise<InfraTest> {
   const test = await newTestPlatform();
   const { platform, server } = test;
   const dir = await mkdtemp(join(tmpdir(), "shipway-infra-"));
@@ -57,6 +59,7 @@ export async function newInfraTest(options: { mirrorDir?: string; reattach?: str
   const running = new Set<Promise<void>>();
   const deps: InfraStageDeps = {
     ...platform.infra,
+    ...(options.lockWaitSeconds !== undefined && { lockWaitSeconds: options.lockWaitSeconds }),
     startInfra: async (run) => start(run),
     log: { info: () => undefined, warn: () => undefined, error: (details) => console.error(details) },
   };

@@ -55,12 +55,13 @@ export function varFilesOf({ dir, varFiles }: Pick<InfraSpec, "dir" | "varFiles"
 
 /** What a run depends on. A deployment runs Terraform only when it differs from what was applied. */
 export function hashInputs(code: string, spec: InfraSpec, secretVersions: Record<string, number>): string {
-  const { dir, variables, env } = spec;
+  const { dir, variables, env, backend } = spec;
   const varFiles = varFilesOf(spec);
   const sorted = (record: Record<string, unknown>) =>
     Object.entries(record).sort(([left], [right]) => (left < right ? -1 : 1));
   // What is not used is left out, so that the hash of what was applied by an earlier Shipway stays what it is.
-  const more = varFiles.length > 0 ? [varFiles] : [];
+  const settings = Object.keys(backend ?? {}).length > 0 ? [{ backend: sorted(backend) }] : [];
+  const more = [...(varFiles.length > 0 ? [varFiles] : []), ...settings];
   return sha256(JSON.stringify([code, dir, sorted(variables), sorted(env), sorted(secretVersions), ...more]));
 }
 

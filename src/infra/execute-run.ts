@@ -8,7 +8,8 @@ import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import { varFilesOf } from "./code-hash.ts";
-import type { InfraOutputs, PlanSummary } from "./infra-run.ts";
+import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
+import type { InfraOutputs, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
 import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
@@ -16,11 +17,13 @@ import { readDrift } from "./read-drift.ts";
 import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 import {
   acceptedIn,
+  appliedElsewhere,
   findInfra,
   frameOf,
   getRun,
   type InfraRun,
   journalApply,
+  keepStateIn,
   keepTimings,
   PLAN_GOOD_FOR_MS,
   type RunResult,
@@ -35,7 +38,11 @@ export type InfraDeps = WorkspaceDeps & {
   sealer: Sealer;
   states: States;
   logs: LogStore;
+  /** How long an apply waits for somebody else's lock; 20 s. */
+  lockWaitSeconds?: number;
 };
+
+const lockTimeout = ({ lockWaitSeconds = 20 }: InfraDeps) => `-lock-timeout=${lockWaitSeconds}s`;
 
 /** What an error of a run may quote; more is in its log. */
 const SHOWN_ERRORS = 3;
@@ -56,6 +63,8 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   const startedAt = Date.now();
   const mask = newMask(maskValues);
   const read = readPlan(plan, run.spec.approval, run.imports.length > 0);
+  const moved = await stateHasMoved(deps, run, workspace.stateIn);
+  if (moved !== undefined && read.changes.length > 0) read.approval.push(moved);
   const refused = refusalsOf(read.changes, run.spec);
   const summary = maskAll({ ...read, ...(refused.length > 0 && { refused }) }, mask);
   const file = await readFile(join(workspace.runDir, PLAN_FILE));
@@ -79,14 +88,24 @@ function refuse(run: InfraRun, reasons: readonly string[]) {
   });
 }
 
+/** Another backend is another, mostly empty state: a plan made from it would build everything a second time. */
+async function stateHasMoved(deps: InfraDeps, run: InfraRun, stateIn: StateIn): Promise<string | undefined> {
+  const appliedRun = (await findInfra(deps.db, run))?.applied_run ?? null;
+  const before = appliedRun === null ? null : (await getRun(deps.db, appliedRun)).state_in;
+  if (before === null || isSamePlace(before, stateIn)) return undefined;
+  return `its state lies in another place than what was applied last (${describePlace(before)}, now ${describePlace(stateIn)}); what exists would be built once more`;
+}
+
 /** Compares what exists with what was applied, without a lock. The result of a check that something overtook is thrown away. */
 export async function checkDrift(deps: InfraDeps, run: InfraRun): Promise<void> {
   const before = await deps.states.latestVersion(run);
+  const appliedBefore = (await findInfra(deps.db, run))?.applied_run;
   const { plan, maskValues, timings } = await makePlan(deps, run);
   await keepTimings(deps.db, run.id, timings);
   const environment = await findInfra(deps.db, run);
   const overtaken =
     environment?.running_run !== null ||
+    environment.applied_run !== appliedBefore ||
     environment.applied_commit !== run.commit ||
     (await deps.states.latestVersion(run)) !== before;
   if (overtaken) {
@@ -109,11 +128,12 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   await deps.terraform.kill(workspace, "plan");
   if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
   for (const name of ["plan.jsonl", "plan.pid", PLAN_FILE]) await rm(join(workspace.runDir, name), { force: true });
-  await deps.terraform.start(workspace, "plan", planArgs(run, workspace));
+  await deps.terraform.start(workspace, "plan", planArgs(deps, run, workspace));
   const { events } = await follow(deps, run, workspace, "plan", maskValues);
   const plannedAt = Date.now();
   const planned = await isThere(join(workspace.runDir, PLAN_FILE));
-  if (!planned || errorsIn(events).length > 0) throw await planFailed(deps, run, events, newMask(maskValues));
+  if (!planned || errorsIn(events).length > 0)
+    throw await planFailed(deps, run, workspace, events, newMask(maskValues));
   const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);
   const plan = parsePlanJson(shown.stdout);
   const values = sensitiveValues(plan).filter((value) => value.length >= SHORTEST_MASKED);
@@ -132,25 +152,28 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   };
 }
 
-function planArgs({ kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
+function planArgs(deps: InfraDeps, { kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
   // The last one wins: what shipway.yml says goes before what a file says.
   const variables = [
     ...varFilesOf(spec).map((file) => `-var-file=${join(runDir, "tree", file)}`),
     ...Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`),
   ];
-  const lock = kind === "apply" ? "-lock-timeout=20s" : "-lock=false";
+  const lock = kind === "apply" ? lockTimeout(deps) : "-lock=false";
   return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...variables];
 }
 
 async function planFailed(
   deps: InfraDeps,
   run: InfraRun,
+  workspace: OpenWorkspace,
   events: readonly StreamEvent[],
   mask: (text: string) => string,
 ) {
   const lock = await deps.states.findLock(run);
-  // Terraform would print the caller's own lock here, not the holder's (measured with 1.11).
+  // Of the state that is kept here Terraform would print the caller's own lock, not the holder's (measured with 1.11).
   if (lock && lock.runId !== run.id && events.some(isLockError)) return lockedBy(run, lock);
+  const holder = workspace.backend.type === "shipway" ? undefined : holderIn(events);
+  if (holder) return lockedBy(run, holder);
   return fail("INFRA_FAILED", {
     message: `terraform plan failed.\n${describeErrors(events, mask) || "It was cut off before it said why."}`,
     hint: `Mend it, push and try again. All of its output: \`shipway infra runs ${run.id} --log\`.`,
@@ -159,6 +182,14 @@ async function planFailed(
 
 const isLockError = (event: StreamEvent) =>
   event.type === "diagnostic" && /acquiring the state lock/.test(event.diagnostic.summary);
+
+/** Whom Terraform names as the holder of a lock that it could not take. */
+const holderIn = (events: readonly StreamEvent[]): StateLock | undefined =>
+  events.flatMap((event) => {
+    const found =
+      event.type === "diagnostic" && isLockError(event) ? parseLockInfo(event.diagnostic.detail) : undefined;
+    return found === undefined ? [] : [found];
+  })[0];
 
 const errorsIn = (events: readonly StreamEvent[]) =>
   events.flatMap((event) =>
@@ -176,10 +207,24 @@ async function open(deps: InfraDeps, run: InfraRun): Promise<{ workspace: OpenWo
   const init: string[] = [];
   try {
     const workspace = await openWorkspace(deps, run, (text) => init.push(text));
+    await requireOwnPlace(deps, run, workspace.stateIn);
+    await keepStateIn(deps.db, run, workspace.stateIn);
     return { workspace, maskValues: [...known, new Secret("state", workspace.password)] };
   } finally {
     await keepText(deps, infraLogId(run.id, "init"), init, known);
   }
+}
+
+/** Two environments with one state would each remove what the other has. @throws INFRA_INVALID */
+async function requireOwnPlace(deps: InfraDeps, run: InfraRun, stateIn: StateIn): Promise<void> {
+  if (Object.keys(stateIn.config).length === 0) return;
+  const others = await appliedElsewhere(deps.db, run);
+  const same = others.find(({ state_in: other }) => other !== null && isSamePlace(other, stateIn));
+  if (same === undefined) return;
+  throw fail("INFRA_INVALID", {
+    message: `${run.app} ${run.environment} would share its state with ${same.app} ${same.environment}: both lie in ${describePlace(stateIn)}.`,
+    hint: "Give each environment a state of its own: leave the key out of the backend block and set it as `infra: { backend: { key: … } }` in shipway.yml.",
+  });
 }
 
 async function keepText({ logs }: InfraDeps, id: string, texts: string[], known: Secret[]): Promise<void> {
@@ -284,7 +329,7 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
     "-json",
     "-input=false",
     "-no-color",
-    "-lock-timeout=20s",
+    lockTimeout(deps),
     plan,
   ]);
   return conclude(deps, run, workspace, [...maskValues, ...(await sensitiveOf(deps, workspace))], startedAt);
@@ -300,6 +345,7 @@ const bareWorkspace = (runDir: string, codeDir: string): OpenWorkspace => ({
   env: {},
   password: "",
   backend: { type: "shipway" },
+  stateIn: { type: "shipway", config: {} },
   warm: true,
 });
 
@@ -374,6 +420,8 @@ async function resultOf(
     return unknown(run, verdict.why);
   }
   await deps.states.releaseOf(run, run.id);
+  const refused = verdict.outcome === "failed" ? refusalOf(run, events) : undefined;
+  if (refused) return { status: "failed", problem: toProblem(refused) };
   if (verdict.outcome === "applied") return readOutputs(deps, run, isBare(workspace) ? undefined : workspace);
   const how = verdict.interrupted ? "was interrupted" : "failed";
   return {
@@ -385,6 +433,17 @@ async function resultOf(
       }),
     ),
   };
+}
+
+/** What Terraform itself refused before it began: of a state kept elsewhere, only it can tell that somebody was faster. */
+function refusalOf(run: InfraRun, events: readonly StreamEvent[]) {
+  const holder = holderIn(events);
+  if (holder) return lockedBy(run, holder);
+  if (!errorsIn(events).some(({ summary }) => summary === "Saved plan is stale")) return undefined;
+  return fail("INFRA_PLAN_STALE", {
+    message: `The state of ${run.environment} has changed since run ${run.id} was planned; nothing was applied.`,
+    hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+  });
 }
 
 function unknown(run: InfraRun, why: string): RunResult {

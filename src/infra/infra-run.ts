@@ -53,7 +53,10 @@ export type DriftedResource = {
 
 export type DriftReport = { commit: string; runId: string; resources: DriftedResource[] };
 
-/** Who holds the state. `runId` is undefined for a lock that belongs to no run we know. */
-export type StateLock = { id: string; operation: string; who: string; created: string; runId: string };
+/** Who holds the state. `runId` is null for a lock that belongs to no run we know: one of a state that Shipway does not keep itself. */
+export type StateLock = { id: string; operation: string; who: string; created: string; runId: string | null };
+
+/** Where the state lies: `shipway`, or the type of the code's own backend with what names the place in it (bucket, key); never a credential. */
+export type StateIn = { type: string; config: Record<string, string> };
 
 export type InfraOutputs = Record<string, { value?: unknown; sensitive: boolean }>;

@@ -1,18 +1,23 @@
 import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import { ERRORED_STATE, type InfraDeps, removeRunDir } from "./execute-run.ts";
+import { findForeignLock, isElsewhere, pullState, pushState, unlockForeign } from "./foreign-state.ts";
 import type { StateLock } from "./infra-run.ts";
 import { findUnsaved, type Unsaved } from "./judge-apply.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, startNextRun, unblock } from "./runs.ts";
-import { parseState, resourcesIn } from "./states.ts";
+import { lockedBy, parseState, resourcesIn } from "./states.ts";
+import type { Workspace } from "./terraform.ts";
 import { parseStreamLine } from "./terraform-stream.ts";
-import { runDirOf } from "./workspace.ts";
+import { openWorkspace, runDirOf } from "./workspace.ts";
 
 export type Recovery = {
   run: InfraRun;
   lock: StateLock | undefined;
+  /** Through which a state is reached that Shipway does not keep itself. */
+  workspace: Workspace | undefined;
   /** The state that Terraform could not save, when it left one. */
   errored: { serial: number; resources: number; text: string } | undefined;
   unsaved: Unsaved;
@@ -34,22 +39,50 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
   const runDir = runDirOf(deps.dir, run.id);
   const text = await readFile(join(runDir, "tree", run.spec.dir, ERRORED_STATE), "utf8").catch(() => undefined);
   const lines = await deps.terraform.output({ runDir }, "apply");
-  const latest = await deps.states.latest(place);
+  const { state, lock, workspace } = await lookAtState(deps, place, run);
   const ids = new Map(
-    [...(latest === undefined ? [] : resourcesIn(parseState(latest.text)))].map(([address, { attributes }]) => [
+    [...(state === undefined ? [] : resourcesIn(parseState(state)))].map(([address, { attributes }]) => [
       address,
       typeof attributes.id === "string" ? attributes.id : undefined,
     ]),
   );
   return {
     run,
-    lock: await deps.states.findLock(place),
+    lock,
+    workspace,
     errored: text === undefined ? undefined : erroredOf(text),
     unsaved: findUnsaved(
       lines.map((line) => parseStreamLine(line).event),
       ids,
     ),
   };
+}
+
+async function lookAtState(deps: InfraDeps, place: Place, run: InfraRun) {
+  if (!isElsewhere(run)) {
+    const latest = await deps.states.latest(place);
+    return { state: latest?.text, lock: await deps.states.findLock(place), workspace: undefined };
+  }
+  const workspace = await openWorkspace(deps, run, () => undefined);
+  const state = await pullState(deps.terraform, workspace);
+  const lock = await findForeignLock(deps.terraform, workspace);
+  return { state, workspace, lock: lock && { ...lock, runId: isLockOf(run, lock) ? run.id : null } };
+}
+
+/** A clock of the database and one of this machine are compared. */
+const CLOCKS_DIFFER_MS = 5_000;
+
+/** A lock names no run. It is this one's when it was taken here, for an apply, while the run was at work: nobody else could take it meanwhile. */
+export function isLockOf(
+  run: Pick<InfraRun, "apply_started_at" | "ended_at">,
+  lock: StateLock,
+  host = hostname(),
+): boolean {
+  const [from, to] = [run.apply_started_at?.getTime(), run.ended_at?.getTime()];
+  const at = Date.parse(lock.created);
+  if (from === undefined || to === undefined || Number.isNaN(at)) return false;
+  const isHere = lock.who.endsWith(`@${host}`) && lock.operation === "OperationTypeApply";
+  return isHere && at >= from - CLOCKS_DIFFER_MS && at <= to + CLOCKS_DIFFER_MS;
 }
 
 function erroredOf(text: string): Recovery["errored"] {
@@ -67,7 +100,7 @@ const canImport = ({ action, id }: Unsaved["finished"][number]) => action === "c
 
 /**
  * Ends the block. Nothing is applied by it: `import` asks for a run whose plan waits for an approval.
- * @throws INFRA_STATE_REFUSED when there is nothing to push or import; INFRA_LOCKED when somebody else holds the state
+ * @throws INFRA_STATE_REFUSED when there is nothing to push or import, or the backend does not take it; INFRA_LOCKED when somebody else holds the state
  */
 export async function recover(
   deps: InfraDeps,
@@ -76,10 +109,12 @@ export async function recover(
   actor: string,
 ): Promise<{ runId: string | undefined; start: StartedRun | undefined }> {
   const recovery = await findRecovery(deps, place);
-  const { run } = recovery;
+  const { run, lock, workspace } = recovery;
+  if (lock && lock.runId !== run.id) throw lockedBy(place, lock);
   if (way === "push") await pushErrored(deps, place, recovery, actor);
   const imports = way === "import" ? importsOf(recovery) : [];
-  await deps.states.releaseOf(place, run.id);
+  if (workspace === undefined) await deps.states.releaseOf(place, run.id);
+  else if (lock) await unlockForeign(deps.terraform, workspace, lock.id);
   const requested = await deps.db.transaction().execute(async (tx) => {
     await unblock(tx, place, run.id, HOW[way], actor);
     if (imports.length === 0) return { id: undefined, start: await startNextRun(tx, place) };
@@ -96,15 +131,25 @@ const HOW: Record<RecoveryWay, string> = {
   accept: "somebody looked and found the state right",
 };
 
-async function pushErrored(deps: InfraDeps, place: Place, { run, errored }: Recovery, actor: string): Promise<void> {
+async function pushErrored(
+  deps: InfraDeps,
+  place: Place,
+  { run, errored, workspace, lock }: Recovery,
+  actor: string,
+): Promise<void> {
   if (!errored) {
     throw fail("INFRA_STATE_REFUSED", {
       message: `Run ${run.id} left no errored.tfstate.`,
       hint: `See what it left: \`shipway infra recover --app ${place.app} --env ${place.environment}\`.`,
     });
   }
-  const latest = await deps.states.latest(place);
   const state = parseState(errored.text);
+  if (workspace) {
+    // A higher serial than any it may have written: Terraform refuses the same one with another content.
+    const text = withSerial(errored.text, state.serial + 1);
+    return pushState(deps.terraform, workspace, place, { text, holdsLock: lock !== undefined });
+  }
+  const latest = await deps.states.latest(place);
   if (latest && latest.version.lineage !== state.lineage) {
     throw fail("INFRA_STATE_REFUSED", {
       message: `The state in errored.tfstate has another lineage (${state.lineage}) than the one that is kept (${latest.version.lineage}): it belongs to something else.`,
@@ -113,13 +158,14 @@ async function pushErrored(deps: InfraDeps, place: Place, { run, errored }: Reco
   }
   // What Terraform had written before it failed may have the serial already.
   const serial = Math.max(state.serial, (latest?.version.serial ?? -1) + 1);
-  const text = JSON.stringify({ ...JSON.parse(errored.text), serial }, null, 2);
   await deps.states.put(
     place,
-    { text, runId: run.id, actor, reason: "taken over from errored.tfstate" },
+    { text: withSerial(errored.text, serial), runId: run.id, actor, reason: "taken over from errored.tfstate" },
     { lockOf: run.id },
   );
 }
+
+const withSerial = (text: string, serial: number) => JSON.stringify({ ...JSON.parse(text), serial }, null, 2);
 
 function importsOf({ run, unsaved }: Recovery): { address: string; id: string }[] {
   const imports = unsaved.finished.flatMap(({ address, action, id }) =>

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import type { Selectable } from "kysely";
+import { type Selectable, sql } from "kysely";
 import { namesWithRole } from "../access/tokens.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
@@ -8,7 +8,7 @@ import { newId } from "../shared/new-id.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import type { InfraEnvironmentsTable, InfraRunsTable } from "../store/schema.ts";
-import type { DriftedResource, DriftReport, InfraRunKind, InfraRunStatus, PlanSummary } from "./infra-run.ts";
+import type { DriftedResource, DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn } from "./infra-run.ts";
 import { newDrift } from "./read-drift.ts";
 import { newEnvironment } from "./states.ts";
 
@@ -65,6 +65,7 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
       plan_sha256: null,
       planned_at: null,
       state_version: null,
+      state_in: "null",
       credential: null,
       approved_by: null,
       apply_started_at: null,
@@ -194,6 +195,31 @@ export async function listRuns(
   return query.execute();
 }
 
+/** The newest apply that came as far as to know where its state lies. */
+export async function findLastApply(db: Database, place: Place): Promise<InfraRun | undefined> {
+  return db
+    .selectFrom("infra_runs")
+    .selectAll()
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .where("kind", "=", "apply")
+    .where(sql<boolean>`state_in ->> 'type' is not null`)
+    .orderBy("created_at", "desc")
+    .executeTakeFirst();
+}
+
+/** What the other environments have applied. */
+export async function appliedElsewhere(db: Database, { app, environment }: Place): Promise<InfraRun[]> {
+  return db
+    .selectFrom("infra_runs")
+    .innerJoin("infra_environments", "infra_environments.applied_run", "infra_runs.id")
+    .selectAll("infra_runs")
+    .where((where) =>
+      where.or([where("infra_runs.app", "!=", app), where("infra_runs.environment", "!=", environment)]),
+    )
+    .execute();
+}
+
 export async function findInfra(db: Database, place: Place): Promise<InfraEnvironment | undefined> {
   return db
     .selectFrom("infra_environments")
@@ -265,6 +291,15 @@ export async function recordPlan(
       data: { runId: run.id, changes, outputs },
     });
   });
+}
+
+export async function keepStateIn(db: Database, run: InfraRun, stateIn: StateIn): Promise<void> {
+  if (JSON.stringify(run.state_in) === JSON.stringify(stateIn)) return;
+  await db
+    .updateTable("infra_runs")
+    .set({ state_in: JSON.stringify(stateIn) })
+    .where("id", "=", run.id)
+    .execute();
 }
 
 export async function keepTimings(db: Database, id: string, timings: Record<string, number>): Promise<void> {

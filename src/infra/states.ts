@@ -318,17 +318,18 @@ function sensitiveTree(paths: readonly unknown[]): unknown {
 }
 
 function describeLock({ operation, who, created, runId }: StateLock): string {
-  return `${operation} of run ${runId} by ${who} since ${created}`;
+  return `${operation}${runId === null ? "" : ` of run ${runId}`} by ${who} since ${created}`;
 }
 
 export function lockedBy(place: Place, lock: StateLock) {
+  const look = lock.runId === null ? `of ${lock.who}` : `\`shipway infra runs ${lock.runId}\``;
   return fail("INFRA_LOCKED", {
     message: `The state of ${place.app} ${place.environment} is locked: ${describeLock(lock)}.`,
-    hint: `Wait for it (\`shipway infra runs ${lock.runId}\`). If it is gone for good: \`shipway infra unlock ${lock.id} --app ${place.app} --env ${place.environment}\`.`,
+    hint: `Wait for it (${look}). If it is gone for good: \`shipway infra unlock ${lock.id} --app ${place.app} --env ${place.environment}\`.`,
   });
 }
 
-function notThatLock(place: Place, id: string, held: StateLock | undefined) {
+export function notThatLock(place: Place, id: string, held: StateLock | undefined) {
   return fail("INFRA_LOCKED", {
     message:
       held === undefined

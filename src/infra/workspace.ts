@@ -1,5 +1,6 @@
 import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
+import { z } from "zod";
 import type { Secrets } from "../environment/secrets.ts";
 import { fail } from "../shared/errors.ts";
 import { runProgram } from "../shared/run-program.ts";
@@ -7,6 +8,7 @@ import type { GitCommand } from "../source/git-command.ts";
 import type { Database } from "../store/open-store.ts";
 import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { hashCode, sha256 } from "./code-hash.ts";
+import type { StateIn } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
 import { newRunCredential } from "./runs.ts";
 import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
@@ -26,6 +28,7 @@ export type WorkspaceDeps = {
 
 export type OpenWorkspace = Workspace & {
   backend: Backend;
+  stateIn: StateIn;
   /** Must never be seen in a log. */
   password: string;
   /** True when the initialised folder of an earlier run was used as it was. */
@@ -59,15 +62,27 @@ export async function openWorkspace(
   await checkOut(deps, run, tree);
   const files = await filesIn(codeDir, program);
   const backend = checkFiles(files, run.spec.dir, program, run.commit, await moduleFiles(tree, run.spec.dir, program));
+  const settings = backendSettings(run, backend);
   if (backend.type === "shipway") await writeOurs(codeDir, OVERRIDE_FILES, OVERRIDE, program);
   if (run.imports.length > 0) await writeOurs(codeDir, IMPORT_FILES, importBlocks(run.imports), program);
   const password = await newRunCredential(deps.db, run.id);
   const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  const initialised = sha256([code, program.product, program.version, backend.type].join("\n"));
-  const warm = await initialise(deps.terraform, workspace, initialised, onInit);
-  await proveBackend(workspace, backend, run.spec.dir);
-  return { ...workspace, backend, password, warm };
+  const initialised = sha256([code, program.product, program.version, backend.type, ...settings].join("\n"));
+  const warm = await initialise(deps.terraform, workspace, { key: initialised, settings, onInit });
+  const stateIn = await proveBackend(workspace, backend, run.spec.dir);
+  return { ...workspace, backend, stateIn, password, warm };
+}
+
+/** @throws INFRA_INVALID where there is nothing that they would complete */
+function backendSettings({ spec }: InfraRun, backend: Backend): string[] {
+  // Absent in what was recorded before there were any.
+  const settings = Object.entries(spec.backend ?? {}).map(([name, value]) => `-backend-config=${name}=${value}`);
+  if (settings.length === 0 || backend.type !== "shipway") return settings;
+  throw fail("INFRA_INVALID", {
+    message: `shipway.yml completes a backend of ${spec.dir}, but the code there names none: Shipway keeps its state.`,
+    hint: 'Add the block it belongs to (`backend "s3" {}`), or remove `infra: { backend: … }`.',
+  });
 }
 
 const OVERRIDE = `${JSON.stringify({ terraform: { backend: { http: {} } } })}\n`;
@@ -161,8 +176,7 @@ async function environmentOf(
 async function initialise(
   terraform: Terraform,
   workspace: Workspace,
-  key: string,
-  onInit: (text: string) => void,
+  { key, settings, onInit }: { key: string; settings: string[]; onInit: (text: string) => void },
 ): Promise<boolean> {
   const keyFile = join(workspace.dataDir, "shipway-initialised");
   const lockFile = join(workspace.codeDir, ".terraform.lock.hcl");
@@ -175,7 +189,8 @@ async function initialise(
     return true;
   }
   await rm(keyFile, { force: true });
-  const args = ["init", "-input=false", "-no-color", "-reconfigure", ...(isLocked ? ["-lockfile=readonly"] : [])];
+  const readonly = isLocked ? ["-lockfile=readonly"] : [];
+  const args = ["init", "-input=false", "-no-color", "-reconfigure", ...readonly, ...settings];
   const { exitCode, stdout, stderr } = await terraform.run(workspace, args);
   onInit(`${stdout}\n${stderr}`.trim());
   if (exitCode !== 0) throw initFailed(stderr, isLocked);
@@ -197,17 +212,38 @@ function initFailed(stderr: string, isLocked: boolean) {
 }
 
 /** What init has settled on is what counts, whatever files the repository has. @throws INFRA_INVALID */
-async function proveBackend(workspace: Workspace, backend: Backend, dir: string): Promise<void> {
+async function proveBackend(workspace: Workspace, backend: Backend, dir: string): Promise<StateIn> {
   const text = await readFile(join(workspace.dataDir, "terraform.tfstate"), "utf8").catch(() => "{}");
-  const { backend: found } = JSON.parse(text) as { backend?: { type?: string; config?: { address?: unknown } } };
+  const { backend: found } = Initialised.parse(JSON.parse(text));
   const wanted = backend.type === "shipway" ? "http" : backend.type;
-  const isOurs = backend.type !== "shipway" || (found?.config?.address ?? null) === null;
-  if (found?.type === wanted && isOurs) return;
+  const isOurs = backend.type !== "shipway" || (found?.config.address ?? null) === null;
+  if (found?.type === wanted && isOurs) return { type: backend.type, config: namesOf(backend, found.config) };
   throw fail("INFRA_INVALID", {
     message: `After init, the state of ${dir} would lie in a backend "${found?.type ?? "local"}" and not where it should ("${wanted}").`,
     hint: "Remove what sets another backend in that folder (`grep -rn backend`), and commit.",
   });
 }
+
+const Initialised = z.object({
+  backend: z.object({ type: z.string(), config: z.record(z.string(), z.unknown()).default({}) }).optional(),
+});
+
+/** What says where it lies. A credential that the code itself has in clear is none of it. */
+function namesOf({ type }: Backend, config: Record<string, unknown>): Record<string, string> {
+  if (type === "shipway") return {};
+  const entries = Object.entries(config).filter(([name]) => NAMES_A_PLACE.has(name));
+  return Object.fromEntries(
+    // An address may carry its own password.
+    entries.flatMap(([name, value]) => (typeof value === "string" && !value.includes("@") ? [[name, value]] : [])),
+  );
+}
+
+/** Of Terraform's own backends: s3, gcs, azurerm, http, consul, kubernetes, cos, oss, pg. */
+const NAMES_A_PLACE = new Set(
+  "bucket key region prefix storage_account_name container_name address path secret_suffix namespace schema_name".split(
+    " ",
+  ),
+);
 
 async function isThere(path: string): Promise<boolean> {
   return access(path).then(

@@ -172,8 +172,25 @@ const VarFile = z
   .refine((path) => !/[\u0000-\u001f]/.test(path), "use a path without control characters")
   .refine((path) => !path.endsWith("/"), "name a file");
 
+const CREDENTIAL = /key$|secret|token|password|credential|certificate|^conn_str$/i;
+/** `key` is where S3 keeps the state, `kms_…` the name of a key: neither opens anything. */
+const NO_CREDENTIAL = /^key$|^kms_/;
+const BackendSetting = z
+  .string()
+  .regex(/^[a-z][a-z0-9_]*$/, "write a setting of the backend, such as bucket")
+  .refine(
+    (name) => NO_CREDENTIAL.test(name) || !CREDENTIAL.test(name),
+    "Terraform would write it in clear into its folder and into every plan; hand it over as an environment variable (secrets: [AWS_SECRET_ACCESS_KEY])",
+  );
+
 const Infra = z.strictObject({
   dir: RelativePath.describe("Folder of the repository with the Terraform files."),
+  backend: z
+    .record(BackendSetting, z.string())
+    .default({})
+    .describe(
+      'What the `backend` block of the code leaves open (-backend-config), such as the key of this environment\'s state in `backend "s3"`.',
+    ),
   varFiles: z
     .array(VarFile)
     .default([])

@@ -17,6 +17,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of NOTIFY) await sql.raw(statement).execute(db);
     },
   },
+  "004-infra-state-in": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("alter table infra_runs add column state_in jsonb").execute(db);
+    },
+  },
 };
 
 const FIRST = [

@@ -1,6 +1,6 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
-import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateLock } from "../infra/infra-run.ts";
+import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn, StateLock } from "../infra/infra-run.ts";
 import type { Evidence } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, InfraSpec } from "../spec/app-spec.ts";
@@ -174,6 +174,8 @@ export type InfraRunsTable = {
   planned_at: Date | null;
   /** Version of the state the plan was made from; 0 when there was none. */
   state_version: number | null;
+  /** Where its state lies, known once the run was initialised. */
+  state_in: Json<StateIn | null>;
   credential: Buffer | null;
   approved_by: string | null;
   /** The journal: from here on something may have changed. */

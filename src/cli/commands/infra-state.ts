@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { InfraView } from "../../http/infra-schemas.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
@@ -15,8 +16,12 @@ export const infraStateCommands: Command[] = [
     input: z.strictObject({ ...Place, ...LimitFlag, ...JsonFlag }),
     async run(input, context) {
       const { app, environment } = await placeFor(input, context);
-      const versions = await (await context.client()).listStates(app, environment, input.limit);
+      const client = await context.client();
+      const versions = await client.listStates(app, environment, input.limit);
+      const elsewhere = versions.length === 0 ? (await client.getInfra(app, environment)).stateIn : null;
       if (input.json) context.json(versions);
+      else if (elsewhere !== null && elsewhere.type !== "shipway")
+        context.say(`The state of ${app} ${environment} lies in ${describeStateIn(elsewhere)}; its versions, too.`);
       else if (versions.length === 0) context.say(`${app} ${environment} has no state yet. \`shipway infra apply\``);
       else
         context.table(versions, [
@@ -114,6 +119,12 @@ export const infraStateCommands: Command[] = [
     },
   }),
 ];
+
+/** `the code's own backend s3 (bucket=states, key=shop)`. */
+export function describeStateIn({ type, config }: NonNullable<InfraView["stateIn"]>): string {
+  const names = Object.entries(config).map(([name, value]) => `${name}=${value}`);
+  return `the code's own backend ${type}${names.length === 0 ? "" : ` (${names.join(", ")})`}`;
+}
 
 async function placeFor(
   input: { app?: string | undefined; env?: string | undefined },

@@ -7,7 +7,7 @@ import type { ExitCode } from "../context.ts";
 import { followInfra } from "../follow-infra.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
-import { infraStateCommands } from "./infra-state.ts";
+import { describeStateIn, infraStateCommands } from "./infra-state.ts";
 
 const Place = { ...AppFlag, ...EnvFlag };
 const REF = { flags: "--ref <ref>", summary: "branch, tag or commit (the default branch)" };
@@ -307,15 +307,16 @@ function listRuns(runs: readonly InfraRunView[], context: CommandContext): void 
 }
 
 function showInfra(infra: InfraView, context: CommandContext): void {
-  const { applied, blockedBy, runningRun, lock, drift: found, outputs } = infra;
+  const { applied, blockedBy, runningRun, stateIn, lock, drift: found, outputs } = infra;
   context.data(
     applied === null ? "Nothing was applied yet." : `Applied: ${shortCommit(applied.commit)} by run ${applied.runId}.`,
   );
   if (runningRun !== null) context.data(`At work: ${runningRun}.`);
   if (blockedBy !== null) context.data(`Blocked: the outcome of ${blockedBy} is unknown. \`shipway infra recover\``);
+  if (stateIn !== null && stateIn.type !== "shipway") context.data(`State: ${describeStateIn(stateIn)}.`);
   if (lock !== null)
     context.data(
-      `State lock ${lock.id}: run ${lock.runId}, ${lock.operation} by ${lock.who}, ${formatAgo(lock.created, context.now())}.`,
+      `State lock ${lock.id}: run ${lock.runId ?? "unknown"}, ${lock.operation} by ${lock.who}, ${formatAgo(lock.created, context.now())}.`,
     );
   if (found !== null) {
     const count = found.resources.filter(({ kind }) => kind === "reverting").length;
@@ -354,7 +355,12 @@ function showRecovery(
   context: CommandContext,
 ): void {
   context.data(run.problem?.message ?? `Run ${run.id} was cut off.`);
-  if (lock !== null) context.data(`It still holds the state lock ${lock.id}; recovering gives it back.`);
+  if (lock !== null)
+    context.data(
+      lock.runId === null
+        ? `The state is locked by ${lock.who} (${lock.operation}, lock ${lock.id}): that comes first. \`shipway infra unlock ${lock.id}\` when it is gone for good.`
+        : `It still holds the state lock ${lock.id}; recovering gives it back.`,
+    );
   if (errored !== null)
     context.data(
       `Terraform left the state it could not save: serial ${errored.serial}, ${errored.resources} resources.`,

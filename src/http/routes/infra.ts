@@ -4,10 +4,19 @@ import { describeAttributes, diffStates } from "../../infra/diff-states.ts";
 import { infraLogId } from "../../infra/execute-run.ts";
 import { findOutputs, outputText } from "../../infra/outputs.ts";
 import { adviseRecovery, findRecovery, recover } from "../../infra/recovery.ts";
-import { acceptDrift, approveRun, cancelRun, findInfra, getRun, type InfraRun, listRuns } from "../../infra/runs.ts";
+import {
+  acceptDrift,
+  approveRun,
+  cancelRun,
+  findInfra,
+  findLastApply,
+  getRun,
+  type InfraRun,
+  listRuns,
+} from "../../infra/runs.ts";
 import { parseState, resourcesIn, type StateVersion } from "../../infra/states.ts";
+import { forceUnlock } from "../../infra/unlock.ts";
 import { parseDurationMs } from "../../shared/duration.ts";
-import { fail } from "../../shared/errors.ts";
 import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
 import {
@@ -276,11 +285,8 @@ function careRoutes(server: TypedServer, platform: Platform): void {
       },
     },
     async (request, reply) => {
-      const { app, environment } = request.params;
-      const lock = await infra.states.findLock({ app, environment });
-      const holder = lock && (await getRun(db, lock.runId).catch(() => undefined));
-      if (lock?.id === request.body.lockId && holder?.status === "running") throw stillRuns(holder);
-      await infra.states.forceUnlock({ app, environment }, request.body.lockId, identityOf(request).name);
+      await getApp(db, request.params.app);
+      await forceUnlock(infra, request.params, request.body.lockId, identityOf(request).name);
       return reply.status(204).send(null);
     },
   );
@@ -324,13 +330,6 @@ function careRoutes(server: TypedServer, platform: Platform): void {
   );
 }
 
-function stillRuns({ id }: InfraRun) {
-  return fail("INFRA_LOCKED", {
-    message: `Run ${id} holds the lock and is at work: taking it away would cost what it writes.`,
-    hint: `Wait for it: \`shipway infra runs ${id}\`.`,
-  });
-}
-
 async function viewInfra({ store, infra }: Platform, place: { app: string; environment: string }): Promise<InfraView> {
   const row = await findInfra(store.db, place);
   const outputs = (await findOutputs(store.db, infra.sealer, place)) ?? {};
@@ -341,6 +340,7 @@ async function viewInfra({ store, infra }: Platform, place: { app: string; envir
     applied: runId !== null && commit !== null ? { runId, commit } : null,
     runningRun: row?.running_run ?? null,
     blockedBy: row?.blocked_by ?? null,
+    stateIn: (await findLastApply(store.db, place))?.state_in ?? null,
     lock: row?.lock ?? null,
     drift: row?.drift && row.drift_at ? { ...row.drift, checkedAt: row.drift_at.toISOString() } : null,
     outputs: Object.entries(outputs).map(([name, { value, sensitive }]) => ({
