@@ -31,6 +31,7 @@ import { recordMissedPushes } from "./source/record-push.ts";
 import { gitRepositories } from "./source/repositories.ts";
 import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import { openStore, type Store } from "./store/open-store.ts";
+import { newBackings } from "./workflow/backings.ts";
 import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
@@ -172,6 +173,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     events,
     logs,
     secrets,
+    backings: newBackings({ db: store.db, secrets, target }),
     target,
     repositories,
     infra,

@@ -135,6 +135,7 @@ export function newEnvironment(changes: Partial<Environment> = {}): Environment 
       },
     ],
     runningDeployment: null,
+    declared: null,
     ...changes,
   };
 }

@@ -52,6 +52,24 @@ it("names all that are missing at once, with the commands that set them", async 
   });
 });
 
+it("makes a new version for a new value only, and tells a name's version without its value", async () => {
+  const first = await secrets.set(production, "KEY", "value", "ada");
+  expect(await secrets.set(production, "KEY", "value", "ada")).toEqual({ ...first, updatedAt: expect.any(Date) });
+  expect(await secrets.get(production, "KEY")).toEqual({ name: "KEY", version: 1, updatedAt: expect.any(Date) });
+  expect(await secrets.set(production, "KEY", "value two", "ada")).toMatchObject({ version: 2 });
+  await secrets.remove(production, "KEY", "ada");
+  await expect(secrets.get(production, "KEY")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  expect(await secrets.set(production, "KEY", "value two", "ada")).toMatchObject({ version: 3 });
+  await secrets.internal(production, "backing-db");
+  await expect(secrets.get(production, "backing-db")).rejects.toMatchObject({ code: "NOT_FOUND" });
+});
+
+it("takes a value anew that the key does not open any more", async () => {
+  await newSecrets(store.db, newSealer(Buffer.alloc(32, 4))).set(production, "KEY", "value", "ada");
+  expect(await secrets.set(production, "KEY", "value", "ada")).toMatchObject({ version: 2 });
+  expect(await reveal(["KEY"])).toEqual({ KEY: "value" });
+});
+
 it("refuses a value that could not be masked, and keeps nothing of it", async () => {
   await expect(secrets.set(production, "KEY", "abc", "ada")).rejects.toMatchObject({ code: "REQUEST_INVALID" });
   expect(await secrets.list(production)).toEqual([]);

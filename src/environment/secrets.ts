@@ -1,8 +1,8 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes, timingSafeEqual } from "node:crypto";
 import { appendEvent } from "../events/event-stream.ts";
 import { SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import type { Place } from "../rollout/release.ts";
-import { fail } from "../shared/errors.ts";
+import { fail, hasCode } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import type { Database } from "../store/open-store.ts";
 import type { Sealer } from "./sealing.ts";
@@ -11,8 +11,11 @@ export type SecretSummary = { name: string; version: number; updatedAt: Date };
 
 /** Secrets of environments: versioned, sealed, never returned by the API. */
 export type Secrets = {
+  /** Setting the value that is there already makes no new version. */
   set(place: Place, name: string, value: string, actor: string): Promise<SecretSummary>;
   list(place: Place): Promise<SecretSummary[]>;
+  /** @throws NOT_FOUND */
+  get(place: Place, name: string): Promise<SecretSummary>;
   remove(place: Place, name: string, actor: string): Promise<void>;
   /**
    * The values tasks get: the versions given, else the newest ones.
@@ -46,6 +49,16 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
   const open = (place: Place, row: { name: string; version: number; sealed: Buffer }) =>
     new Secret(row.name, sealer.open(row.sealed, contextOf(place, row.name, row.version)));
 
+  /** False also for what does not open: a new version is the cure for a key that was lost. */
+  function holds(place: Place, row: { name: string; version: number; sealed: Buffer }, value: string): boolean {
+    try {
+      return isEqual(open(place, row).reveal(), value);
+    } catch (error) {
+      if (hasCode(error, "SECRET_KEY_WRONG")) return false;
+      throw error;
+    }
+  }
+
   async function insert(
     place: Place,
     name: string,
@@ -58,11 +71,14 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
       const last = await tx
         .selectFrom("secrets")
-        .select((eb) => eb.fn.max("version").as("version"))
+        .selectAll()
         .where("app", "=", place.app)
         .where("environment", "=", place.environment)
         .where("name", "=", name)
+        .orderBy("version", "desc")
+        .limit(1)
         .executeTakeFirst();
+      if (last && !internal && last.removed_at === null && holds(place, last, value)) return toSummary(last);
       const version = (last?.version ?? 0) + 1;
       const sealed = sealer.seal(value, contextOf(place, name, version));
       await tx
@@ -88,6 +104,17 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       });
     },
 
+    async get(place, name) {
+      const row = await rowsOf(place)
+        .where("name", "=", name)
+        .where("internal", "=", false)
+        .orderBy("version", "desc")
+        .limit(1)
+        .executeTakeFirst();
+      if (row) return toSummary(row);
+      throw notFound(place, name);
+    },
+
     async list(place) {
       const rows = await rowsOf(place)
         .where("internal", "=", false)
@@ -95,7 +122,7 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
         .orderBy("version", "desc")
         .execute();
       const newest = rows.filter((row, index) => rows.findIndex((other) => other.name === row.name) === index);
-      return newest.map((row) => ({ name: row.name, version: row.version, updatedAt: row.created_at }));
+      return newest.map(toSummary);
     },
 
     async remove(place, name, actor) {
@@ -110,12 +137,7 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
           .where("removed_at", "is", null)
           .returning("version")
           .execute();
-        if (removed.length === 0) {
-          throw fail("NOT_FOUND", {
-            message: `${place.app} has no secret ${name} in ${place.environment}.`,
-            hint: "List them with `shipway secret list`.",
-          });
-        }
+        if (removed.length === 0) throw notFound(place, name);
         const version = Math.max(...removed.map((row) => row.version));
         await appendEvent(
           tx,
@@ -183,4 +205,23 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       return rows.map((row) => open(row, row));
     },
   };
+}
+
+const toSummary = (row: { name: string; version: number; created_at: Date }): SecretSummary => ({
+  name: row.name,
+  version: row.version,
+  updatedAt: row.created_at,
+});
+
+/** In a time that tells nothing of either; hashes are of one length. */
+function isEqual(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((text) => createHash("sha256").update(text).digest());
+  return a !== undefined && b !== undefined && timingSafeEqual(a, b);
+}
+
+function notFound(place: Place, name: string) {
+  return fail("NOT_FOUND", {
+    message: `${place.app} has no secret ${name} in ${place.environment}.`,
+    hint: "List them with `shipway secret list`.",
+  });
 }

@@ -46,6 +46,12 @@ export type PlatformEvent =
   | { kind: "environment.frozen"; data: { reason: string; release: number } }
   | { kind: "environment.resumed"; data: Record<string, never> }
   | { kind: "environment.mended"; data: { text: string } }
+  | { kind: "environment.declared"; data: { branch: string | null; tag: string | null } }
+  | { kind: "environment.removed"; data: { dataKept: boolean } }
+  | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number } }
+  | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
+  | { kind: "backing.removed"; data: { name: string } }
+  | { kind: "backing.drifted"; data: { name: string; text: string } }
   | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
   | { kind: "infra.started"; data: { runId: string; kind: InfraRunKind; commit: string; refName: string } }

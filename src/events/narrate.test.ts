@@ -410,4 +410,22 @@ describe("narrate", () => {
     const next = { ...event, kind: "ci.stepEnded", data: step("1", "lint", 900)[1] };
     expect(narrate(revived, next)).toEqual(narrate(first.state, next));
   });
+
+  it("tells what was declared through the API, and what somebody did to it", () => {
+    expect(
+      tell([
+        ["environment.declared", { branch: "demo/*", tag: "v*" }, { environment: "demo" }],
+        ["environment.declared", { branch: null, tag: null }, { environment: "demo" }],
+        ["backing.declared", { name: "cache", engine: "redis" }, { environment: "demo" }],
+        ["backing.drifted", { name: "cache", text: "the container of cache is gone" }, { environment: "demo" }],
+        ["environment.removed", { dataKept: true }, { environment: "demo" }],
+      ]),
+    ).toEqual([
+      "✓ demo is declared: deployed from branch demo/* or tag v*",
+      "✓ demo is declared: deployed by hand",
+      "! demo: the container of cache is gone",
+      "  → see `shipway backing list --env demo`; a deployment or an infra apply puts it right",
+      "✓ demo is removed",
+    ]);
+  });
 });

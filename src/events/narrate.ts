@@ -116,6 +116,18 @@ const PLATFORM: Record<string, Tell> = {
   "environment.mended": tell(z.object({ text: z.string() }), ({ text }, { environment }) =>
     wrap("! ", `${environment} was mended: ${text}`),
   ),
+  "environment.declared": tell(
+    z.object({ branch: z.string().nullable(), tag: z.string().nullable() }),
+    ({ branch, tag }, { environment }) => {
+      const rules = [branch && `branch ${plain(branch)}`, tag && `tag ${plain(tag)}`].filter(Boolean).join(" or ");
+      return wrap("✓ ", `${environment} is declared: deployed ${rules === "" ? "by hand" : `from ${rules}`}`);
+    },
+  ),
+  "environment.removed": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} is removed`]),
+  "backing.drifted": tell(z.object({ text: z.string() }), ({ text }, { environment }) => [
+    ...wrap("! ", `${environment}: ${text}`),
+    hint(`see \`shipway backing list --env ${environment}\`; a deployment or an infra apply puts it right`),
+  ]),
   "notify.failing": tell(z.object({ hookId: z.string(), url: z.string(), reason: z.string() }), (data) => [
     ...wrap("! ", `notifications to ${data.url} are not taken: ${plain(data.reason)}`),
     hint(`\`shipway notify log ${data.hookId}\``),

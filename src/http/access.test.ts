@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROLES, type Role } from "../access/roles.ts";
-import { requestRun } from "../infra/runs.ts";
+import { readEvents } from "../events/event-stream.ts";
+import type { InfraRunKind } from "../infra/infra-run.ts";
+import { endRun, newRunCredential, requestRun, runToken } from "../infra/runs.ts";
 import { addHook } from "../notify/hooks.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
@@ -15,6 +17,8 @@ type Row = {
   /** Values of the path's parameters, and the query. */
   path?: (shop: DeliveredApp) => string;
   body?: object;
+  /** What the token of an apply of this app gets, and for what only reads, that of a plan; all others are refused. */
+  runs?: number;
 };
 
 const IN_SHOP = "/api/apps/shop";
@@ -27,14 +31,15 @@ const TABLE: Row[] = [
   { route: "GET /api/openapi.json", needs: "anyone", allowed: 200, otherApp: 200 },
   { route: "GET /metrics", needs: "viewer", allowed: 200, otherApp: 403 },
   { route: "GET /api/status", needs: "viewer", allowed: 200, otherApp: 200 },
-  { route: "GET /api/apps", needs: "viewer", allowed: 200, otherApp: 200 },
+  { route: "GET /api/apps", needs: "viewer", allowed: 200, runs: 200, otherApp: 200 },
   { route: "POST /api/apps", needs: "developer", allowed: 409, otherApp: 403, body: { name: "shop" } },
-  { route: "GET /api/apps/:app", needs: "viewer", allowed: 200, otherApp: 403, path: () => IN_SHOP },
+  { route: "GET /api/apps/:app", needs: "viewer", allowed: 200, runs: 200, otherApp: 403, path: () => IN_SHOP },
   { route: "DELETE /api/apps/:app", needs: "admin", allowed: 404, otherApp: 403, path: () => "/api/apps/nothing" },
   {
     route: "GET /api/apps/:app/environments",
     needs: "viewer",
     allowed: 200,
+    runs: 200,
     otherApp: 403,
     path: () => `${IN_SHOP}/environments`,
   },
@@ -42,6 +47,7 @@ const TABLE: Row[] = [
     route: "GET /api/apps/:app/environments/:environment",
     needs: "viewer",
     allowed: 200,
+    runs: 200,
     otherApp: 403,
     path: () => IN_PRODUCTION,
   },
@@ -71,6 +77,7 @@ const TABLE: Row[] = [
     route: "GET /api/apps/:app/environments/:environment/secrets",
     needs: "developer",
     allowed: 200,
+    runs: 200,
     otherApp: 403,
     path: () => `${IN_PRODUCTION}/secrets`,
   },
@@ -78,6 +85,7 @@ const TABLE: Row[] = [
     route: "PUT /api/apps/:app/environments/:environment/secrets/:name",
     needs: "developer",
     allowed: 200,
+    runs: 200,
     otherApp: 403,
     path: () => `${IN_PRODUCTION}/secrets/KEY`,
     body: { value: "long-enough" },
@@ -86,8 +94,100 @@ const TABLE: Row[] = [
     route: "DELETE /api/apps/:app/environments/:environment/secrets/:name",
     needs: "developer",
     allowed: 404,
+    runs: 404,
     otherApp: 403,
     path: () => `${IN_PRODUCTION}/secrets/NONE`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/secrets/:name",
+    needs: "developer",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_PRODUCTION}/secrets/NONE`,
+  },
+  {
+    route: "PUT /api/apps/:app/environments/:environment",
+    needs: "operator",
+    allowed: 200,
+    otherApp: 403,
+    runs: 200,
+    path: () => `${IN_SHOP}/environments/demo`,
+    body: { branch: "demo/*" },
+  },
+  {
+    route: "DELETE /api/apps/:app/environments/:environment",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_SHOP}/environments/nothing`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/variables",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    runs: 200,
+    path: () => `${IN_PRODUCTION}/variables`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/variables/:name",
+    needs: "viewer",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_PRODUCTION}/variables/NONE`,
+  },
+  {
+    route: "PUT /api/apps/:app/environments/:environment/variables/:name",
+    needs: "developer",
+    allowed: 200,
+    otherApp: 403,
+    runs: 200,
+    path: () => `${IN_PRODUCTION}/variables/COLOR`,
+    body: { value: "blue" },
+  },
+  {
+    route: "DELETE /api/apps/:app/environments/:environment/variables/:name",
+    needs: "developer",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_PRODUCTION}/variables/NONE`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/backing",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    runs: 200,
+    path: () => `${IN_PRODUCTION}/backing`,
+  },
+  {
+    route: "GET /api/apps/:app/environments/:environment/backing/:name",
+    needs: "viewer",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_PRODUCTION}/backing/none`,
+  },
+  {
+    route: "PUT /api/apps/:app/environments/:environment/backing/:name",
+    needs: "operator",
+    allowed: 200,
+    otherApp: 403,
+    runs: 200,
+    path: () => `${IN_PRODUCTION}/backing/cache`,
+    body: { engine: "redis" },
+  },
+  {
+    route: "DELETE /api/apps/:app/environments/:environment/backing/:name",
+    needs: "operator",
+    allowed: 404,
+    otherApp: 403,
+    runs: 404,
+    path: () => `${IN_PRODUCTION}/backing/none`,
   },
   {
     route: "POST /api/apps/:app/deployments",
@@ -309,7 +409,11 @@ const tokens = new Map<string, string>();
 beforeAll(async () => {
   test = await newTestPlatform();
   shop = await newDeliveredApp(test, "shop");
-  infraRunId = await newInfraRun(test, shop.commit);
+  infraRunId = await newInfraRun(test, shop.commit, "plan");
+  for (const kind of ["apply", "plan", "drift"] as const) {
+    const id = await newInfraRun(test, shop.commit, kind);
+    tokens.set(kind, runToken(id, await newRunCredential(test.platform.store.db, id)));
+  }
   const wanted = { url: "http://127.0.0.1:9/", app: "shop", format: "json" as const };
   hookId = (await addHook(test.platform.store.db, test.platform.notify.sealer, wanted, "ada")).hook.id;
   await newDeliveredApp(test, "blog");
@@ -319,8 +423,8 @@ beforeAll(async () => {
 });
 afterAll(() => test?.close());
 
-/** A plan of `shop` that nobody starts. */
-async function newInfraRun({ platform }: TestPlatform, commit: string): Promise<string> {
+/** A run of `shop` that nobody starts. */
+async function newInfraRun({ platform }: TestPlatform, commit: string, kind: InfraRunKind): Promise<string> {
   const infra = {
     dir: "infra",
     backend: {},
@@ -332,7 +436,7 @@ async function newInfraRun({ platform }: TestPlatform, commit: string): Promise<
     drift: "off" as const,
   };
   const rules = { approval: "destructive" as const, approvers: "anyone" as const };
-  const run = { app: "shop", environment: "production", kind: "plan" as const, commit, refName: "main", actor: "ada" };
+  const run = { app: "shop", environment: "production", kind, commit, refName: "main", actor: "ada" };
   const wanted = { ...run, spec: { ...infra, ...rules }, inputs: "" };
   return (await platform.store.db.transaction().execute((tx) => requestRun(tx, wanted))).id;
 }
@@ -367,6 +471,13 @@ describe("who may call what", () => {
       expect(await ask(row, tokens.get(role))).toMatchObject(expected);
     });
 
+    it.each(["apply", "plan", "drift"])("judges the token of a run that is an %s", async (kind) => {
+      const isRead = row.route.startsWith("GET ");
+      const mayCall = row.runs !== undefined && (kind === "apply" || isRead);
+      const refused = row.needs === "anyone" ? { status: row.allowed } : { status: 403, code: "FORBIDDEN" };
+      expect(await ask(row, tokens.get(kind))).toMatchObject(mayCall ? { status: row.runs } : refused);
+    });
+
     it("judges an admin of another app only", async () => {
       expect((await ask(row, tokens.get("other app"))).status).toBe(row.otherApp);
     });
@@ -399,6 +510,30 @@ describe("a token of one app", () => {
     expect((await remove()).statusCode).toBe(204);
     await newDeliveredApp(test, "short-lived");
     expect((await remove()).statusCode).toBe(401);
+  });
+});
+
+describe("the token of an infra run", () => {
+  const ask = (token: string, app: string, method: "GET" | "PUT" = "GET") =>
+    test.server.inject({
+      method,
+      url: `/api/apps/${app}/environments/production/variables/SIZE`,
+      headers: { authorization: `Bearer ${token}` },
+      ...(method === "PUT" && { payload: { value: "small" } }),
+    });
+
+  it("writes in the run's name, in its app alone, and is good for nothing once the run has ended", async () => {
+    const { db } = test.platform.store;
+    const id = await newInfraRun(test, shop.commit, "plan");
+    await db.updateTable("infra_runs").set({ kind: "apply" }).where("id", "=", id).execute();
+    const token = runToken(id, await newRunCredential(db, id));
+    expect((await ask(token, "shop", "PUT")).json()).toMatchObject({ name: "SIZE", value: "small", version: 1 });
+    const events = await readEvents(db, { app: "shop", limit: 1_000 });
+    expect(events.at(-1)).toMatchObject({ kind: "variable.set", actor: `infra run ${id}` });
+    expect((await ask(token, "blog")).statusCode).toBe(403);
+    expect((await ask(`${token}x`, "shop")).statusCode).toBe(401);
+    await endRun(db, id, { status: "succeeded" });
+    expect((await ask(token, "shop")).statusCode).toBe(401);
   });
 });
 

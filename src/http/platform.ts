@@ -7,6 +7,7 @@ import type { NotifyDeps } from "../notify/deliver.ts";
 import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
+import type { Backings } from "../workflow/backings.ts";
 
 /** What the HTTP edge calls: the domains, wired by main.ts. */
 export type Platform = {
@@ -16,6 +17,7 @@ export type Platform = {
   events: EventStream;
   logs: LogStore;
   secrets: Secrets;
+  backings: Backings;
   target: RolloutTarget;
   repositories: Repositories;
   infra: InfraDeps;

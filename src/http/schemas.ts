@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { refGlobProblem } from "../shared/ref-glob.ts";
 import { Name } from "../source/name.ts";
+import { BackingSpec } from "../spec/app-spec.ts";
 
 /** The wire format of the API, shared by the server (which generates OpenAPI from it) and the CLI's client. */
 const Timestamp = z.iso.datetime().describe("ISO 8601, UTC");
@@ -42,6 +44,10 @@ export const EnvironmentBody = z
     addresses: z.array(z.string()),
     services: z.array(ServiceStatusBody),
     runningDeployment: z.string().nullable(),
+    declared: z
+      .object({ branch: z.string().nullable(), tag: z.string().nullable() })
+      .nullable()
+      .describe("Its rules through the API; where shipway.yml declares it too, that file's rules hold"),
   })
   .meta({ title: "Environment" });
 
@@ -172,6 +178,26 @@ export const SecretBody = z
   .object({ name: z.string(), version: z.int(), updatedAt: Timestamp })
   .meta({ title: "Secret" });
 
+export const VariableBody = z
+  .object({ name: z.string(), value: z.string(), version: z.int(), updatedAt: Timestamp })
+  .meta({ title: "Variable" });
+
+const { engine: Engine, version: Version } = BackingSpec.shape;
+export const BackingBody = z
+  .object({
+    name: z.string(),
+    engine: Engine,
+    version: z.string().describe("Version tag of what is there; where nothing is, of what would be started"),
+    host: z.string().describe("Where tasks reach it"),
+    port: z.int(),
+    variables: z.array(z.string()).describe("Names of the variables that tasks get"),
+    state: z
+      .enum(["running", "stopped", "missing", "starting"])
+      .describe("Of the real container; stopped: it serves nobody, be it stopped, paused or taken off its network"),
+    container: z.string().optional().describe("Its name on the engine"),
+  })
+  .meta({ title: "Backing" });
+
 export const StartedBody = z
   .object({
     deliveryId: z.string().describe("All that follows from the request: `GET /api/events?deliveryId=`"),
@@ -202,6 +228,36 @@ export const DeployRequest = z
 export const RollbackRequest = z.strictObject({
   to: z.int().min(1).optional().describe("Default: the previous good release"),
 });
+const RefGlob = z
+  .string()
+  .refine((glob) => refGlobProblem(glob) === undefined, {
+    error: ({ input }) => `the glob ${refGlobProblem(String(input))}`,
+  })
+  .nullable()
+  .optional();
+export const DeclareEnvironmentRequest = z.strictObject({
+  branch: RefGlob.describe("A push to a branch that matches this glob deploys here; null for none"),
+  tag: RefGlob.describe("A tag that matches this glob deploys here; null for none"),
+});
+export const DeclareBackingRequest = z.strictObject({
+  engine: Engine,
+  version: Version,
+});
+/** Whether data outlive what is removed. */
+export const DataQuery = z.strictObject({
+  data: z.enum(["keep", "remove"]).default("keep").describe("What becomes of the data of backing services and volumes"),
+});
+export const SetVariableRequest = z.strictObject({
+  value: z
+    .string()
+    .max(65_536)
+    .refine((value) => !value.includes("\u0000"), "an environment variable cannot hold a NUL character"),
+});
+export const VariableName = z
+  .string()
+  .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "use letters, digits and underscores")
+  .max(200)
+  .refine((name) => !name.startsWith("SHIPWAY_"), "names that start with SHIPWAY_ are set by Shipway");
 export const SetSecretRequest = z.strictObject({ value: z.string().min(1).max(65_536) });
 export const CreateTokenRequest = z.strictObject({
   name: z.string().min(1).max(60),
@@ -219,6 +275,8 @@ export type ApiLogLine = z.infer<typeof LogLineBody>;
 export type TaskLogLine = z.infer<typeof TaskLogLineBody>;
 export type Token = z.infer<typeof TokenBody>;
 export type Role = z.infer<typeof RoleBody>;
+export type Variable = z.infer<typeof VariableBody>;
+export type Backing = z.infer<typeof BackingBody>;
 export type SecretSummary = z.infer<typeof SecretBody>;
 export type Started = z.infer<typeof StartedBody>;
 export type Status = z.infer<typeof StatusBody>;

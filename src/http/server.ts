@@ -16,10 +16,12 @@ import {
 import { z } from "zod";
 import { type Identity, mayActAs, type Role } from "../access/roles.ts";
 import { findIdentity } from "../access/tokens.ts";
+import { findRunIdentity } from "../infra/runs.ts";
 import { ERRORS, errorCode, fail, type Problem, toProblem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { Platform } from "./platform.ts";
 import { appRoutes } from "./routes/apps.ts";
+import { backingRoutes } from "./routes/backing.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
 import { environmentRoutes } from "./routes/environments.ts";
 import { infraRoutes } from "./routes/infra.ts";
@@ -28,6 +30,7 @@ import { notifyRoutes } from "./routes/notify.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
+import { variableRoutes } from "./routes/variables.ts";
 import { ErrorBody } from "./schemas.ts";
 
 declare module "fastify" {
@@ -36,6 +39,8 @@ declare module "fastify" {
     role?: Role | "anyone";
     /** The route is about the whole installation: a token of one app may not call it, whatever its role. */
     everyApp?: true;
+    /** The token of an infra run may call it, too: what Terraform declares through the API. Everything else is closed to it. */
+    forRuns?: true;
   }
   interface FastifyRequest {
     identity: Identity | undefined;
@@ -103,6 +108,8 @@ export async function buildServer(
     systemRoutes,
     appRoutes,
     environmentRoutes,
+    variableRoutes,
+    backingRoutes,
     deploymentRoutes,
     streamRoutes,
     tokenRoutes,
@@ -123,7 +130,7 @@ async function authorise(platform: Platform, request: FastifyRequest): Promise<v
   const role = request.routeOptions.config?.role;
   if (role === undefined || role === "anyone") return;
   const token = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? "")?.[1];
-  const identity = token === undefined ? undefined : await findIdentity(platform.store.db, token);
+  const identity = token === undefined ? undefined : await findWho(platform, token);
   if (!identity) {
     throw fail("TOKEN_INVALID", {
       message: token === undefined ? "The request carries no token." : "The token is unknown or was revoked.",
@@ -131,9 +138,25 @@ async function authorise(platform: Platform, request: FastifyRequest): Promise<v
     });
   }
   request.identity = identity;
+  if (identity.run) requireForRuns(identity, request);
   const { app } = request.params as { app?: string };
   const scope = request.routeOptions.config.everyApp ? undefined : (app ?? identity.app ?? undefined);
   if (!mayActAs(identity, role, scope)) throw forbidden(identity, role, scope);
+}
+
+const findWho = async ({ store }: Platform, token: string): Promise<Identity | undefined> =>
+  (await findIdentity(store.db, token)) ?? (await findRunIdentity(store.db, token));
+
+/** @throws FORBIDDEN */
+function requireForRuns({ name, run }: Identity, { method, routeOptions }: FastifyRequest): void {
+  const isRead = method === "GET" || method === "HEAD";
+  if (routeOptions.config.forRuns && (isRead || run?.mayWrite)) return;
+  throw fail("FORBIDDEN", {
+    message: routeOptions.config.forRuns
+      ? `The token is that of ${name}, which only plans: it may change nothing.`
+      : `The token is that of ${name}: Terraform may declare what is in its app, and nothing else.`,
+    hint: "For more, give the provider a token of your own, as a variable: `secrets: [TF_VAR_shipway_token]` in shipway.yml.",
+  });
 }
 
 function forbidden(identity: Identity, role: Role, app: string | undefined) {

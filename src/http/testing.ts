@@ -23,6 +23,7 @@ import { gitRepositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { newTestStore } from "../store/testing.ts";
+import { newBackings } from "../workflow/backings.ts";
 import type { Platform } from "./platform.ts";
 import { buildServer, type Server } from "./server.ts";
 
@@ -48,6 +49,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dir, "logs"));
   const repositories = gitRepositories({ dir: join(dir, "repositories") });
+  const target = memoryTarget({ onCall: (method) => onTargetCall.current(method) });
   const platform = {
     version: "1.2.3",
     instance: "test",
@@ -80,7 +82,8 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       now: Date.now,
       random: Math.random,
     } satisfies NotifyDeps,
-    target: memoryTarget({ onCall: (method) => onTargetCall.current(method) }),
+    target,
+    backings: newBackings({ db: store.db, secrets, target }),
     repositories,
     engine: {
       startDelivery: async (id: string) => void started.push(`deliver ${id}`),

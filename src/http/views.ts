@@ -1,23 +1,29 @@
 import type { Selectable } from "kysely";
 import type { TokenRecord } from "../access/tokens.ts";
 import type { StepOutcome } from "../ci/executor.ts";
+import { declarationOf } from "../environment/environments.ts";
 import type { SecretSummary as StoredSecret } from "../environment/secrets.ts";
+import type { Variable as StoredVariable } from "../environment/variables.ts";
 import type { NumberedLine } from "../events/log-store.ts";
 import type { Deployment as DeploymentRow } from "../release/deployments.ts";
 import { stepLogId } from "../release/log-ids.ts";
 import { addressesOf, type ReleaseRecord, resolveRelease } from "../release/resolve-release.ts";
 import type { ObservedService } from "../rollout/target.ts";
 import type { AppRecord } from "../source/apps.ts";
+import { isFromOutside } from "../spec/resolve-environment.ts";
 import type { EnvironmentsTable, PipelinesTable } from "../store/schema.ts";
+import type { BackingStatus } from "../workflow/backings.ts";
 import type {
   ApiLogLine,
   App,
+  Backing,
   Deployment,
   Environment,
   Pipeline,
   ReleaseSummary,
   SecretSummary,
   Token,
+  Variable,
 } from "./schemas.ts";
 
 /** Rows of the store as the API shows them. All pure. */
@@ -74,7 +80,10 @@ export function viewEnvironment(
   observed: ObservedService[],
   httpPort: number,
 ): Environment {
-  const rule = live?.spec.environments[row.name];
+  const declared = declarationOf(row);
+  // What the API says of it may have changed since the release was made; shipway.yml's own words have not.
+  const isOwn = live !== undefined && row.name in live.spec.environments && !isFromOutside(live.spec, row.name);
+  const rule = isOwn ? live.spec.environments[row.name] : declared;
   const resolved = live && resolveRelease(live, row.name).release;
   return {
     app: row.app,
@@ -98,10 +107,13 @@ export function viewEnvironment(
       addresses: addressesOf({ app: row.app, number: 0, services: [service] }, httpPort),
     })),
     runningDeployment: row.running_deployment,
+    declared: declared ? { branch: declared.branch, tag: declared.tag } : null,
   };
 }
 
-function describeRule(rule: { branch?: string | undefined; tag?: string | undefined } | undefined): string {
+function describeRule(
+  rule: { branch?: string | null | undefined; tag?: string | null | undefined } | undefined,
+): string {
   const parts = [rule?.branch && `branch ${rule.branch}`, rule?.tag && `tag ${rule.tag}`].filter(Boolean);
   return parts.length === 0 ? "by hand" : parts.join(" or ");
 }
@@ -139,6 +151,14 @@ export function viewLogLine({ line, at, stream, text }: NumberedLine): ApiLogLin
 
 export function viewToken(record: TokenRecord): Token {
   return { ...record, createdAt: record.createdAt.toISOString() };
+}
+
+export function viewVariable({ updatedAt, ...variable }: StoredVariable): Variable {
+  return { ...variable, updatedAt: updatedAt.toISOString() };
+}
+
+export function viewBacking({ isChanged: _, ...status }: BackingStatus): Backing {
+  return status;
 }
 
 export function viewSecret({ name, version, updatedAt }: StoredSecret): SecretSummary {

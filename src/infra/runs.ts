@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { type Selectable, sql } from "kysely";
+import type { Identity } from "../access/roles.ts";
 import { namesWithRole } from "../access/tokens.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
@@ -262,6 +263,30 @@ export async function findRunByCredential(db: Database, id: string, password: st
     .executeTakeFirst();
 }
 
+/** Recognisable in a leak scan, and by the mask. */
+const RUN_TOKEN = /^shr_(i_[a-z0-9]+)\.([\w-]+)$/;
+
+/** What the run's own Terraform shows our API: its password again, as a bearer token. */
+export const runToken = (id: string, password: string): string => `shr_${id}.${password}`;
+
+/**
+ * Who asks with a run's token; undefined when it is none, or its run is not at work any more. An apply may do in its app what an operator may; a plan or a
+ * drift check may read what a developer may, and change nothing.
+ */
+export async function findRunIdentity(db: Database, token: string): Promise<Identity | undefined> {
+  const [, id, password] = RUN_TOKEN.exec(token) ?? [];
+  const run = id && password ? await findRunByCredential(db, id, password) : undefined;
+  if (run === undefined) return undefined;
+  const mayWrite = run.kind === "apply";
+  return {
+    tokenId: run.id,
+    name: `infra run ${run.id}`,
+    role: mayWrite ? "operator" : "developer",
+    app: run.app,
+    run: { mayWrite },
+  };
+}
+
 const hashOf = (password: string): Buffer => createHash("sha256").update(password).digest();
 
 // --- what happens to a run
@@ -515,7 +540,7 @@ export async function recordDrift(db: Database, run: InfraRun, resources: Drifte
   });
 }
 
-/** Environments whose check is due, the longest unchecked first; none while one is being applied, checked or is blocked. */
+/** Environments whose check is due, those first in which a change was seen, then the longest unchecked; none while one is being applied, checked or is blocked. */
 export async function dueForDrift(db: Database, now: number): Promise<InfraEnvironment[]> {
   const rows = await db
     .selectFrom("infra_environments")
@@ -523,11 +548,12 @@ export async function dueForDrift(db: Database, now: number): Promise<InfraEnvir
     .where("applied_commit", "is not", null)
     .where("running_run", "is", null)
     .where("blocked_by", "is", null)
+    .orderBy("drift_due", "desc")
     .orderBy("drift_at", (order) => order.asc().nullsFirst())
     .execute();
-  return rows.filter(({ applied_spec: spec, drift_at: at }) => {
+  return rows.filter(({ applied_spec: spec, drift_at: at, drift_due: due }) => {
     if (spec === null || spec.drift === "off") return false;
-    return at === null || now - at.getTime() >= spec.drift;
+    return due || at === null || now - at.getTime() >= spec.drift;
   });
 }
 
@@ -541,11 +567,21 @@ export async function isCheckingDrift(db: Database): Promise<boolean> {
   return row !== undefined;
 }
 
+/** Something was seen to have changed there: its next check does not wait for its turn. */
+export async function makeDriftDue(tx: Tx, place: Place): Promise<void> {
+  await tx
+    .updateTable("infra_environments")
+    .set({ drift_due: true })
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .execute();
+}
+
 /** A check that could not be made counts as one: it is tried again at its next turn, not at once. */
 export async function skipDriftCheck(db: Database, place: Place): Promise<void> {
   await db
     .updateTable("infra_environments")
-    .set({ drift_at: new Date() })
+    .set({ drift_at: new Date(), drift_due: false })
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .execute();

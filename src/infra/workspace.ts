@@ -10,7 +10,7 @@ import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { hashCode, sha256 } from "./code-hash.ts";
 import type { StateIn } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
-import { newRunCredential } from "./runs.ts";
+import { newRunCredential, runToken } from "./runs.ts";
 import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
 import { type Backend, filesRead, localModuleDirs, type TerraformFile } from "./terraform-files.ts";
 
@@ -158,6 +158,9 @@ async function environmentOf(
   return {
     ...run.spec.env,
     ...secrets,
+    // For a provider that declares what Shipway itself keeps: variables, environments, backing services.
+    SHIPWAY_SERVER: deps.apiUrl,
+    SHIPWAY_TOKEN: runToken(run.id, password),
     // As variables of the process, none of this is written to .terraform or into a plan.
     ...(backend.type === "shipway" && {
       TF_HTTP_ADDRESS: state,

@@ -16,6 +16,13 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "environment.frozen": [],
   "environment.resumed": [],
   "environment.mended": [],
+  "environment.declared": [],
+  "environment.removed": [],
+  "variable.set": [],
+  "variable.removed": [],
+  "backing.declared": [],
+  "backing.removed": [],
+  "backing.drifted": [],
   "secret.set": [],
   "secret.removed": [],
   "infra.queued": [],
@@ -48,6 +55,7 @@ export const DEFAULT_SELECTORS: readonly string[] = [
   "deployment.ended:failed",
   "deployment.ended:rollback",
   "environment.frozen",
+  "backing.drifted",
 ];
 
 const domains = () => [...new Set(Object.keys(KINDS).map((kind) => kind.slice(0, kind.indexOf("."))))];

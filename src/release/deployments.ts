@@ -1,4 +1,5 @@
 import type { Selectable } from "kysely";
+import { newEnvironment } from "../environment/environments.ts";
 import type { DeploymentKind, DeploymentStatus } from "../events/event.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
@@ -69,16 +70,7 @@ export async function requestDeployment(
 async function lockEnvironment(tx: Tx, { app, environment }: Place) {
   await tx
     .insertInto("environments")
-    .values({
-      app,
-      name: environment,
-      live_release: null,
-      standby_release: null,
-      standby_until: null,
-      frozen_reason: null,
-      frozen_at: null,
-      running_deployment: null,
-    })
+    .values(newEnvironment({ app, environment }))
     .onConflict((conflict) => conflict.doNothing())
     .execute();
   return tx

@@ -1,6 +1,7 @@
+import { declaredEnvironments } from "../environment/environments.ts";
 import type { Place } from "../rollout/release.ts";
 import { newId } from "../shared/new-id.ts";
-import { resolveEnvironment } from "../spec/resolve-environment.ts";
+import { resolveEnvironment, withEnvironments } from "../spec/resolve-environment.ts";
 import type { Database } from "../store/open-store.ts";
 import { requestDeployment } from "./deployments.ts";
 import { getRelease } from "./releases.ts";
@@ -10,7 +11,7 @@ export type RequestedByHand = { deliveryId: string; deploymentId: string; start:
 
 /**
  * Asks for an existing release in an environment: the same images, nothing is built.
- * @throws RELEASE_NOT_FOUND, ENVIRONMENT_NOT_FOUND when the release does not declare the environment
+ * @throws RELEASE_NOT_FOUND, ENVIRONMENT_NOT_FOUND when neither the release nor the API declares the environment
  */
 export async function requestPromotion(
   db: Database,
@@ -19,7 +20,7 @@ export async function requestPromotion(
   actor: string,
 ): Promise<RequestedByHand> {
   const { spec } = await getRelease(db, place.app, release);
-  resolveEnvironment(spec, place.environment);
+  resolveEnvironment(withEnvironments(spec, await declaredEnvironments(db, place.app)), place.environment);
   const deliveryId = newId("r");
   const { id, start } = await db
     .transaction()

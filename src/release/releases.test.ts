@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { declareEnvironment } from "../environment/environments.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
@@ -57,10 +58,10 @@ describe("resolveRelease", () => {
     expect(addressesOf(resolveRelease(recordOf(1), environment).release, port)).toEqual(expected);
   });
 
-  it("refuses an environment that the release does not declare", () => {
-    expect(() => resolveRelease(recordOf(1), "none")).toThrow(
-      expect.objectContaining({ code: "ENVIRONMENT_NOT_FOUND" }),
-    );
+  it("runs every service in an environment that was declared after it was made, at default addresses alone", () => {
+    const { release } = resolveRelease(recordOf(1), "demo");
+    expect(release.services.map(({ name }) => name)).toEqual(["web", "api", "job"]);
+    expect(addressesOf(release, 80)).toEqual(["http://web.demo.shop.localhost", "http://api.demo.shop.localhost"]);
   });
 });
 
@@ -175,6 +176,27 @@ describe("releases in the store", () => {
       code,
       message: expect.stringMatching(message),
     });
+  });
+
+  it("are promoted to, and gone back to in, an environment that was declared after them", async () => {
+    for (const n of [1, 2]) await record(`c_${n}`);
+    const demo = { app: "shop", environment: "demo" };
+    await declareEnvironment(store.db, demo, { branch: null, tag: null }, "ada");
+    for (const n of [1, 2]) {
+      const { deploymentId, start } = await requestPromotion(store.db, demo, n, "ada");
+      expect(start).toBe(deploymentId);
+      await endDeployment(store.db, deploymentId, {
+        status: "succeeded",
+        live: n,
+        standby: null,
+        standbyMs: 0,
+        phases: [],
+        evidence: [],
+        rolledBack: false,
+      });
+    }
+    const { start } = await requestRollback(store.db, demo, undefined, "ada");
+    expect(start).toMatch(/^d_/);
   });
 
   it("are neither promoted nor gone back to where they declare no such environment", async () => {

@@ -1,6 +1,6 @@
 import type { Place, Release, ReleaseService } from "../rollout/release.ts";
 import type { AppSpec, EnvironmentSpec } from "../spec/app-spec.ts";
-import { resolveEnvironment } from "../spec/resolve-environment.ts";
+import { resolveEnvironment, withEnvironments } from "../spec/resolve-environment.ts";
 import type { RecordedImage } from "../store/schema.ts";
 
 /** A release as it is recorded: immutable, numbered per app. */
@@ -16,12 +16,16 @@ export type ReleaseRecord = {
   images: RecordedImage[];
 };
 
-/** What a release is in one environment: a pure function of its record, so a rollback starts exactly what ran before. */
+/**
+ * What a release is in one environment: a pure function of its record, so a rollback starts exactly what ran before. In an environment that was declared
+ * after it was made, it runs as in any other; whether there is such an environment is judged where a deployment is asked for.
+ */
 export function resolveRelease(
   record: ReleaseRecord,
   environment: string,
 ): { release: Release; environmentSpec: EnvironmentSpec } {
-  const environmentSpec = resolveEnvironment(record.spec, environment);
+  const byHand = { name: environment, branch: null, tag: null };
+  const environmentSpec = resolveEnvironment(withEnvironments(record.spec, [byHand]), environment);
   const place = { app: record.app, environment };
   const services = Object.entries(environmentSpec.services).map(([name, spec]): ReleaseService => {
     const image = record.images.find((candidate) => candidate.service === name);

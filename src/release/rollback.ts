@@ -26,7 +26,7 @@ export async function requestRollback(
     });
   }
   const { spec } = await getRelease(db, place.app, release);
-  if (!Object.hasOwn(spec.environments, place.environment)) {
+  if (!environment.declared && !Object.hasOwn(spec.environments, place.environment)) {
     throw fail("RELEASE_NOT_RESTORABLE", {
       message: `r${release} of ${place.app} knows no environment ${place.environment}: it declares ${Object.keys(spec.environments).join(", ")}.`,
       hint: `Name another release with --to rN; \`shipway releases --app ${place.app}\` lists them.`,

@@ -40,6 +40,25 @@ export type Backing = { name: string; spec: BackingSpec; password: Secret };
 /** Variables for tasks: `DB_URL`, `DB_HOST`, `DB_PORT`, and `DB_USER`, `DB_PASSWORD`, `DB_NAME` where the engine has them. */
 export type BackingVariables = Record<string, Secret>;
 
+/** What is really there of a backing service. */
+export type ObservedBacking = {
+  name: string;
+  /** `starting`: it runs and answers no query yet. `stopped`: a container that serves nobody, be it stopped, paused or taken off its network. */
+  state: "running" | "starting" | "stopped" | "missing";
+  /** Version tag of what is there; where nothing is, of what would be started. */
+  version: string;
+  /** Where tasks reach it. */
+  host: string;
+  port: number;
+  /** Names of the variables that tasks get. */
+  variables: string[];
+  /** Its name on the engine. */
+  container?: string;
+  /** True when it was made from other settings than those declared. */
+  isChanged: boolean;
+};
+
+/** `env` wins over the release's own variables, `secrets` over both. */
 export type TaskVariables = { env: Record<string, string>; secrets: Record<string, Secret> };
 
 /** A release with all that its tasks are started with; `variables` is keyed by service. Holds secrets, so it is never stored. */
@@ -60,8 +79,18 @@ export interface RolloutTarget {
   /** What tasks reach these backing services by; known whether or not they run. */
   backingVariables(place: Place, backing: Backing[]): BackingVariables;
 
-  /** Starts what is missing, keeps data across releases, and waits until each answers a real query. */
+  /** What is there of each of these, in their order. Reads only: a query to a running one is all it does. */
+  observeBacking(place: Place, backing: Backing[]): Promise<ObservedBacking[]>;
+
+  /**
+   * Starts what is missing or stopped, replaces what was made from other settings, keeps data across both, and waits until each answers a real query.
+   * The place needs nothing before: its network is made when it is not there. Calls for the same service wait for each other.
+   * @throws BACKING_REFUSED when kept data were made by another engine
+   */
   ensureBacking(place: Place, backing: Backing[], log: LogSink, signal?: AbortSignal): Promise<void>;
+
+  /** Stops and removes a backing service, its data only where asked. True when any of it was there; what is gone is no error. */
+  removeBacking(place: Place, name: string, data: KeptData): Promise<boolean>;
 
   /**
    * Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that
@@ -134,9 +163,12 @@ export interface RolloutTarget {
     log: LogSink,
   ): Promise<void>;
 
-  /** Removes everything of the place, the data of backing services included. */
-  destroy(place: Place): Promise<void>;
+  /** Removes everything of the place; the data of backing services and volumes only where asked. */
+  destroy(place: Place, data: KeptData): Promise<void>;
 }
+
+/** Whether data outlive what made them. */
+export type KeptData = "keep" | "remove";
 
 /** How much of a task's past output one reading gives: a service that prints much may keep gigabytes. */
 export const MOST_PAST_LINES = 10_000;

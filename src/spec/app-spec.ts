@@ -142,7 +142,7 @@ const Service = z.strictObject({
     .describe("Accept that each deploy stops the old task before it starts the new one."),
 });
 
-const Backing = z.strictObject({
+export const BackingSpec = z.strictObject({
   engine: z.enum(["mysql", "mariadb", "redis", "postgres"]).describe("What to run."),
   version: z
     .union([z.string(), z.number()])
@@ -161,7 +161,7 @@ const ServiceOverride = z.strictObject({
 });
 
 const NOT_OURS =
-  /^(TF_CLI_|TF_HTTP_|TF_DATA_DIR$|TF_WORKSPACE$|TF_LOG|TF_INPUT$|TF_IN_AUTOMATION$|TF_REATTACH|PATH$|HOME$)/;
+  /^(TF_CLI_|TF_HTTP_|TF_DATA_DIR$|TF_WORKSPACE$|TF_LOG|TF_INPUT$|TF_IN_AUTOMATION$|TF_REATTACH|SHIPWAY_SERVER$|SHIPWAY_TOKEN$|PATH$|HOME$)/;
 /** What Terraform's own behaviour hangs on is Shipway's to set. */
 const TerraformVariable = VariableName.refine((name) => !NOT_OURS.test(name), "Shipway sets this one itself");
 
@@ -267,7 +267,7 @@ export const AppSpec = z.strictObject({
     .refine((services) => Object.keys(services).length > 0, "declare at least one service")
     .describe("The long-running parts of the app, by name."),
   backing: z
-    .record(Name, Backing)
+    .record(Name, BackingSpec)
     .default({})
     .describe("Databases and caches that run beside the services of every environment."),
   environments: z
@@ -285,7 +285,7 @@ export const AppSpec = z.strictObject({
 export type AppSpec = z.infer<typeof AppSpec>;
 export type HealthCheck = z.infer<typeof HealthCheck>;
 export type ServiceSpec = z.infer<typeof Service>;
-export type BackingSpec = z.infer<typeof Backing>;
+export type BackingSpec = z.infer<typeof BackingSpec>;
 export type InfraSpec = z.infer<typeof Infra>;
 export type VerifySpec = z.infer<typeof Verify>;
 

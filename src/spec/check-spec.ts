@@ -7,7 +7,7 @@ import { type AppSpec, FARGATE_MEMORY_MIB, type InfraSpec, type ServiceSpec } fr
 export type SpecProblem = { path: (string | number)[]; at: "key" | "value"; message: string };
 
 /** Names that mean something on the networks and hosts that Shipway makes. */
-const RESERVED_SERVICES = ["localhost", "router", "shipway"];
+export const RESERVED_NAMES = ["localhost", "router", "shipway"];
 const ONE_OWNER =
   "two tasks cannot own it at once, so every deploy would stop the old before starting the new. Accept that with `downtime: accept`, or remove it";
 
@@ -54,7 +54,7 @@ function checkService(name: string, service: ServiceSpec): SpecProblem[] {
   const report = (rest: (string | number)[], message: string, at: "key" | "value" = "key") =>
     problems.push({ path: [...path, ...rest], at, message });
 
-  if (RESERVED_SERVICES.includes(name)) report([], `the name "${name}" is reserved: choose another`);
+  if (RESERVED_NAMES.includes(name)) report([], `the name "${name}" is reserved: choose another`);
   if (service.build && service.image !== undefined) report(["image"], "a service has either build or image, not both");
   if (!service.build && service.image === undefined)
     report([], `service "${name}" needs build (an image from this repository) or image (a ready one)`);
@@ -146,9 +146,7 @@ function checkBacking({ backing, services }: AppSpec): SpecProblem[] {
     const at = { path: ["backing", name], at: "key" as const };
     if (Object.hasOwn(services, name))
       return [{ ...at, message: `"${name}" is the name of a service: both would answer under it, choose another` }];
-    return RESERVED_SERVICES.includes(name)
-      ? [{ ...at, message: `the name "${name}" is reserved: choose another` }]
-      : [];
+    return RESERVED_NAMES.includes(name) ? [{ ...at, message: `the name "${name}" is reserved: choose another` }] : [];
   });
 }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { AppSpec } from "./app-spec.ts";
-import { environmentsFor, resolveEnvironment } from "./resolve-environment.ts";
+import { environmentsFor, isFromOutside, resolveEnvironment, withEnvironments } from "./resolve-environment.ts";
 
 const spec = AppSpec.parse({
   app: "shop",
@@ -76,5 +76,35 @@ describe("environmentsFor", () => {
     ["tag", "main", []],
   ] as const)("%s %s deploys to %j", (refKind, refName, expected) => {
     expect(environmentsFor(spec, { refKind, refName })).toEqual(expected);
+  });
+});
+
+describe("withEnvironments", () => {
+  const declared = [
+    { name: "demo", branch: "demo/*", tag: null },
+    { name: "staging", branch: null, tag: "x*" },
+  ];
+  const merged = withEnvironments(spec, declared);
+
+  it("adds what was declared elsewhere, and leaves the file's own rules alone where both name one", () => {
+    const push = (refName: string) => environmentsFor(merged, { refKind: "branch", refName });
+    expect([push("demo/a"), push("main")]).toEqual([
+      ["preview", "demo"],
+      ["staging", "preview"],
+    ]);
+    expect(environmentsFor(merged, { refKind: "tag", refName: "x1" })).toEqual([]);
+    expect([isFromOutside(merged, "demo"), isFromOutside(merged, "staging")]).toEqual([true, false]);
+    expect(withEnvironments(spec, [])).toBe(spec);
+  });
+
+  it("runs every service there as it stands, without the domains that lead elsewhere", () => {
+    const { services, infra } = resolveEnvironment(merged, "demo");
+    expect(services.web).toMatchObject({ count: 2, domains: [], env: { A: "service", B: "service", C: "service" } });
+    expect(services.job).toMatchObject({ cpu: 1024, memory: 4096 });
+    expect(infra).toBeUndefined();
+  });
+
+  it("is stored and read back as it is", () => {
+    expect(JSON.parse(JSON.stringify(merged))).toEqual(merged);
   });
 });

@@ -65,3 +65,31 @@ function smallestMemoryMiB(cpu: number): number {
   if (smallest === undefined) throw new Error(`no memory size is known for ${cpu} CPU units`);
   return smallest;
 }
+
+/** Rules of an environment that shipway.yml does not declare. */
+export type OutsideRules = { name: string; branch: string | null; tag: string | null };
+
+/**
+ * The spec with environments that were declared elsewhere; where the spec has one of the same name, its own rules hold. Such an environment runs every
+ * service as it stands, but answers at default addresses alone: a domain can lead to one place only.
+ */
+export function withEnvironments(spec: AppSpec, declared: readonly OutsideRules[]): AppSpec {
+  const own = Object.entries(spec.services).filter(([, { domains }]) => domains.length > 0);
+  const services = Object.fromEntries(own.map(([name]) => [name, { domains: [] }]));
+  const missing = declared
+    .filter(({ name }) => !Object.hasOwn(spec.environments, name))
+    .map(({ name, branch, tag }) => {
+      const rules = { ...(branch !== null && { branch }), ...(tag !== null && { tag }) };
+      return [name, { ...rules, services, env: {}, [OUTSIDE]: true }] as const;
+    });
+  if (missing.length === 0) return spec;
+  return { ...spec, environments: { ...spec.environments, ...Object.fromEntries(missing) } };
+}
+
+/** Tells them apart in the spec that a release records; the schema of shipway.yml has no such key. */
+const OUTSIDE = "declaredOutside";
+
+/** True when the rules of this environment were not shipway.yml's own. */
+export function isFromOutside(spec: AppSpec, environment: string): boolean {
+  return Object.hasOwn(spec.environments[environment] ?? {}, OUTSIDE);
+}

@@ -22,6 +22,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("alter table infra_runs add column state_in jsonb").execute(db);
     },
   },
+  "005-declared": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of DECLARED) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -264,4 +269,36 @@ const NOTIFY = [
     created_at timestamptz not null default now()
   )`,
   "create index notify_deliveries_by_hook on notify_deliveries (hook_id, created_at desc)",
+];
+
+/** What is declared through the API: variables, environments, backing services. */
+const DECLARED = [
+  `create table variables (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    name text not null,
+    version int not null,
+    value text not null,
+    created_at timestamptz not null default now(),
+    removed_at timestamptz,
+    primary key (app, environment, name, version)
+  )`,
+  "alter table deployments add column variable_versions jsonb",
+  "alter table environments add column declared boolean not null default false",
+  "alter table environments add column declared_branch text",
+  "alter table environments add column declared_tag text",
+  // The history of an environment outlives it.
+  "alter table deployments drop constraint deployments_app_environment_fkey",
+  "alter table deployments add foreign key (app) references apps on delete cascade",
+  `create table declared_backing (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    name text not null,
+    engine text not null,
+    version text,
+    drift text,
+    created_at timestamptz not null default now(),
+    primary key (app, environment, name)
+  )`,
+  "alter table infra_environments add column drift_due boolean not null default false",
 ];

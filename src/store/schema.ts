@@ -3,7 +3,7 @@ import type { StepOutcome } from "../ci/executor.ts";
 import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn, StateLock } from "../infra/infra-run.ts";
 import type { Evidence } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
-import type { AppSpec, InfraSpec } from "../spec/app-spec.ts";
+import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
 
 type Json<T> = ColumnType<T, string, string>;
 type CreatedAt = ColumnType<Date, Date | undefined, never>;
@@ -24,6 +24,10 @@ export type EnvironmentsTable = {
   frozen_reason: string | null;
   frozen_at: Date | null;
   running_deployment: string | null;
+  /** Through the API: it needs no entry in shipway.yml, and the rules beside this hold where that has none. */
+  declared: Generated<boolean>;
+  declared_branch: string | null;
+  declared_tag: string | null;
 };
 
 /** What the platform has seen of each ref: a ref that differs from git's own was pushed and not yet acted on. */
@@ -96,6 +100,8 @@ export type DeploymentsTable = {
   rolled_back: Generated<boolean>;
   addresses: Json<string[]>;
   secret_versions: Json<Record<string, number>>;
+  /** Null until they are chosen. */
+  variable_versions: ColumnType<Record<string, number> | null, string | undefined, string>;
   created_at: CreatedAt;
   started_at: Date | null;
   ended_at: Date | null;
@@ -135,6 +141,28 @@ export type SecretsTable = {
   removed_at: Date | null;
 };
 
+export type VariablesTable = {
+  app: string;
+  environment: string;
+  name: string;
+  version: number;
+  value: string;
+  created_at: CreatedAt;
+  removed_at: Date | null;
+};
+
+/** Backing services declared through the API, beside those of shipway.yml. */
+export type DeclaredBackingTable = {
+  app: string;
+  environment: string;
+  name: string;
+  engine: BackingSpec["engine"];
+  version: string | null;
+  /** How its container was last found to differ, and told; null while it is as declared. */
+  drift: string | null;
+  created_at: CreatedAt;
+};
+
 /** One row per environment that has ever had a Terraform run. */
 export type InfraEnvironmentsTable = {
   app: string;
@@ -151,6 +179,8 @@ export type InfraEnvironmentsTable = {
   lock: Json<StateLock | null>;
   drift: Json<DriftReport | null>;
   drift_at: Date | null;
+  /** Something was seen to have changed: the next check does not wait for its turn. */
+  drift_due: Generated<boolean>;
 };
 
 export type InfraRunsTable = {
@@ -267,6 +297,8 @@ export type Schema = {
   events: EventsTable;
   tokens: TokensTable;
   secrets: SecretsTable;
+  variables: VariablesTable;
+  declared_backing: DeclaredBackingTable;
   infra_environments: InfraEnvironmentsTable;
   infra_runs: InfraRunsTable;
   infra_states: InfraStatesTable;

@@ -4,7 +4,8 @@ import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { planPipeline } from "../ci/plan.ts";
 import { runPipeline } from "../ci/run-pipeline.ts";
-import { getEnvironment } from "../environment/environments.ts";
+import { listDeclaredBacking } from "../environment/declared-backing.ts";
+import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
@@ -22,7 +23,7 @@ import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProbl
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
-import { environmentsFor } from "../spec/resolve-environment.ts";
+import { environmentsFor, withEnvironments } from "../spec/resolve-environment.ts";
 import type { Store } from "../store/open-store.ts";
 import type { RecordedImage } from "../store/schema.ts";
 import type { DurableStep, Logger } from "./durable.ts";
@@ -111,11 +112,15 @@ async function readSpec(
   const announce = (environments: string[]) =>
     emit({ kind: "delivery.started", data: { changeId: change.id, refKind, refName, commit, subject, environments } });
   try {
-    const spec = await parseSpecAt(deps, change);
+    const spec = withEnvironments(
+      await parseSpecAt(deps, change),
+      await declaredEnvironments(deps.store.db, change.app),
+    );
     const wanted =
       change.onlyEnvironment === undefined
         ? environmentsFor(spec, change)
         : [requireDeclared(spec, change.onlyEnvironment)];
+    await refuseSharedNames(deps, change.app, spec, wanted);
     await announce(wanted);
     const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
     for (const { environment, reason } of frozen) {
@@ -152,11 +157,24 @@ async function parseSpecAt(deps: DeliveryDeps, change: DeliveredChange): Promise
   });
 }
 
+/** A backing service that was declared before a service took its name: both would answer under it. @throws SPEC_INVALID */
+async function refuseSharedNames({ store }: DeliveryDeps, app: string, spec: AppSpec, environments: string[]) {
+  for (const environment of environments) {
+    const backing = await listDeclaredBacking(store.db, { app, environment });
+    const shared = backing.find(({ name }) => Object.hasOwn(spec.services, name))?.name;
+    if (shared === undefined) continue;
+    throw fail("SPEC_INVALID", {
+      message: `${SPEC_FILE} has a service ${shared}, and ${environment} has a backing service of that name, declared through the API: both would answer under it.`,
+      hint: `Rename the service, or remove the other: \`shipway backing remove ${shared} --app ${app} --env ${environment}\`.`,
+    });
+  }
+}
+
 function requireDeclared(spec: AppSpec, environment: string): string {
   if (environment in spec.environments) return environment;
   throw fail("ENVIRONMENT_NOT_FOUND", {
-    message: `${SPEC_FILE} declares no environment ${environment}; it has ${Object.keys(spec.environments).join(", ")}.`,
-    hint: `Add it under \`environments:\`, or deploy to one of those.`,
+    message: `${spec.app} has no environment ${environment}: ${SPEC_FILE} and the API declare ${Object.keys(spec.environments).join(", ")}.`,
+    hint: `Make it with \`shipway env create ${environment} --app ${spec.app}\`, add it under \`environments:\`, or deploy to one of those.`,
   });
 }
 

@@ -1,5 +1,6 @@
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
+import { resolveVariables } from "../environment/variables.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import { maskQuotes, newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
@@ -21,7 +22,7 @@ import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
 import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
 import type { Place } from "../rollout/release.ts";
 import { rollOut } from "../rollout/run.ts";
-import type { Backing, BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
+import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
 import { assertNever } from "../shared/assert-never.ts";
 import { ERRORS, errorCode, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { LogSink } from "../shared/log-line.ts";
@@ -29,6 +30,7 @@ import { Secret } from "../shared/secret.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { EnvironmentSpec } from "../spec/app-spec.ts";
 import type { Store } from "../store/open-store.ts";
+import { backingOf, type EnvironmentBacking } from "./backings.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 import { provision } from "./provision-stage.ts";
 
@@ -91,8 +93,8 @@ async function rollOutDeployment(
   try {
     const target = await getRelease(deps.store.db, place.app, deployment.release);
     const { release, environmentSpec } = resolveRelease(target, place.environment);
-    const backing = await backingOf(deps, place, environmentSpec);
-    const addresses = deps.target.backingVariables(place, backing);
+    const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
+    const addresses = deps.target.backingVariables(place, backing.all);
     const [variables, previous] = await Promise.all([
       variablesOf(deps, deployment, environmentSpec, addresses),
       findPrevious(deps, deployment, addresses),
@@ -169,34 +171,28 @@ function eventWriter(deps: DeploymentDeps, deployment: Deployment) {
     });
 }
 
-/** The declared backing services, each with the password that it keeps for ever. */
-export async function backingOf(
-  deps: Pick<DeploymentDeps, "secrets">,
-  place: Place,
-  spec: EnvironmentSpec,
-): Promise<Backing[]> {
-  return Promise.all(
-    Object.entries(spec.backing).map(async ([name, declared]) => ({
-      name,
-      spec: declared,
-      password: await deps.secrets.internal(place, `backing-${name}`),
-    })),
-  );
-}
-
 /** Says what is waited for when it takes long: a database that prepares its data directory needs seconds. */
 async function ensureBacking(
   target: RolloutTarget,
   place: Place,
-  backing: Backing[],
+  { all, overruled }: EnvironmentBacking,
   { log, emit, signal }: { log: LogSink; emit(event: RolloutEvent): Promise<void>; signal: AbortSignal | undefined },
 ): Promise<void> {
-  const names = backing.map(({ name }) => name).join(" and ");
+  for (const name of overruled) {
+    await emit({
+      kind: "note",
+      text: `${name} is the one declared through the API; what shipway.yml says of it under backing does not count here`,
+    });
+  }
+  const names = all.map(({ name }) => name).join(" and ");
   const slow = setTimeout(() => void emit({ kind: "note", text: `starting ${names}` }), 500);
-  await target.ensureBacking(place, backing, log, signal).finally(() => clearTimeout(slow));
+  await target.ensureBacking(place, all, log, signal).finally(() => clearTimeout(slow));
 }
 
-/** What each service's tasks are started with: its own variables, the backing services' addresses, its secrets at the versions of this deployment. */
+/**
+ * What each service's tasks are started with, beside what shipway.yml says. The last wins: variables, backing services' addresses, outputs, secrets. Secrets
+ * and variables have the versions of this deployment.
+ */
 async function variablesOf(
   deps: DeploymentDeps,
   deployment: Deployment,
@@ -204,26 +200,41 @@ async function variablesOf(
   backing: BackingVariables,
 ): Promise<Record<string, TaskVariables>> {
   const names = [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))];
-  const restored = deployment.kind === "rollback" ? await secretVersionsOf(deps, deployment) : undefined;
-  const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored;
+  const restored = deployment.kind === "rollback" ? await versionsOf(deps, deployment) : undefined;
+  const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored?.secrets;
   const { values, versions } = await deps.secrets.resolve(deployment, names, kept);
+  const keptVariables = deployment.variable_versions ?? restored?.variables;
+  const variables = await resolveVariables(deps.store.db, deployment, keptVariables);
   const outputs = await outputsOf(deps, deployment, spec);
   await deps.store.db
     .updateTable("deployments")
-    .set({ secret_versions: JSON.stringify(versions) })
+    .set({ secret_versions: JSON.stringify(versions), variable_versions: JSON.stringify(variables.versions) })
     .where("id", "=", deployment.id)
     .execute();
+  return handedOver(Object.entries(spec.services), {
+    env: variables.values,
+    given: { ...backing, ...outputs },
+    values,
+  });
+}
+
+/** The same for every service, but each gets only the secrets that it names. */
+function handedOver(
+  services: [name: string, { secrets: string[] }][],
+  {
+    env,
+    given,
+    values,
+  }: { env: Record<string, string>; given: Record<string, Secret>; values: Record<string, Secret> },
+): Record<string, TaskVariables> {
   return Object.fromEntries(
-    Object.entries(spec.services).map(([name, service]) => [
+    services.map(([name, { secrets }]) => [
       name,
       {
-        env: {},
+        env,
         secrets: {
-          ...backing,
-          ...outputs,
-          ...Object.fromEntries(
-            service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
-          ),
+          ...given,
+          ...Object.fromEntries(secrets.flatMap((one) => (values[one] ? [[one, values[one]]] : []))),
         },
       },
     ]),
@@ -249,20 +260,20 @@ async function sensitiveOutputs(deps: DeploymentDeps, { app, environment }: Depl
 }
 
 /** The versions that the release last ran with here: a rollback restores the record, not only the image. */
-async function secretVersionsOf(
-  deps: DeploymentDeps,
+async function versionsOf(
+  { store }: Pick<DeploymentDeps, "store">,
   place: { app: string; environment: string; release: number },
-): Promise<Record<string, number> | undefined> {
-  const row = await deps.store.db
+): Promise<{ secrets: Record<string, number>; variables: Record<string, number> | undefined } | undefined> {
+  const row = await store.db
     .selectFrom("deployments")
-    .select("secret_versions")
+    .select(["secret_versions", "variable_versions"])
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .where("release", "=", place.release)
     .where("status", "=", "succeeded")
     .orderBy("ended_at", "desc")
     .executeTakeFirst();
-  return row?.secret_versions;
+  return row && { secrets: row.secret_versions, variables: row.variable_versions ?? undefined };
 }
 
 async function findPrevious(deps: DeploymentDeps, deployment: Deployment, backing: BackingVariables) {
@@ -288,26 +299,16 @@ export async function liveVariables(
     if (hasCode(error, "INFRA_OUTPUT_MISSING")) return {};
     throw error;
   });
-  const versions = await secretVersionsOf(deps as DeploymentDeps, deployment);
+  const versions = await versionsOf(deps, deployment);
   const { values } = await deps.secrets.resolve(
     deployment,
     [...new Set(release.services.flatMap(({ secrets }) => secrets))],
-    versions,
+    versions?.secrets,
   );
-  return Object.fromEntries(
-    release.services.map((service) => [
-      service.name,
-      {
-        env: {},
-        secrets: {
-          ...backing,
-          ...outputs,
-          ...Object.fromEntries(
-            service.secrets.flatMap((secret) => (values[secret] ? [[secret, values[secret]]] : [])),
-          ),
-        },
-      },
-    ]),
+  const variables = await resolveVariables(deps.store.db, deployment, versions?.variables);
+  return handedOver(
+    release.services.map((service) => [service.name, service]),
+    { env: variables.values, given: { ...backing, ...outputs }, values },
   );
 }
 

@@ -3,14 +3,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { memoryExecutor } from "../ci/drivers/memory.ts";
+import { declareEnvironment } from "../environment/environments.ts";
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
+import { removeVariable, setVariable } from "../environment/variables.ts";
 import { readEvents } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
 import { deliver, deploy, type Stages } from "../flow.ts";
 import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
+import { requestPromotion } from "../release/promotion.ts";
+import { getRelease } from "../release/releases.ts";
 import { requestRollback } from "../release/rollback.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { createApp } from "../source/apps.ts";
@@ -19,6 +23,7 @@ import { gitRepositories, type Repositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
+import { newBackings } from "./backings.ts";
 import { newDeliveryStages } from "./delivery-stages.ts";
 import { newDeploymentStages } from "./deployment-stages.ts";
 import type { DurableStep, Logger } from "./durable.ts";
@@ -258,6 +263,63 @@ describe("a push", () => {
       expect.stringMatching(/^production is frozen .*shipway resume/),
     );
     expect(await liveRelease()).toBe(1);
+  });
+});
+
+describe("what is declared through the API", () => {
+  const at = (environment: string) => ({ app, environment });
+  const byHand = { branch: null, tag: null };
+  const envOf = (task: string) => {
+    const { env, secrets } = target.variablesOf(task) ?? { env: {}, secrets: {} };
+    return { ...env, ...Object.fromEntries(Object.entries(secrets).map(([name, one]) => [name, one.reveal()])) };
+  };
+
+  it("is an environment that shipway.yml knows nothing of: a push goes there, and the release records its rules", async () => {
+    await declareEnvironment(store.db, at("demo"), { branch: "main", tag: null }, "ada");
+    await declareEnvironment(store.db, at("later"), byHand, "ada");
+    await declareEnvironment(store.db, at("production"), { branch: "never", tag: null }, "ada");
+    expect(await delivered()).toMatchObject({ status: "live" });
+    expect([target.answering(at("demo"), "web"), target.answering(at("production"), "web")]).toEqual([1, 1]);
+    expect(target.answering(at("later"), "web")).toBeUndefined();
+    const { spec } = await getRelease(store.db, app, 1);
+    expect(spec.environments).toMatchObject({ demo: { branch: "main" }, production: { branch: "main" } });
+    await requestPromotion(store.db, at("later"), 1, "ada");
+    await runAll(newJournal().life());
+    expect(target.answering(at("later"), "web")).toBe(1);
+  });
+
+  it("reaches tasks in this order, the last wins: shipway.yml, variables, backing services, secrets; a rollback restores it", async () => {
+    const spec = SPEC.replace("port:", "env: { A: yml, B: yml }\n    secrets: [D]\n    port:");
+    for (const name of ["B", "CACHE_URL", "D"]) await setVariable(store.db, place(), name, "variable", "ada");
+    await secrets.set(place(), "D", "secret", "ada");
+    await newBackings({ db: store.db, secrets, target }).put(place(), "cache", { engine: "redis" }, "ada");
+    await delivered({ spec });
+    const first = { B: "variable", CACHE_URL: "memory://cache", D: "secret" };
+    expect(envOf(`${app}.production.web.r1-1`)).toEqual(first);
+    await setVariable(store.db, place(), "B", "newer", "ada");
+    await removeVariable(store.db, place(), "CACHE_URL", "ada");
+    await setVariable(store.db, place(), "E", "new", "ada");
+    await delivered({ spec, files: { more: "1" } });
+    expect(envOf(`${app}.production.web.r2-1`)).toMatchObject({ B: "newer", E: "new" });
+    target.lose(`${app}.production.web.r1-1`);
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    expect(envOf(`${app}.production.web.r1-1`)).toEqual(first);
+  });
+
+  it("is a backing service that counts instead of shipway.yml's own, and the deployment says so and starts it again", async () => {
+    const backings = newBackings({ db: store.db, secrets, target });
+    await backings.put(place(), "cache", { engine: "redis", version: "7" }, "ada");
+    target.loseBacking(place(), "cache");
+    await delivered({ spec: `${SPEC}backing:\n  cache: { engine: mysql }\n` });
+    expect(await backings.get(place(), "cache")).toMatchObject({ engine: "redis", state: "running", version: "7" });
+    const notes = (await readEvents(store.db, { app, limit: 1_000 })).filter(({ kind }) => kind === "rollout.note");
+    expect(notes.map(({ data }) => data.text)).toContainEqual(expect.stringMatching(/^cache is the one declared/));
+  });
+
+  it("is refused where a service of the pushed commit has its name", async () => {
+    await newBackings({ db: store.db, secrets, target }).put(place(), "web", { engine: "redis" }, "ada");
+    expect(await delivered()).toMatchObject({ at: "spec", problem: { code: "SPEC_INVALID" } });
   });
 });
 

@@ -14,8 +14,10 @@ import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
-import { backingOf, liveVariables } from "./deployment-stages.ts";
+import { backingOf } from "./backings.ts";
+import { liveVariables } from "./deployment-stages.ts";
 import type { Logger } from "./durable.ts";
+import { watchBacking } from "./watch-backing.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
 const EVERY_MS = 15_000;
@@ -77,6 +79,7 @@ async function reconcileAll(deps: ReconcileDeps): Promise<void> {
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
   await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
+  await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error));
   for (const environment of await listEnvironments(deps.store.db)) {
     if (environment.running_deployment !== null) continue;
     await reconcileEnvironment(deps, environment).catch((error: unknown) => report(deps, error));
@@ -118,12 +121,12 @@ async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<D
     await getRelease(deps.store.db, row.app, row.live_release),
     row.name,
   );
-  const backing = await backingOf(deps, place, environmentSpec);
-  await deps.target.ensureBacking(place, backing, () => undefined);
+  const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
+  await deps.target.ensureBacking(place, backing.own, () => undefined);
   const variables = await liveVariables(
     deps,
     { ...place, release: row.live_release },
-    deps.target.backingVariables(place, backing),
+    deps.target.backingVariables(place, backing.all),
   );
   const standby =
     row.standby_release === null

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { everyPlace } from "../../environment/environments.ts";
 import { requireNothingBuilt } from "../../infra/states.ts";
 import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
@@ -11,7 +12,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
 
   server.get(
     "/api/apps",
-    { config: { role: "viewer" }, schema: { summary: "All apps", response: { 200: z.array(AppBody) } } },
+    { config: { role: "viewer", forRuns: true }, schema: { summary: "All apps", response: { 200: z.array(AppBody) } } },
     async (request) => {
       const { app: scope } = identityOf(request);
       return (await listApps(store.db))
@@ -36,7 +37,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
 
   server.get(
     "/api/apps/:app",
-    { config: { role: "viewer" }, schema: { summary: "One app", params, response: { 200: AppBody } } },
+    { config: { role: "viewer", forRuns: true }, schema: { summary: "One app", params, response: { 200: AppBody } } },
     async (request) => viewApp(await getApp(store.db, request.params.app), urlOf(request)),
   );
 
@@ -54,7 +55,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       const app = await getApp(store.db, request.params.app);
       await requireIdle(store.db, app.name);
       await requireNothingBuilt(store.db, app.name);
-      for (const environment of app.environments) await platform.target.destroy({ app: app.name, environment });
+      for (const place of await everyPlace(store.db, app.name)) await platform.target.destroy(place, "remove");
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       return reply.status(204).send(null);
     },

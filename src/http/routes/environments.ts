@@ -1,11 +1,25 @@
 import { z } from "zod";
-import { getEnvironment, listEnvironments, resumeEnvironment } from "../../environment/environments.ts";
+import {
+  declareEnvironment,
+  getEnvironment,
+  listEnvironments,
+  resumeEnvironment,
+} from "../../environment/environments.ts";
 import { getRelease } from "../../release/releases.ts";
+import { removeEnvironment } from "../../release/remove-environment.ts";
 import { requestRollback } from "../../release/rollback.ts";
 import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
 import type { Platform } from "../platform.ts";
-import { EnvironmentBody, RollbackRequest, SecretBody, SetSecretRequest, StartedBody } from "../schemas.ts";
+import {
+  DataQuery,
+  DeclareEnvironmentRequest,
+  EnvironmentBody,
+  RollbackRequest,
+  SecretBody,
+  SetSecretRequest,
+  StartedBody,
+} from "../schemas.ts";
 import { identityOf, type TypedServer } from "../server.ts";
 import { viewEnvironment, viewSecret } from "../views.ts";
 
@@ -28,7 +42,7 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   server.get(
     "/api/apps/:app/environments",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", forRuns: true },
       schema: {
         summary: "Environments of an app",
         params: z.object({ app: z.string() }),
@@ -44,10 +58,47 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   server.get(
     "/api/apps/:app/environments/:environment",
     {
-      config: { role: "viewer" },
+      config: { role: "viewer", forRuns: true },
       schema: { summary: "What runs in an environment", params, response: { 200: EnvironmentBody } },
     },
     async (request) => view(await getEnvironment(store.db, request.params)),
+  );
+
+  server.put(
+    "/api/apps/:app/environments/:environment",
+    {
+      config: { role: "operator", forRuns: true },
+      schema: {
+        summary: "Declare an environment; it needs no entry in shipway.yml",
+        params: params.extend({ environment: Name }),
+        body: DeclareEnvironmentRequest,
+        response: { 200: EnvironmentBody },
+      },
+    },
+    async (request) => {
+      const { branch = null, tag = null } = request.body;
+      await getApp(store.db, request.params.app);
+      return view(await declareEnvironment(store.db, request.params, { branch, tag }, identityOf(request).name));
+    },
+  );
+
+  server.delete(
+    "/api/apps/:app/environments/:environment",
+    {
+      config: { role: "operator", forRuns: true },
+      schema: {
+        summary: "Stop and remove all that runs in an environment; its history stays",
+        params,
+        querystring: DataQuery,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await getApp(store.db, request.params.app);
+      const deps = { db: store.db, target };
+      await removeEnvironment(deps, request.params, request.query.data, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
   );
 
   server.post(
@@ -84,7 +135,7 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   server.get(
     "/api/apps/:app/environments/:environment/secrets",
     {
-      config: { role: "developer" },
+      config: { role: "developer", forRuns: true },
       schema: { summary: "Names of secrets; values are never shown", params, response: { 200: z.array(SecretBody) } },
     },
     async (request) => {
@@ -93,10 +144,27 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
     },
   );
 
+  server.get(
+    "/api/apps/:app/environments/:environment/secrets/:name",
+    {
+      config: { role: "developer", forRuns: true },
+      schema: {
+        summary: "Whether a secret is set, never its value",
+        params: secretParams,
+        response: { 200: SecretBody },
+      },
+    },
+    async (request) => {
+      const { name, ...place } = request.params;
+      await getApp(store.db, place.app);
+      return viewSecret(await secrets.get(place, name));
+    },
+  );
+
   server.put(
     "/api/apps/:app/environments/:environment/secrets/:name",
     {
-      config: { role: "developer" },
+      config: { role: "developer", forRuns: true },
       schema: {
         summary: "Set a secret; tasks get it with the next deployment",
         params: secretParams,
@@ -114,7 +182,7 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   server.delete(
     "/api/apps/:app/environments/:environment/secrets/:name",
     {
-      config: { role: "developer" },
+      config: { role: "developer", forRuns: true },
       schema: { summary: "Remove a secret", params: secretParams, response: { 204: z.null() } },
     },
     async (request, reply) => {

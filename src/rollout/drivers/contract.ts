@@ -3,7 +3,7 @@ import type { LogLine } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { until } from "../../shared/until.ts";
 import { type Place, type Release, type ReleaseService, taskName } from "../release.ts";
-import type { HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
+import type { Backing, HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
 
 /** `web` and its kind have a port, `worker` and its kind none. `crash` is healthy until some time after it got traffic. */
 export type Behaviour = "web" | "web-broken" | "web-exits" | "web-crashes" | "worker" | "worker-exits";
@@ -17,6 +17,9 @@ export type RolloutHarness = {
   answering(place: Place, service: string): Promise<number | undefined>;
   /** Removes a running task behind the target's back. */
   lose(place: Place, task: string): Promise<void>;
+  /** Removes, or stops, the container of a backing service behind the target's back. */
+  loseBacking(place: Place, name: string): Promise<void>;
+  stopBacking(place: Place, name: string): Promise<void>;
   cleanUp(): Promise<void>;
 };
 
@@ -33,7 +36,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       target = harness.target;
     });
     afterEach(async () => {
-      for (const place of places) await target.destroy(place);
+      for (const place of places) await target.destroy(place, "remove");
       places = [];
     });
     afterAll(async () => {
@@ -66,7 +69,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
     it("finds nothing in a place that was never used, and takes stopping and destroying there for done", async () => {
       const place = newPlace();
       await target.stop(place, 1);
-      await target.destroy(place);
+      await target.destroy(place, "remove");
       expect(await target.observe(place)).toEqual([]);
     });
 
@@ -292,6 +295,88 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       await target.ensureBacking(place, backing, () => undefined);
       await target.ensureBacking(place, backing, () => undefined);
       expect(await target.observe(place)).toEqual([]);
+    });
+
+    describe("a backing service", () => {
+      const cache = (spec: Backing["spec"] = { engine: "redis" }): Backing[] => [
+        { name: "cache", spec, password: new Secret("CACHE_PASSWORD", "x") },
+      ];
+      const ensure = (place: Place, backing = cache()) => target.ensureBacking(place, backing, () => undefined);
+      const look = async (place: Place, backing = cache()) => (await target.observeBacking(place, backing))[0];
+      const stateIn = async (place: Place) => (await look(place))?.state;
+
+      it("needs nothing of its place before, and is shown as it is", async () => {
+        const place = newPlace();
+        expect(await look(place)).toMatchObject({ name: "cache", state: "missing", isChanged: false });
+        expect(await look(place)).not.toHaveProperty("container");
+        await ensure(place);
+        const found = await look(place);
+        expect(found).toMatchObject({
+          state: "running",
+          host: "cache",
+          port: expect.any(Number),
+          version: expect.stringMatching(/./),
+          variables: expect.arrayContaining(["CACHE_URL"]),
+          container: expect.stringContaining("cache"),
+          isChanged: false,
+        });
+        expect(await look(place, cache({ engine: "redis", version: "0.1" }))).toEqual({ ...found, isChanged: true });
+      });
+
+      it("is started again when somebody stopped or removed it", async () => {
+        const place = newPlace();
+        await ensure(place);
+        await harness.stopBacking(place, "cache");
+        expect(await stateIn(place)).toBe("stopped");
+        await ensure(place);
+        expect(await stateIn(place)).toBe("running");
+        await harness.loseBacking(place, "cache");
+        expect(await stateIn(place)).toBe("missing");
+        await ensure(place);
+        expect(await stateIn(place)).toBe("running");
+      });
+
+      it("is made once when several want it at the same time", async () => {
+        const place = newPlace();
+        await Promise.all([ensure(place), ensure(place), ensure(place)]);
+        expect(await stateIn(place)).toBe("running");
+      });
+
+      it("goes with its container, its data only where asked, and a repetition finds nothing", async () => {
+        const place = newPlace();
+        await ensure(place);
+        expect(await target.removeBacking(place, "cache", "keep")).toBe(true);
+        expect(await target.removeBacking(place, "cache", "keep")).toBe(false);
+        expect(await stateIn(place)).toBe("missing");
+        await expect(ensure(place, cache({ engine: "mariadb" }))).rejects.toMatchObject({ code: "BACKING_REFUSED" });
+        expect(await stateIn(place)).toBe("missing");
+        expect(await target.removeBacking(place, "cache", "remove")).toBe(true);
+        expect(await target.removeBacking(place, "cache", "remove")).toBe(false);
+      });
+
+      it("leaves its data behind when its place is destroyed without them", async () => {
+        const place = newPlace();
+        await ensure(place);
+        await target.destroy(place, "keep");
+        expect(await stateIn(place)).toBe("missing");
+        await expect(ensure(place, cache({ engine: "mariadb" }))).rejects.toMatchObject({ code: "BACKING_REFUSED" });
+        await target.destroy(place, "remove");
+        expect(await target.removeBacking(place, "cache", "remove")).toBe(false);
+      });
+    });
+
+    it("lets the environment's variables win over the service's own, and secrets over both", async () => {
+      const place = newPlace();
+      const env = { A: "service", B: "service", C: "service" };
+      const release: Release = { app: place.app, number: 1, services: [harness.service(place, "web", "web", { env })] };
+      await target.prepare(place, release);
+      const lines: LogLine[] = [];
+      const variables = { env: { B: "variable", C: "variable" }, secrets: { C: new Secret("C", "secret") } };
+      const command = ["sh", "-c", "echo $A $B $C"];
+      const run = { key: "env", service: "web", command, variables, deadlineMs: 10_000 };
+      await target.runOnce(place, release, run, (some) => void lines.push(...some));
+      const said = lines.filter((one) => one.stream === "out").map(({ text }) => text);
+      expect(said).toEqual(["service variable secret"]);
     });
 
     it("follows a task's output until nobody listens any more", async () => {

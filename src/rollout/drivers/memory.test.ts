@@ -32,6 +32,8 @@ describeRolloutTarget("memory", async () => {
       }),
     answering: async (place, service) => target.answering(place, service),
     lose: async (_, task) => target.lose(task),
+    loseBacking: async (place, name) => target.loseBacking(place, name),
+    stopBacking: async (place, name) => target.stopBacking(place, name),
     cleanUp: async () => undefined,
   };
 });

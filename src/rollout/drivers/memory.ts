@@ -1,3 +1,4 @@
+import { fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { sleep } from "../../shared/until.ts";
@@ -47,6 +48,9 @@ export type MemoryTarget = RolloutTarget & {
   answering(place: Place, service: string): number | undefined;
   /** What somebody else did: removes a task behind Shipway's back. */
   lose(task: string): void;
+  /** What somebody else did to the container of a backing service. */
+  loseBacking(place: Place, name: string): void;
+  stopBacking(place: Place, name: string): void;
   /** The variables a task was started with. */
   variablesOf(task: string): TaskVariables | undefined;
 };
@@ -56,7 +60,9 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
   const tasks = new Map<string, MemoryTask & { place: string }>();
   const finished = new Map<string, OnceResult>();
   const prepared = new Set<string>();
-  const backings = new Map<string, Backing>();
+  const backings = new Map<string, Backing & { state: "running" | "stopped" }>();
+  /** Backing service → the engine that made its data. */
+  const volumes = new Map<string, string>();
   const effects: string[] = [];
   const call = async (method: string) => await options.onCall?.(method);
   const inPlace = (place: Place) => [...tasks.values()].filter((task) => task.place === placeKey(place));
@@ -111,6 +117,11 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       inPlace(place).find((task) => task.service === service && task.traffic === "serving" && task.state === "running")
         ?.release,
     lose: (task) => void tasks.delete(task),
+    loseBacking: (place, name) => void backings.delete(backingKey(place, name)),
+    stopBacking(place, name) {
+      const found = backings.get(backingKey(place, name));
+      if (found) found.state = "stopped";
+    },
     variablesOf: (task) => tasks.get(task)?.variables,
 
     async observe(place) {
@@ -125,25 +136,55 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     backingVariables(_place, wanted) {
       const variables: BackingVariables = {};
       for (const backing of wanted) {
-        const name = `${backing.name.toUpperCase().replaceAll("-", "_")}_URL`;
+        const name = variableOf(backing.name);
         variables[name] = new Secret(name, `memory://${backing.name}`);
       }
       return variables;
     },
+    async observeBacking(place, wanted) {
+      await call("observeBacking");
+      return wanted.map(({ name, spec }) => {
+        const found = backings.get(backingKey(place, name));
+        return {
+          name,
+          state: found?.state ?? "missing",
+          version: versionOf(found?.spec ?? spec),
+          host: name,
+          port: 1,
+          variables: [variableOf(name)],
+          ...(found && { container: `${placeKey(place)}.${name}` }),
+          isChanged: found !== undefined && versionOf(found.spec) !== versionOf(spec),
+        };
+      });
+    },
     async ensureBacking(place, wanted) {
       await call("ensureBacking");
       for (const backing of wanted) {
-        const key = `${placeKey(place)}/${backing.name}`;
-        if (!backings.has(key)) effects.push(`start backing ${backing.name}`);
-        backings.set(key, backing);
+        const { name, spec } = backing;
+        const key = backingKey(place, name);
+        const before = volumes.get(key);
+        if (before !== undefined && before !== spec.engine) throw otherEngine(name, before);
+        volumes.set(key, spec.engine);
+        const found = backings.get(key);
+        if (found?.state === "running" && versionOf(found.spec) === versionOf(spec)) continue;
+        effects.push(`start backing ${name}`);
+        backings.set(key, { ...backing, state: "running" });
       }
+    },
+    async removeBacking(place, name, data) {
+      await call("removeBacking");
+      const key = backingKey(place, name);
+      const hadContainer = backings.delete(key);
+      if (hadContainer) effects.push(`stop backing ${name}`);
+      return (data === "remove" && volumes.delete(key)) || hadContainer;
     },
     async runOnce(place, release, run, log, signal) {
       await call("runOnce");
       const key = `${placeKey(place)}/r${release.number}/${run.key}`;
       const before = finished.get(key);
       if (before !== undefined) return before;
-      const result = await playCommand(run.command, run.deadlineMs, log, signal);
+      const env = environmentOf(release, run);
+      const result = await playCommand(run.command, env, run.deadlineMs, log, signal);
       finished.set(key, result);
       effects.push(`run ${run.key}`);
       return result;
@@ -241,10 +282,12 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       if (task.startedAt >= sinceMs) log([{ at: task.startedAt, stream: "out", text }]);
       while (follow && !signal.aborted && tasks.has(name)) await sleep(5, signal).catch(() => undefined);
     },
-    async destroy(place) {
+    async destroy(place, data) {
       await call("destroy");
       for (const task of inPlace(place)) remove(task);
-      for (const key of [...backings.keys()]) if (key.startsWith(`${placeKey(place)}/`)) backings.delete(key);
+      const isHere = (key: string) => key.startsWith(`${placeKey(place)}/`);
+      for (const key of [...backings.keys()].filter(isHere)) backings.delete(key);
+      if (data === "remove") for (const key of [...volumes.keys()].filter(isHere)) volumes.delete(key);
       prepared.delete(placeKey(place));
     },
   };
@@ -262,6 +305,17 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
 
 function placeKey(place: Place): string {
   return `${place.app}-${place.environment}`;
+}
+
+const backingKey = (place: Place, name: string) => `${placeKey(place)}/${name}`;
+const variableOf = (name: string) => `${name.toUpperCase().replaceAll("-", "_")}_URL`;
+const versionOf = ({ version }: Backing["spec"]) => version ?? "1";
+
+function otherEngine(name: string, before: string) {
+  return fail("BACKING_REFUSED", {
+    message: `The data of ${name} were made by ${before}.`,
+    hint: "Remove them, or take another name.",
+  });
 }
 
 function tagOf(image: string): string | undefined {
@@ -295,9 +349,16 @@ function unhealthy(evidence: Evidence[]): HealthReport {
   return { status: "unhealthy", reason: evidence.map((one) => one.summary).join(" "), evidence };
 }
 
-/** Plays the few shell lines that tests use: `echo TEXT`, `sleep SECONDS`, `exit CODE`, joined by `;`. */
+function environmentOf(release: Release, run: { service: string; variables: TaskVariables }): Record<string, string> {
+  const service = release.services.find(({ name }) => name === run.service);
+  const secrets = Object.entries(run.variables.secrets).map(([name, secret]) => [name, secret.reveal()]);
+  return { ...service?.env, ...run.variables.env, ...Object.fromEntries(secrets) };
+}
+
+/** Plays the few shell lines that tests use: `echo TEXT` (a word `$NAME` is that variable), `sleep SECONDS`, `exit CODE`, joined by `;`. */
 async function playCommand(
   command: string[],
+  env: Record<string, string>,
   deadlineMs: number,
   log: LogSink,
   signal: AbortSignal | undefined,
@@ -306,7 +367,8 @@ async function playCommand(
   for (const part of (command.at(-1) ?? "").split(";")) {
     signal?.throwIfAborted();
     const [verb, ...rest] = part.trim().split(" ");
-    if (verb === "echo") log([{ at: Date.now(), stream: "out", text: rest.join(" ") }]);
+    const words = rest.map((word) => (word.startsWith("$") ? (env[word.slice(1)] ?? "") : word));
+    if (verb === "echo") log([{ at: Date.now(), stream: "out", text: words.join(" ") }]);
     if (verb === "exit") return { exitCode: Number(rest[0]), outOfMemory: false, timedOut: false };
     if (verb !== "sleep") continue;
     const wantedMs = Number(rest[0]) * 1_000;

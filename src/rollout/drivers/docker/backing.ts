@@ -6,10 +6,10 @@ import { Secret } from "../../../shared/secret.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { BackingSpec } from "../../../spec/app-spec.ts";
 import type { Place } from "../../release.ts";
-import type { Backing, BackingVariables } from "../../target.ts";
+import type { Backing, BackingVariables, KeptData, ObservedBacking } from "../../target.ts";
 import { lastLines } from "./container-logs.ts";
 import { confinement, networking } from "./container-options.ts";
-import { type SeenContainer, stopContainer } from "./containers.ts";
+import { listContainers, type SeenContainer, stopContainer } from "./containers.ts";
 import { asking, askingUnless, toDockerError } from "./docker-errors.ts";
 import { execIn } from "./exec.ts";
 import { backingName, LABEL, placeLabels, volumeName } from "./names.ts";
@@ -122,12 +122,15 @@ type Context = {
   network: string;
   /** Gives out an address of the network that nobody has. */
   lendAddress: <T>(use: (address: string) => Promise<T>) => Promise<T>;
-  seen: SeenContainer[];
   log: LogSink;
   signal: AbortSignal | undefined;
-  /** Container id → start time of those that answered a query since: a rollback does not wait for them to answer again. */
-  proofs: Map<string, string>;
+  proofs: BackingProofs;
 };
+
+/** Container id → start time of those that answered a query since: a rollback does not wait for them to answer again. */
+export type BackingProofs = Map<string, string>;
+
+type Seeing = Pick<Context, "docker" | "instance" | "place" | "network" | "proofs">;
 
 /** Starts one backing service unless it runs, and waits until it answers a query. Its volume outlives every container. */
 export async function ensureBackingService(context: Context, backing: Backing): Promise<void> {
@@ -148,6 +151,82 @@ export async function ensureBackingService(context: Context, backing: Backing): 
     if (Date.now() >= endsAt) throw await neverReady(context.docker, id, backing, answer.output);
     await sleep(READY_EVERY_MS, context.signal);
   }
+}
+
+/** What is there of it, from the container itself. */
+export async function observeBackingService(seeing: Seeing, backing: Backing): Promise<ObservedBacking> {
+  const engine = ENGINES[backing.spec.engine];
+  const image = imageOf(backing.spec);
+  const told = {
+    name: backing.name,
+    host: backing.name,
+    port: engine.port,
+    variables: Object.keys(backingVariables(seeing.place, backing)),
+  };
+  const found = await findContainer(seeing, backing.name);
+  if (found === undefined) return { ...told, state: "missing", version: tagOf(image), isChanged: false };
+  return {
+    ...told,
+    state: await stateOf(seeing, backing, found),
+    version: tagOf(found.Config.Image),
+    container: found.Name.replace(/^\//, ""),
+    isChanged: found.Config.Labels[LABEL.spec] !== specHash(backing, image),
+  };
+}
+
+async function stateOf(
+  seeing: Seeing,
+  backing: Backing,
+  found: Docker.ContainerInspectInfo,
+): Promise<ObservedBacking["state"]> {
+  if (!isReachable(found, seeing.network, backing.name)) return "stopped";
+  // Docker is about to start it again by itself.
+  if (found.State.Restarting) return "starting";
+  if (!found.State.Running || found.State.Paused) return "stopped";
+  if (seeing.proofs.get(found.Id) === found.State.StartedAt) return "running";
+  const { command, env } = ENGINES[backing.spec.engine].ready(accountOf(seeing.place, backing));
+  const answer = await execIn(seeing.docker, found.Id, command, { env, timeoutMs: QUERY_TIMEOUT_MS });
+  if (answer.exitCode !== 0) return "starting";
+  seeing.proofs.set(found.Id, found.State.StartedAt);
+  return "running";
+}
+
+/** On the place's network, under its name. */
+function isReachable(info: Docker.ContainerInspectInfo, network: string, name: string): boolean {
+  const endpoint = info.NetworkSettings.Networks[network] as { Aliases?: string[] | null } | undefined;
+  return endpoint?.Aliases?.includes(name) === true;
+}
+
+async function findContainer(
+  { docker, instance, place }: Pick<Seeing, "docker" | "instance" | "place">,
+  name: string,
+): Promise<Docker.ContainerInspectInfo | undefined> {
+  const seen = (await listContainers(docker, instance, place)).find((one) => isBacking(one, name));
+  if (seen === undefined) return undefined;
+  return askingUnless([404], `Looking at ${name}`, () => docker.getContainer(seen.id).inspect());
+}
+
+const isBacking = (one: SeenContainer, name: string) => one.role === "backing" && one.service === name;
+
+/** Ends it gracefully; its volume goes only where asked. True when there was a container or a volume. */
+export async function removeBackingService(
+  seeing: Pick<Seeing, "docker" | "instance" | "place" | "proofs">,
+  name: string,
+  data: KeptData,
+): Promise<boolean> {
+  const { docker, instance, place } = seeing;
+  const container = await findContainer(seeing, name);
+  if (container !== undefined) {
+    await stopContainer(docker, container.Id);
+    seeing.proofs.delete(container.Id);
+  }
+  if (data === "keep") return container !== undefined;
+  const volume = docker.getVolume(volumeName(instance, place, name));
+  const removed = await askingUnless([404], `Removing the data of ${name}`, async () => {
+    await volume.remove();
+    return true;
+  });
+  return container !== undefined || removed === true;
 }
 
 /** `db` → `DB_URL`, `DB_HOST`, `DB_PORT`, and `DB_USER`, `DB_PASSWORD`, `DB_NAME` where the engine has accounts. */
@@ -172,17 +251,21 @@ export function backingVariables(place: Place, backing: Backing): BackingVariabl
 async function startBacking(context: Context, backing: Backing, image: string, engine: Engine): Promise<string> {
   const { docker, instance, place, log } = context;
   const spec = specHash(backing, image);
-  const existing = context.seen.find((one) => one.role === "backing" && one.service === backing.name);
+  const existing = await findContainer(context, backing.name);
   if (existing !== undefined) {
-    const info = await askingUnless([404], "Looking at a backing service", () =>
-      docker.getContainer(existing.id).inspect(),
-    );
-    if (info?.Config.Labels[LABEL.spec] === spec) {
-      if (!info.State.Running) await startAgain(docker, existing.id, backing.name);
-      return existing.id;
+    const isRight = existing.Config.Labels[LABEL.spec] === spec && isReachable(existing, context.network, backing.name);
+    if (isRight) {
+      if (existing.State.Paused) await unpause(docker, existing.Id, backing.name);
+      else if (!existing.State.Running) await startAgain(docker, existing.Id, backing.name);
+      return existing.Id;
     }
+    // Its volume may be of a time when volumes did not say which engine made them.
+    refuseOtherEngine(backing, engineOf(existing.Config.Image));
+  }
+  const volume = await ensureVolume(context, backing);
+  if (existing !== undefined) {
     say(log, `${backing.name} is to run ${image}: replacing its container, keeping its data.`);
-    await stopContainer(docker, existing.id);
+    await stopContainer(docker, existing.Id);
   }
   say(log, `Starting ${backing.name} (${image}).`);
   return await context.lendAddress(async (address) => {
@@ -202,7 +285,7 @@ async function startBacking(context: Context, backing: Backing, image: string, e
       HostConfig: {
         ...confinement({ cpu: 1_024, memoryMiB: engine.memoryMiB }),
         RestartPolicy: { Name: "unless-stopped" },
-        Binds: [`${await ensureVolume(context, backing.name)}:${engine.dataDir}`],
+        Binds: [`${volume}:${engine.dataDir}`],
       },
     };
     const id = await createWithImage(docker, options, image, log);
@@ -216,16 +299,32 @@ async function startTimeOf(docker: Docker, id: string, name: string): Promise<st
   return info.State.StartedAt;
 }
 
-async function ensureVolume({ docker, instance, place }: Context, name: string): Promise<string> {
+/** @throws BACKING_REFUSED when another engine made its data */
+async function ensureVolume({ docker, instance, place }: Context, { name, spec }: Backing): Promise<string> {
   const volume = volumeName(instance, place, name);
-  await asking(`Creating volume ${volume}`, () =>
-    docker.createVolume({ Name: volume, Labels: { ...placeLabels(instance, place), [LABEL.service]: name } }),
-  );
+  const labels = { ...placeLabels(instance, place), [LABEL.service]: name, [LABEL.engine]: spec.engine };
+  // A volume that is there is given as it is, with the labels it was made with.
+  await asking(`Creating volume ${volume}`, () => docker.createVolume({ Name: volume, Labels: labels }));
+  const { Labels } = await asking(`Looking at volume ${volume}`, () => docker.getVolume(volume).inspect());
+  refuseOtherEngine({ name, spec }, Labels?.[LABEL.engine]);
   return volume;
+}
+
+function refuseOtherEngine({ name, spec }: Pick<Backing, "name" | "spec">, before: string | undefined): void {
+  if (before === undefined || before === spec.engine) return;
+  throw fail("BACKING_REFUSED", {
+    message: `${name} is to run ${spec.engine}, but its kept data were made by ${before}: neither can read the other's.`,
+    hint: `Give the new one another name; or, if nobody needs the data: \`shipway backing remove ${name} --data remove\`.`,
+  });
 }
 
 async function startAgain(docker: Docker, id: string, name: string): Promise<void> {
   await askingUnless([304], `Starting ${name}`, () => docker.getContainer(id).start());
+}
+
+async function unpause(docker: Docker, id: string, name: string): Promise<void> {
+  // 409 or 500: it is not paused any more.
+  await askingUnless([409, 500], `Waking ${name}`, () => docker.getContainer(id).unpause());
 }
 
 /** Creates the container, and pulls the image first when it is not there. */
@@ -274,6 +373,12 @@ function imageOf(spec: BackingSpec): string {
   const engine = ENGINES[spec.engine];
   return `${engine.image}:${spec.version ?? engine.defaultVersion}`;
 }
+
+const tagOf = (image: string): string => image.slice(image.lastIndexOf(":") + 1);
+
+/** Which of ours an image is; undefined for a foreign one. */
+const engineOf = (image: string): string | undefined =>
+  Object.entries(ENGINES).find(([, engine]) => image.startsWith(`${engine.image}:`))?.[0];
 
 /** One account and one database, named by the app: what most frameworks expect. MySQL allows 32 characters for a user. */
 function accountOf(place: Place, backing: Backing): Account {

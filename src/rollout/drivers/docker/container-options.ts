@@ -132,7 +132,7 @@ function volumesOf(service: ReleaseService): { name: string; path: string }[] {
   });
 }
 
-/** The release's own variables win over those handed over (backing services, the environment's), and secrets over both. */
+/** Variables of the environment win over the release's own, secrets (backing services' and outputs among them) over both. */
 function environment(
   place: Place,
   release: Release,
@@ -148,8 +148,8 @@ function environment(
     SHIPWAY_SERVICE: service.name,
     SHIPWAY_RELEASE: `r${release.number}`,
     ...more,
-    ...variables.env,
     ...service.env,
+    ...variables.env,
     ...Object.fromEntries(secrets),
   };
   return Object.entries(all).map(([name, value]) => `${name}=${value}`);

@@ -1,6 +1,7 @@
 import type Docker from "dockerode";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import { fail } from "../../../shared/errors.ts";
+import { newKeyedLock } from "../../../shared/keyed-lock.ts";
 import { sleep } from "../../../shared/until.ts";
 import {
   healthDeadlineMs,
@@ -13,7 +14,13 @@ import {
 } from "../../release.ts";
 import { type HealthReport, MOST_PAST_LINES, type ObservedService, type RolloutTarget } from "../../target.ts";
 import { newAddressPool } from "./address-pool.ts";
-import { backingVariables, ensureBackingService } from "./backing.ts";
+import {
+  type BackingProofs,
+  backingVariables,
+  ensureBackingService,
+  observeBackingService,
+  removeBackingService,
+} from "./backing.ts";
 import { followContainer, readPastLines } from "./container-logs.ts";
 import {
   listContainers,
@@ -25,7 +32,7 @@ import {
 } from "./containers.ts";
 import { asking, askingUnless } from "./docker-errors.ts";
 import { healthNotes, judgeNew, judgeProved, type TaskFacts } from "./health.ts";
-import { backendName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
+import { backendName, backingName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
 import { mend } from "./reconcile.ts";
 import type { Router, RouterServer } from "./router.ts";
@@ -50,6 +57,9 @@ export type DockerTargetOptions = {
 /** Whoever reconciles may have read what is desired just before a deployment began; the next round comes soon enough. */
 const QUIET_MS = 5_000;
 
+/** A network that is made for a backing service, before any release is known, has room for the tasks of most. */
+const TASKS_TO_COME = 25;
+
 /** How often the router is asked while a task proves itself: a command on a local socket. One that takes long is worth fewer looks. */
 const LOOK_EVERY_MS = { first: 15, later: 100 };
 const FIRST_LOOKS_MS = 3_000;
@@ -70,15 +80,22 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   const provedWith = new Map<string, number | undefined>();
   /** When a place was changed last, so that a reconciliation notices that its picture is out of date. */
   const changedAt = new Map<string, number>();
-  /** Backing containers that answered a query since they started, with the time of that start. */
-  const backingProofs = new Map<string, string>();
+  const proofs: BackingProofs = new Map();
+  /** The API, a rollout and a reconciliation may all want the same backing service at once. */
+  const lockBacking = newKeyedLock();
+  const lockNetwork = newKeyedLock();
 
   const keyOf = (place: Place) => networkName(instance, place);
   const touch = (place: Place) => changedAt.set(keyOf(place), Date.now());
   const tasksOf = async (place: Place) =>
     (await listContainers(docker, instance, place)).filter((one) => one.role === "task");
 
-  async function attachedNetwork(place: Place, tasks = 1): Promise<{ network: PlaceNetwork; routerAddress: string }> {
+  type AttachedNetwork = { network: PlaceNetwork; routerAddress: string };
+  /** One at a time: the engine lets two who look and find no network of that name make one each, and then refuses the name as ambiguous. */
+  const attachedNetwork = (place: Place, tasks = 1): Promise<AttachedNetwork> =>
+    lockNetwork(keyOf(place), () => attachNetwork(place, tasks));
+
+  async function attachNetwork(place: Place, tasks: number): Promise<AttachedNetwork> {
     const network = await ensureNetwork(docker, {
       instance,
       place,
@@ -152,27 +169,37 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
 
     backingVariables: (place, backing) => Object.assign({}, ...backing.map((one) => backingVariables(place, one))),
 
+    async observeBacking(place, backing) {
+      const seeing = { docker, instance, place, network: keyOf(place), proofs };
+      return Promise.all(backing.map((one) => observeBackingService(seeing, one)));
+    },
+
     async ensureBacking(place, backing, log, signal) {
       if (backing.length === 0) return;
-      const { network } = await attachedNetwork(place);
-      const seen = await listContainers(docker, instance, place);
+      const { network } = await attachedNetwork(place, TASKS_TO_COME);
       await sideBySide(backing, (one) =>
-        ensureBackingService(
-          {
-            docker,
-            instance,
-            place,
-            network: network.name,
-            lendAddress: (use) => addresses.lend(place, network, 1, ([address = ""]) => use(address)),
-            seen,
-            log,
-            signal,
-            proofs: backingProofs,
-          },
-          one,
+        lockBacking(backingName(instance, place, one.name), () =>
+          ensureBackingService(
+            {
+              docker,
+              instance,
+              place,
+              network: network.name,
+              lendAddress: (use) => addresses.lend(place, network, 1, ([address = ""]) => use(address)),
+              log,
+              signal,
+              proofs,
+            },
+            one,
+          ),
         ),
       );
     },
+
+    removeBacking: (place, name, data) =>
+      lockBacking(backingName(instance, place, name), () =>
+        removeBackingService({ docker, instance, place, proofs }, name, data),
+      ),
 
     async runOnce(place, release, run, log, signal) {
       const { network, routerAddress } = await attachedNetwork(place);
@@ -315,18 +342,21 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       else await readPastLines(docker, found.id, { sinceMs, atMost: MOST_PAST_LINES, signal }, log);
     },
 
-    async destroy(place) {
+    async destroy(place, data) {
       touch(place);
       const seen = await listContainers(docker, instance, place);
       await router.update((state) => withoutPlace(state, place));
-      await sideBySide(seen, (one) => removeContainer(docker, one.id));
+      // What keeps its data is ended gracefully.
+      await sideBySide(seen, (one) =>
+        data === "keep" ? stopContainer(docker, one.id) : removeContainer(docker, one.id),
+      );
       const name = networkName(instance, place);
       if ((await findNetwork(docker, name)) !== undefined) {
         await router.detach(name);
         await removeNetwork(docker, name);
       }
       routerAddresses.delete(name);
-      await removeVolumes(place);
+      if (data === "remove") await removeVolumes(place);
     },
   };
   return target;

@@ -15,6 +15,8 @@ export const LABEL = {
   run: "shipway.run",
   /** What a backing container was made from. */
   spec: "shipway.spec",
+  /** Of a backing service's volume: which engine made the data. */
+  engine: "shipway.engine",
 } as const;
 
 /** The one instance of an engine needs no prefix; a second one beside it does. */

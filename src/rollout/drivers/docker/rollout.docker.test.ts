@@ -20,7 +20,7 @@ describe("a rollout on a real engine", () => {
     stage = await newDockerStage();
   });
   afterEach(async () => {
-    await stage.target.destroy(place);
+    await stage.target.destroy(place, "remove");
     live = undefined;
   });
   afterAll(async () => {
