@@ -3,11 +3,12 @@ import { colorLine } from "./color-line.ts";
 import type { CommandContext } from "./command.ts";
 import type { ExitCode } from "./context.ts";
 
-/** Shows an infra run live on stderr until it ends or waits: 0 when it succeeded or waits for an approval, 1 when not, 130 when the watcher left. */
+/** Shows an infra run live on stderr until it ends or waits: 0 when it ended as wanted or waits for an approval, 1 when not, 130 when the watcher left. */
 export async function followInfra(
   started: { runId: string; deliveryId: string },
   context: CommandContext,
   after = 0,
+  wanted: "succeeded" | "canceled" = "succeeded",
 ): Promise<ExitCode> {
   const client = await context.client();
   const narrator = newNarrator();
@@ -18,7 +19,7 @@ export async function followInfra(
       if (event.data.runId !== started.runId) continue;
       for (const line of narrator.tell(event)) context.say(colorLine(line, context.colors.err));
       if (event.kind === "infra.waiting") return 0;
-      if (event.kind === "infra.ended") return event.data.status === "succeeded" ? 0 : 1;
+      if (event.kind === "infra.ended") return event.data.status === wanted ? 0 : 1;
     }
   } finally {
     stop.abort();

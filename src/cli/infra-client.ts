@@ -32,9 +32,10 @@ export function infraClient(server: Server) {
       get(z.array(InfraRunBody), `/api/apps/${encodeURIComponent(app)}/infra/runs`, query),
     getInfraRun: (id: string) => get(InfraRunBody, runPath(id)),
     approveInfraRun: (id: string) => post(InfraStartedBody, `${runPath(id)}/approve`),
-    cancelInfraRun: async (id: string) => {
-      await call("POST", `${runPath(id)}/cancel`);
+    rejectInfraRun: async (id: string) => {
+      await call("POST", `${runPath(id)}/reject`);
     },
+    cancelInfraRun: (id: string, force: boolean) => post(InfraRunBody, `${runPath(id)}/cancel${force ? "/force" : ""}`),
     listStates: (app: string, environment: string, limit: number) =>
       get(z.array(StateVersionBody), `${infraPath(app, environment)}/states`, { limit }),
     getState: (app: string, environment: string, version: string) =>

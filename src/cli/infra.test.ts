@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { DriftView, InfraView } from "../http/infra-schemas.ts";
+import type { StoredEvent } from "../events/event.ts";
+import type { DriftView, InfraRunView, InfraView } from "../http/infra-schemas.ts";
 import { newEvent, newTestCli, sendEvents, startTestServer, type TestCli, type TestServer } from "./testing.ts";
 
 const INFRA = "/api/apps/launches/environments/production/infra";
@@ -38,14 +39,38 @@ const infra: InfraView = {
 let server: TestServer;
 let cli: TestCli;
 let shown: InfraView;
+/** Other events than those of an apply that comes to wait. */
+let told: StoredEvent[] | undefined;
+const viewed: InfraRunView = {
+  id: "i_3",
+  app: "launches",
+  environment: "production",
+  kind: "apply",
+  status: "running",
+  commit: "3f1c2ab9",
+  refName: "main",
+  actor: "ada",
+  approvedBy: null,
+  canceledBy: "ada",
+  deliveryId: "i_3",
+  createdAt: "2026-11-23T11:59:00.000Z",
+  startedAt: null,
+  endedAt: null,
+  plan: null,
+  problem: null,
+  timings: {},
+  logs: [],
+};
 beforeEach(async () => {
+  told = undefined;
   shown = infra;
   server = await startTestServer((app) => {
     app.get(INFRA, async () => shown);
     app.post(`${INFRA}/runs`, async (_request, reply) => reply.status(202).send({ runId: "i_3", deliveryId: "i_3" }));
-    app.get("/api/events", (_request, reply) => {
+    app.get("/api/events", (request, reply) => {
       const of = { subject: "infra:i_3", deliveryId: "i_3", environment: "production" };
-      const events = [
+      if (!request.headers.accept?.includes("event-stream")) return reply.send([]);
+      const events = told ?? [
         newEvent(1, "infra.started", { runId: "i_3", kind: "apply", commit: "3f1c2ab9", refName: "main" }, of),
         newEvent(
           2,
@@ -60,6 +85,9 @@ beforeEach(async () => {
         events.map((event) => ({ id: event.id, event: event.kind, data: event })),
       );
     });
+    app.get("/api/infra/runs/i_3", async () => viewed);
+    app.post("/api/infra/runs/:id/cancel", async (_request, reply) => reply.status(202).send(viewed));
+    app.post("/api/infra/runs/:id/cancel/force", async (_request, reply) => reply.status(202).send(viewed));
     app.get(`${INFRA}/states`, async () => []);
   });
   cli = await newTestCli(server.url);
@@ -103,6 +131,34 @@ describe("shipway infra", () => {
       "  → `shipway infra approve i_3`",
       "",
     ]);
+  });
+
+  it("cancel follows the run until it has ended, and says what it is at and how far it came", async () => {
+    const of = { subject: "infra:i_3", deliveryId: "i_3", environment: "production" };
+    const resources = [{ address: "aws_db_instance.x", action: "create", seconds: 40 }];
+    const problem = { message: "Run i_3 was stopped in the middle, as ada asked.", hint: "Apply again." };
+    const end = { runId: "i_3", kind: "apply", status: "canceled", durationMs: 1, changes: 2, problem };
+    told = [
+      newEvent(4, "infra.cancelRequested", { runId: "i_3", by: "ada", force: false }, of),
+      newEvent(5, "infra.stopping", { runId: "i_3", resources }, of),
+      newEvent(6, "infra.ended", end, of),
+    ];
+    const { code, err } = await cli.run(["infra", "cancel", "i_3"]);
+    expect(code).toBe(0);
+    expect(err.split("\n")).toEqual([
+      "! ada wants run i_3 stopped",
+      "  … asked Terraform to stop; it finishes what it is at: aws_db_instance.x 40 s",
+      "! Run i_3 was stopped in the middle, as ada asked.",
+      "  → Apply again.",
+      "",
+    ]);
+  });
+
+  it("cancel stops at once only who says that they know what it may cost", async () => {
+    const { code, err } = await cli.run(["infra", "cancel", "i_3", "--force"]);
+    expect(code).toBe(2);
+    expect(err).toContain("may exist and be missing from the state");
+    expect(err).toContain("`shipway infra cancel i_3 --force --yes`");
   });
 
   it("show names what is applied, the block, and the lock with holder, run and age", async () => {

@@ -58,6 +58,12 @@ export type PlatformEvent =
   | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[] } }
   | { kind: "infra.waiting"; data: { runId: string; reasons: string[] } }
   | { kind: "infra.approved"; data: { runId: string; by: string } }
+  | { kind: "infra.cancelRequested"; data: { runId: string; by: string; force: boolean } }
+  /** Terraform was interrupted and finishes what it is at. */
+  | {
+      kind: "infra.stopping";
+      data: { runId: string; resources: { address: string; action: string; seconds: number }[] };
+    }
   | {
       kind: "infra.resource";
       data: {

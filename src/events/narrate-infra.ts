@@ -76,6 +76,19 @@ const TALES: Record<string, Tell> = {
     hint(`\`shipway infra approve ${runId}\``),
   ]),
   "infra.approved": tell(z.object({ by: z.string() }), ({ by }) => [`✓ approved by ${plain(by)}`]),
+  "infra.cancelRequested": tell(z.object({ runId: z.string(), by: z.string(), force: z.boolean() }), (data) =>
+    wrap(
+      "! ",
+      data.force
+        ? `${plain(data.by)} wants run ${data.runId} stopped at once: what it is at may be lost from the state`
+        : `${plain(data.by)} wants run ${data.runId} stopped`,
+    ),
+  ),
+  "infra.stopping": tell(
+    z.object({ resources: z.array(z.object({ address: z.string(), seconds: z.number() })) }),
+    ({ resources }) =>
+      wrap("  … ", `asked Terraform to stop; it finishes what it is at: ${resources.map(describeInFlight).join(", ")}`),
+  ),
   "infra.resource": tell(
     z.object({ address: z.string(), action: z.string(), status: z.string(), seconds: z.number().optional() }),
     ({ address, action, status, seconds }) => {
@@ -123,6 +136,9 @@ const TALES: Record<string, Tell> = {
   ),
 };
 
+const describeInFlight = ({ address, seconds }: { address: string; seconds: number }) =>
+  `${plain(address)} ${seconds} s`;
+
 function planned({ changes, outputs }: { changes: Change[]; outputs: string[] }): string[] {
   if (changes.length === 0)
     return [outputs.length === 0 ? "✓ plan: nothing to change" : `✓ plan: only outputs change (${outputs.join(", ")})`];
@@ -163,10 +179,14 @@ function ended({ kind, status, durationMs, changes, problem }: Ended, { environm
     return [
       kind === "apply" && changes > 0 ? `✓ infra of ${environment} applied in ${took}` : `✓ ${title} done in ${took}`,
     ];
-  if (status === "canceled") return [`! ${title} of ${environment} was turned down; nothing was changed`];
+  if (status === "canceled" && problem === undefined)
+    return [`! ${title} of ${environment} was turned down; nothing was changed`];
   if (status === "superseded") return [`! ${title} of ${environment} was overtaken by a newer one`];
   return [
-    ...wrap(status === "unknown" ? "! " : "✗ ", problem?.message ?? `${title} of ${environment} failed after ${took}`),
+    ...wrap(
+      status === "unknown" || status === "canceled" ? "! " : "✗ ",
+      problem?.message ?? `${title} of ${environment} failed after ${took}`,
+    ),
     ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
   ];
 }

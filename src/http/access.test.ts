@@ -271,11 +271,25 @@ const TABLE: Row[] = [
     path: (app) => `${infraRun(app)}/approve`,
   },
   {
-    route: "POST /api/infra/runs/:id/cancel",
+    route: "POST /api/infra/runs/:id/reject",
     needs: "developer",
     allowed: 409,
     otherApp: 403,
+    path: (app) => `${infraRun(app)}/reject`,
+  },
+  {
+    route: "POST /api/infra/runs/:id/cancel",
+    needs: "developer",
+    allowed: 202,
+    otherApp: 403,
     path: (app) => `${infraRun(app)}/cancel`,
+  },
+  {
+    route: "POST /api/infra/runs/:id/cancel/force",
+    needs: "operator",
+    allowed: 202,
+    otherApp: 403,
+    path: (app) => `${infraRun(app)}/cancel/force`,
   },
   {
     route: "GET /api/apps/:app/environments/:environment/infra",

@@ -271,7 +271,7 @@ describe.skipIf(!hasTerraform)("the gate (with the real Terraform)", () => {
     expect(await test.tryAsk("POST", `/api/infra/runs/${run.id}/approve`)).toMatchObject({
       code: "INFRA_APPROVAL_REFUSED",
     });
-    await test.ask("POST", `/api/infra/runs/${run.id}/cancel`);
+    await test.ask("POST", `/api/infra/runs/${run.id}/reject`);
     expect(await test.settled(run.id)).toMatchObject({ status: "canceled" });
   });
 

@@ -33,6 +33,7 @@ export const InfraRunBody = z
     refName: z.string(),
     actor: z.string(),
     approvedBy: z.string().nullable(),
+    canceledBy: z.string().nullable().describe("Who asked to stop it while it ran"),
     deliveryId: z.string(),
     createdAt: Timestamp,
     startedAt: Timestamp.nullable(),

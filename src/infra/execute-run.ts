@@ -10,7 +10,7 @@ import { Secret } from "../shared/secret.ts";
 import { varFilesOf } from "./code-hash.ts";
 import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
 import type { InfraOutputs, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
-import { type ApplyVerdict, judgeApply } from "./judge-apply.ts";
+import { type ApplyVerdict, findUnsaved, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
@@ -18,6 +18,7 @@ import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 import {
   acceptedIn,
   appliedElsewhere,
+  canceledUnchanged,
   findInfra,
   frameOf,
   getRun,
@@ -30,7 +31,9 @@ import {
   recordDrift,
   recordPlan,
 } from "./runs.ts";
-import { lockedBy, parseState, type States } from "./states.ts";
+import { idsIn, lockedBy, parseState, type States } from "./states.ts";
+import { describeStopped } from "./stop-run.ts";
+import { abortWhenStopped, startStopWatch } from "./stop-watch.ts";
 import { describeDiagnostic, parseStreamLine, type StreamEvent } from "./terraform-stream.ts";
 import { type OpenWorkspace, openWorkspace, runDirOf, type WorkspaceDeps } from "./workspace.ts";
 
@@ -122,15 +125,19 @@ type MadePlan = { workspace: OpenWorkspace; plan: PlanJson; maskValues: Secret[]
 
 async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const startedAt = Date.now();
-  const { workspace, maskValues } = await open(deps, run);
+  const { workspace, maskValues } = await openUnlessStopped(deps, run);
   const openedAt = Date.now();
   // What an earlier life of ours has left running is only in the way.
   await deps.terraform.kill(workspace, "plan");
   if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
+  await refuseCanceled(deps, run);
   for (const name of ["plan.jsonl", "plan.pid", PLAN_FILE]) await rm(join(workspace.runDir, name), { force: true });
   await deps.terraform.start(workspace, "plan", planArgs(deps, run, workspace));
   const { events } = await follow(deps, run, workspace, "plan", maskValues);
   const plannedAt = Date.now();
+  // One that was killed could not give its lock back.
+  if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
+  await refuseCanceled(deps, run);
   const planned = await isThere(join(workspace.runDir, PLAN_FILE));
   if (!planned || errorsIn(events).length > 0)
     throw await planFailed(deps, run, workspace, events, newMask(maskValues));
@@ -150,6 +157,12 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
       warm: workspace.warm ? 1 : 0,
     },
   };
+}
+
+/** @throws INFRA_CANCELED */
+async function refuseCanceled(deps: InfraDeps, run: InfraRun): Promise<void> {
+  const { cancel_requested_by: by } = await getRun(deps.db, run.id);
+  if (by !== null) throw canceledUnchanged(run, by);
 }
 
 function planArgs(deps: InfraDeps, { kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
@@ -202,11 +215,13 @@ function describeErrors(events: readonly StreamEvent[], mask: (text: string) => 
   return mask([...errors.slice(0, SHOWN_ERRORS), ...more].join("\n"));
 }
 
-async function open(deps: InfraDeps, run: InfraRun): Promise<{ workspace: OpenWorkspace; maskValues: Secret[] }> {
+type Opened = { workspace: OpenWorkspace; maskValues: Secret[] };
+
+async function open(deps: InfraDeps, run: InfraRun, signal?: AbortSignal): Promise<Opened> {
   const known = await deps.secrets.allOfApp(run.app);
   const init: string[] = [];
   try {
-    const workspace = await openWorkspace(deps, run, (text) => init.push(text));
+    const workspace = await openWorkspace(deps, run, (text) => init.push(text), signal);
     await requireOwnPlace(deps, run, workspace.stateIn);
     await keepStateIn(deps.db, run, workspace.stateIn);
     return { workspace, maskValues: [...known, new Secret("state", workspace.password)] };
@@ -225,6 +240,19 @@ async function requireOwnPlace(deps: InfraDeps, run: InfraRun, stateIn: StateIn)
     message: `${run.app} ${run.environment} would share its state with ${same.app} ${same.environment}: both lie in ${describePlace(stateIn)}.`,
     hint: "Give each environment a state of its own: leave the key out of the backend block and set it as `infra: { backend: { key: … } }` in shipway.yml.",
   });
+}
+
+/** As `open`, of a run that has changed nothing yet. @throws INFRA_CANCELED as soon as somebody wants it stopped */
+async function openUnlessStopped(deps: InfraDeps, run: InfraRun): Promise<Opened> {
+  const watch = abortWhenStopped(deps.db, run.id);
+  try {
+    return await open(deps, run, watch.signal);
+  } catch (error) {
+    await refuseCanceled(deps, run);
+    throw error;
+  } finally {
+    await watch.end();
+  }
 }
 
 async function keepText({ logs }: InfraDeps, id: string, texts: string[], known: Secret[]): Promise<void> {
@@ -251,13 +279,18 @@ async function follow(
   const told = name === "apply" ? await toldResources(deps, run) : new Set<string>();
   // That somebody is not told of a resource must not cost the outcome of the apply.
   let telling: Promise<void> = Promise.resolve();
-  await deps.terraform.follow(workspace, name, (line) => {
-    if (line === "") return;
-    const { event, text } = parseStreamLine(line);
-    writer.sink(text.split("\n").map((one) => ({ at: Date.now(), stream: "out" as const, text: one })));
-    events.push(event);
-    if (name === "apply") telling = telling.then(() => tellResource(deps, run, event, told)).catch(() => undefined);
-  });
+  const watch = startStopWatch(deps, { run, name, runDir: workspace.runDir, events });
+  try {
+    await deps.terraform.follow(workspace, name, (line) => {
+      if (line === "") return;
+      const { event, text } = parseStreamLine(line);
+      writer.sink(text.split("\n").map((one) => ({ at: Date.now(), stream: "out" as const, text: one })));
+      events.push(event);
+      if (name === "apply") telling = telling.then(() => tellResource(deps, run, event, told)).catch(() => undefined);
+    });
+  } finally {
+    await watch.end();
+  }
   await telling;
   const stderr = await readFile(join(workspace.runDir, `${name}.stderr`), "utf8").catch(() => "");
   if (stderr.trim() !== "")
@@ -295,7 +328,7 @@ async function tellResource({ db }: InfraDeps, run: InfraRun, event: StreamEvent
 /**
  * Applies the kept plan, once: the journal and the output file on disk say how far an earlier life of ours came, and a Terraform that still runs is
  * followed to its end. Never throws for what Terraform did: that is the result.
- * @throws INFRA_PLAN_STALE, INFRA_FAILED, SECRET_MISSING before anything was begun
+ * @throws INFRA_CANCELED, INFRA_PLAN_STALE, INFRA_FAILED, SECRET_MISSING before anything was begun
  */
 export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResult> {
   const run = await getRun(deps.db, seen.id);
@@ -316,11 +349,13 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
       startedAt,
     );
   }
-  const { workspace, maskValues } = await open(deps, run);
+  // Also one that an earlier life had noted and not started: its process would have left a file.
+  await refuseCanceled(deps, run);
+  const { workspace, maskValues } = await openUnlessStopped(deps, run);
   if (run.apply_started_at === null) {
     await writePlan(deps, run, workspace);
     await writeFile(join(runDir, "journal"), `${run.id}\n`);
-    await journalApply(deps.db, run.id);
+    if (!(await journalApply(deps.db, run.id))) await refuseCanceled(deps, run);
   }
   await deps.states.releaseOf(run, run.id);
   const plan = join(runDir, PLAN_FILE);
@@ -393,10 +428,12 @@ async function conclude(
   const followedAt = Date.now();
   const { events } = await follow(deps, run, workspace, "apply", maskValues);
   const endedAt = Date.now();
+  const isForced = events.some(({ type }) => type === "forced");
   const verdict = judgeApply({
     events,
     lockHeld: (await deps.states.findLock(run))?.runId === run.id,
     erroredState: await isThere(join(workspace.codeDir, ERRORED_STATE)),
+    ...(isForced && { unsaved: findUnsaved(events, idsIn((await deps.states.latest(run))?.text)) }),
   });
   const result = await resultOf(deps, run, verdict, events, newMask(maskValues), workspace);
   await keepTimings(deps.db, run.id, {
@@ -420,6 +457,9 @@ async function resultOf(
     return unknown(run, verdict.why);
   }
   await deps.states.releaseOf(run, run.id);
+  const { cancel_requested_by: by } = await getRun(deps.db, run.id);
+  if (verdict.outcome === "failed" && verdict.interrupted && by !== null)
+    return stoppedMidway(run, by, mask(describeStopped(run.plan?.changes ?? [], events)));
   const refused = verdict.outcome === "failed" ? refusalOf(run, events) : undefined;
   if (refused) return { status: "failed", problem: toProblem(refused) };
   if (verdict.outcome === "applied") return readOutputs(deps, run, isBare(workspace) ? undefined : workspace);
@@ -444,6 +484,18 @@ function refusalOf(run: InfraRun, events: readonly StreamEvent[]) {
     message: `The state of ${run.environment} has changed since run ${run.id} was planned; nothing was applied.`,
     hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
   });
+}
+
+function stoppedMidway(run: InfraRun, by: string, howFar: string): RunResult {
+  return {
+    status: "canceled",
+    problem: toProblem(
+      fail("INFRA_CANCELED", {
+        message: `Run ${run.id} was stopped in the middle, as ${by} asked: ${howFar}.`,
+        hint: `Apply again, and it goes on from there: \`shipway infra apply --app ${run.app} --env ${run.environment}\`. All of its output: \`shipway infra runs ${run.id} --log\`.`,
+      }),
+    ),
+  };
 }
 
 function unknown(run: InfraRun, why: string): RunResult {

@@ -38,6 +38,19 @@ describe("judgeApply", () => {
     expect(judgeApply(traces).outcome).toBe(outcome);
   });
 
+  it.each([
+    ["something in flight", { finished: [], uncertain: [{ address: "a", action: "create" }] }, "unknown"],
+    [
+      "something made and not saved",
+      { finished: [{ address: "a", action: "create", id: "x" }], uncertain: [] },
+      "unknown",
+    ],
+    ["nothing that the state lacks", { finished: [], uncertain: [] }, "failed"],
+  ])("takes one that was stopped at once, with %s, for %s", (_what, unsaved, outcome) => {
+    const events: StreamEvent[] = [{ type: "interrupted" }, { type: "forced" }, error("operation canceled")];
+    expect(judgeApply({ events, lockHeld: false, erroredState: false, unsaved }).outcome).toBe(outcome);
+  });
+
   it("says when it was interrupted", () => {
     const events: StreamEvent[] = [{ type: "interrupted" }, error("execution halted")];
     expect(judgeApply({ events, lockHeld: false, erroredState: false })).toMatchObject({ interrupted: true });

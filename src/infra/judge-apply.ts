@@ -7,6 +7,8 @@ export type ApplyTraces = {
   lockHeld: boolean;
   /** Terraform could not save the state and left it in a file. */
   erroredState: boolean;
+  /** Of one that was stopped at once, what its state may lack. */
+  unsaved?: Unsaved;
 };
 
 export type ApplyVerdict =
@@ -20,7 +22,7 @@ export type ApplyVerdict =
  * Judges by what Terraform wrote and left behind, not by its exit code: 1 stands for interrupted, partly applied and "applied, but the unlock failed"
  * alike, and of a process that outlived Shipway there is none.
  */
-export function judgeApply({ events, lockHeld, erroredState }: ApplyTraces): ApplyVerdict {
+export function judgeApply({ events, lockHeld, erroredState, unsaved }: ApplyTraces): ApplyVerdict {
   if (erroredState)
     return { outcome: "unknown", why: "Terraform could not save the state and left it in errored.tfstate" };
   const errors = events.flatMap((event) =>
@@ -28,12 +30,23 @@ export function judgeApply({ events, lockHeld, erroredState }: ApplyTraces): App
   );
   if (errors.length === 0 && events.some((event) => event.type === "summary" && event.operation === "apply"))
     return { outcome: "applied" };
+  // Stopped at once, it gives its lock back, too, but not what it was making.
+  if (events.some(({ type }) => type === "forced") && !isNothing(unsaved))
+    return { outcome: "unknown", why: `Terraform was stopped at once${whileAt(unsaved)}` };
   // A process that ends by itself, well or not, gives its lock back last.
   if (errors.length > 0 && !lockHeld)
     return { outcome: "failed", errors, interrupted: events.some(({ type }) => type === "interrupted") };
   if (errors.length > 0)
     return { outcome: "unknown", why: "Terraform reported an error and then did not end as it should" };
   return { outcome: "unknown", why: "Terraform was killed before it came to its end" };
+}
+
+const isNothing = (unsaved: Unsaved | undefined) =>
+  unsaved !== undefined && unsaved.finished.length === 0 && unsaved.uncertain.length === 0;
+
+function whileAt(unsaved: Unsaved | undefined): string {
+  const at = unsaved?.uncertain.map(({ address }) => address) ?? [];
+  return at.length === 0 ? "" : ` while it was at ${at.slice(0, 3).join(", ")}${at.length > 3 ? " and more" : ""}`;
 }
 
 export type Unsaved = {

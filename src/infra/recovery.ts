@@ -8,7 +8,7 @@ import { findForeignLock, isElsewhere, pullState, pushState, unlockForeign } fro
 import type { StateLock } from "./infra-run.ts";
 import { findUnsaved, type Unsaved } from "./judge-apply.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, startNextRun, unblock } from "./runs.ts";
-import { lockedBy, parseState, resourcesIn } from "./states.ts";
+import { idsIn, lockedBy, parseState, resourcesIn } from "./states.ts";
 import type { Workspace } from "./terraform.ts";
 import { parseStreamLine } from "./terraform-stream.ts";
 import { openWorkspace, runDirOf } from "./workspace.ts";
@@ -40,12 +40,6 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
   const text = await readFile(join(runDir, "tree", run.spec.dir, ERRORED_STATE), "utf8").catch(() => undefined);
   const lines = await deps.terraform.output({ runDir }, "apply");
   const { state, lock, workspace } = await lookAtState(deps, place, run);
-  const ids = new Map(
-    [...(state === undefined ? [] : resourcesIn(parseState(state)))].map(([address, { attributes }]) => [
-      address,
-      typeof attributes.id === "string" ? attributes.id : undefined,
-    ]),
-  );
   return {
     run,
     lock,
@@ -53,7 +47,7 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
     errored: text === undefined ? undefined : erroredOf(text),
     unsaved: findUnsaved(
       lines.map((line) => parseStreamLine(line).event),
-      ids,
+      idsIn(state),
     ),
   };
 }

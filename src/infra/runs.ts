@@ -4,7 +4,7 @@ import type { Identity } from "../access/roles.ts";
 import { namesWithRole } from "../access/tokens.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
-import { fail, type Problem } from "../shared/errors.ts";
+import { fail, type Problem, toProblem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import type { Database, Tx } from "../store/open-store.ts";
@@ -70,6 +70,11 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
       credential: null,
       approved_by: null,
       apply_started_at: null,
+      cancel_requested_at: null,
+      cancel_requested_by: null,
+      interrupted_at: null,
+      force_requested_at: null,
+      force_requested_by: null,
       problem: "null",
       timings: "{}",
       started_at: waits ? null : new Date(),
@@ -336,13 +341,14 @@ export async function keepTimings(db: Database, id: string, timings: Record<stri
     .execute();
 }
 
-/** The journal of an apply. True for the caller that may start it: it is said once. */
+/** The journal of an apply. True for the caller that may start it: it is said once, and not of a run that somebody has canceled. */
 export async function journalApply(db: Database, id: string): Promise<boolean> {
   const updated = await db
     .updateTable("infra_runs")
     .set({ apply_started_at: new Date() })
     .where("id", "=", id)
     .where("apply_started_at", "is", null)
+    .where("cancel_requested_at", "is", null)
     .executeTakeFirst();
   return updated.numUpdatedRows > 0n;
 }
@@ -351,6 +357,12 @@ export async function journalApply(db: Database, id: string): Promise<boolean> {
 export async function waitForApproval(db: Database, run: InfraRun, reasons: string[]): Promise<StartedRun | undefined> {
   return db.transaction().execute(async (tx) => {
     await lockEnvironment(tx, run);
+    const { cancel_requested_by: canceledBy } = await getRun(tx, run.id);
+    if (canceledBy !== null) {
+      await closeRun(tx, run, "canceled", toProblem(canceledUnchanged(run, canceledBy)));
+      await releaseEnvironment(tx, run);
+      return startNextRun(tx, run);
+    }
     const updated = await tx
       .updateTable("infra_runs")
       .set({ status: "waiting", credential: null })
@@ -431,23 +443,27 @@ async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
   return new Set([run.actor, ...pushed.map((change) => change.actor)]);
 }
 
-/** Ends a run that has not begun to change anything. @throws INFRA_APPROVAL_REFUSED when it runs or has ended */
-export async function cancelRun(db: Database, id: string, actor: string): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    const seen = await getRun(tx, id);
-    await lockEnvironment(tx, seen);
-    const run = await getRun(tx, id);
-    if (run.status !== "waiting" && run.status !== "queued") {
-      throw fail("INFRA_APPROVAL_REFUSED", {
-        message: `Run ${id} cannot be turned down: it is ${run.status}.`,
-        hint: "Only a run that waits, for its turn or for an approval, can be.",
-      });
-    }
-    await closeRun(tx, { ...run, actor }, "canceled", undefined);
+/** The run as it is while its environment's row is held: nothing starts or ends it meanwhile. @throws INFRA_RUN_NOT_FOUND */
+export async function lockRun(tx: Tx, id: string): Promise<InfraRun> {
+  await lockEnvironment(tx, await getRun(tx, id));
+  return getRun(tx, id);
+}
+
+/** Of a run that was stopped before it changed anything. */
+export function canceledUnchanged({ id, app, environment, kind }: InfraRun, by: string) {
+  const again = kind === "drift" ? "infra drift --now" : `infra ${kind}`;
+  return fail("INFRA_CANCELED", {
+    message: `Run ${id} was stopped, as ${by} asked, before it changed anything.`,
+    hint: `Start another when it suits: \`shipway ${again} --app ${app} --env ${environment}\`.`,
   });
 }
 
-async function closeRun(tx: Tx, run: InfraRun, status: InfraRunStatus, problem: Problem | undefined): Promise<boolean> {
+export async function closeRun(
+  tx: Tx,
+  run: InfraRun,
+  status: InfraRunStatus,
+  problem: Problem | undefined,
+): Promise<boolean> {
   const endedAt = new Date();
   const updated = await tx
     .updateTable("infra_runs")
@@ -482,6 +498,8 @@ const countOf = (run: InfraRun): number => run.plan?.changes.length ?? 0;
 export type RunResult =
   | { status: "succeeded"; outputs?: Buffer }
   | { status: "failed"; problem: Problem }
+  /** Somebody stopped it, and it ended as it should. */
+  | { status: "canceled"; problem: Problem }
   | { status: "unknown"; problem: Problem };
 
 /** Ends a run, once. An apply that succeeded is what the environment has from now on; one of unknown outcome blocks it. Returns the run to start next. */

@@ -304,6 +304,17 @@ export function resourcesIn(state: StateFile): Map<string, StateResource> {
   return found;
 }
 
+/** The `id` of each object by its address; undefined for one that has none. */
+export function idsIn(text: string | undefined): Map<string, string | undefined> {
+  const resources = text === undefined ? [] : [...resourcesIn(parseState(text))];
+  return new Map(
+    resources.map(([address, { attributes }]) => [
+      address,
+      typeof attributes.id === "string" ? attributes.id : undefined,
+    ]),
+  );
+}
+
 const Step = z.object({ value: z.union([z.string(), z.number()]) });
 
 /** Terraform lists sensitive attributes as paths (`[[{type, value}]]`); as a tree they mark what they cover. */

@@ -29,7 +29,8 @@ export type Diagnostic = z.infer<typeof Diagnostic>;
 
 /** One line of `terraform -json`, as far as it matters to us. */
 export type StreamEvent =
-  | { type: "started"; address: string; action: string }
+  /** `at` in milliseconds since 1970. */
+  | { type: "started"; address: string; action: string; at?: number }
   | { type: "done"; address: string; action: string; id: string | undefined; seconds: number }
   /** Told every 10 s of one that takes its time. */
   | { type: "progress"; address: string; action: string; seconds: number }
@@ -37,7 +38,10 @@ export type StreamEvent =
   | { type: "diagnostic"; diagnostic: Diagnostic }
   /** The operation came to its own end. */
   | { type: "summary"; operation: string }
+  /** It finishes what it is at, then it ends. */
   | { type: "interrupted" }
+  /** Interrupted for a second time: it ends at once, whatever it is at. */
+  | { type: "forced" }
   | { type: "other" };
 
 export type StreamLine = { event: StreamEvent; text: string };
@@ -50,14 +54,23 @@ export function parseStreamLine(line: string): StreamLine {
   return { event: eventOf(data), text: textOf(data) };
 }
 
-function eventOf({ type, hook, diagnostic, changes, "@message": message }: z.infer<typeof Line>): StreamEvent {
+function eventOf({
+  type,
+  hook,
+  diagnostic,
+  changes,
+  "@message": message,
+  "@timestamp": timestamp = "",
+}: z.infer<typeof Line>): StreamEvent {
   if (type === "diagnostic" && diagnostic) return { type: "diagnostic", diagnostic };
   if (type === "change_summary" && changes) return { type: "summary", operation: changes.operation };
+  if (type === "log" && /two interrupts/i.test(message)) return { type: "forced" };
   if (type === "log" && /interrupt/i.test(message)) return { type: "interrupted" };
   // Data sources are read during a plan and say so in the same words.
   if (hook === undefined || hook.resource.addr.split(".").includes("data")) return { type: "other" };
   const [address, action] = [hook.resource.addr, hook.action ?? "update"];
-  if (type === "apply_start") return { type: "started", address, action };
+  const at = Date.parse(timestamp);
+  if (type === "apply_start") return { type: "started", address, action, ...(Number.isFinite(at) && { at }) };
   if (type === "apply_progress") return { type: "progress", address, action, seconds: hook.elapsed_seconds ?? 0 };
   if (type === "apply_errored") return { type: "failed", address, action };
   if (type !== "apply_complete") return { type: "other" };

@@ -19,8 +19,8 @@ export type Finished = { exitCode: number; stdout: string; stderr: string };
 export type Terraform = {
   /** @throws TERRAFORM_MISSING when neither program is there, or what is named as one does not say its version */
   program(): Promise<TerraformProgram>;
-  /** Runs a command that changes no state (init, show, output) to its end. */
-  run(workspace: Workspace, args: readonly string[]): Promise<Finished>;
+  /** Runs a command that changes no state (init, show, output) to its end, or until `signal` aborts: then it rejects. */
+  run(workspace: Workspace, args: readonly string[], signal?: AbortSignal): Promise<Finished>;
   /**
    * Starts a command that must outlive us, in a process group of its own, its output going to files in `runDir`: a program that writes into the pipe
    * of a server that died is killed by that, and its state with it. Starting a `name` that was started already is an error.
@@ -31,8 +31,8 @@ export type Terraform = {
   /** What it wrote, of a process that may be gone. */
   output(workspace: Pick<Workspace, "runDir">, name: string): Promise<string[]>;
   state(workspace: Pick<Workspace, "runDir">, name: string): Promise<"never started" | "running" | "gone">;
-  /** The first SIGINT makes Terraform save what it has and end; nothing is sent to a process that is gone. */
-  interrupt(workspace: Pick<Workspace, "runDir">, name: string): Promise<void>;
+  /** The first SIGINT makes Terraform save what it has and end, the second end at once. False when none was sent: it is gone, or not yet known. */
+  interrupt(workspace: Pick<Workspace, "runDir">, name: string): Promise<boolean>;
   /** Kills the whole group: a command that changes nothing, or what one that is gone has left behind. */
-  kill(workspace: Pick<Workspace, "runDir">, name: string): Promise<void>;
+  kill(workspace: Pick<Workspace, "runDir">, name: string): Promise<boolean>;
 };

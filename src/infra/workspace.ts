@@ -50,6 +50,7 @@ export async function openWorkspace(
   deps: WorkspaceDeps,
   run: InfraRun,
   onInit: (text: string) => void,
+  signal?: AbortSignal,
 ): Promise<OpenWorkspace> {
   const runDir = runDirOf(deps.dir, run.id);
   const tree = join(runDir, "tree");
@@ -69,7 +70,7 @@ export async function openWorkspace(
   const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   const initialised = sha256([code, program.product, program.version, backend.type, ...settings].join("\n"));
-  const warm = await initialise(deps.terraform, workspace, { key: initialised, settings, onInit });
+  const warm = await initialise(deps.terraform, workspace, { key: initialised, settings, onInit, signal });
   const stateIn = await proveBackend(workspace, backend, run.spec.dir);
   return { ...workspace, backend, stateIn, password, warm };
 }
@@ -179,7 +180,12 @@ async function environmentOf(
 async function initialise(
   terraform: Terraform,
   workspace: Workspace,
-  { key, settings, onInit }: { key: string; settings: string[]; onInit: (text: string) => void },
+  {
+    key,
+    settings,
+    onInit,
+    signal,
+  }: { key: string; settings: string[]; onInit: (text: string) => void; signal: AbortSignal | undefined },
 ): Promise<boolean> {
   const keyFile = join(workspace.dataDir, "shipway-initialised");
   const lockFile = join(workspace.codeDir, ".terraform.lock.hcl");
@@ -194,7 +200,7 @@ async function initialise(
   await rm(keyFile, { force: true });
   const readonly = isLocked ? ["-lockfile=readonly"] : [];
   const args = ["init", "-input=false", "-no-color", "-reconfigure", ...readonly, ...settings];
-  const { exitCode, stdout, stderr } = await terraform.run(workspace, args);
+  const { exitCode, stdout, stderr } = await terraform.run(workspace, args, signal);
   onInit(`${stdout}\n${stderr}`.trim());
   if (exitCode !== 0) throw initFailed(stderr, isLocked);
   const made = isLocked ? undefined : await readFile(lockFile, "utf8").catch(() => undefined);

@@ -30,6 +30,8 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "infra.planned": [],
   "infra.waiting": [],
   "infra.approved": [],
+  "infra.cancelRequested": [],
+  "infra.stopping": [],
   "infra.resource": [],
   "infra.ended": ["succeeded", "failed", "unknown", "superseded", "canceled"],
   "infra.driftFound": [],

@@ -38,6 +38,8 @@ export const ERRORS = {
   INFRA_PLAN_STALE: { kind: "user", http: 409, exit: 2 },
   INFRA_APPROVAL_NEEDED: { kind: "user", http: 409, exit: 2 },
   INFRA_APPROVAL_REFUSED: { kind: "user", http: 409, exit: 2 },
+  INFRA_CANCELED: { kind: "user", http: 409, exit: 2 },
+  INFRA_CANCEL_REFUSED: { kind: "user", http: 409, exit: 2 },
   INFRA_PROTECTED: { kind: "user", http: 409, exit: 2 },
   INFRA_STATE_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   INFRA_STATE_REFUSED: { kind: "user", http: 409, exit: 2 },

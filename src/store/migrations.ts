@@ -27,6 +27,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of DECLARED) await sql.raw(statement).execute(db);
     },
   },
+  "006-infra-stop": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of INFRA_STOP) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -301,4 +306,13 @@ const DECLARED = [
     primary key (app, environment, name)
   )`,
   "alter table infra_environments add column drift_due boolean not null default false",
+];
+
+const INFRA_STOP = [
+  `alter table infra_runs
+    add column cancel_requested_at timestamptz,
+    add column cancel_requested_by text,
+    add column interrupted_at timestamptz,
+    add column force_requested_at timestamptz,
+    add column force_requested_by text`,
 ];

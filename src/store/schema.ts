@@ -210,6 +210,14 @@ export type InfraRunsTable = {
   approved_by: string | null;
   /** The journal: from here on something may have changed. */
   apply_started_at: Date | null;
+  /** Somebody wants it stopped. It is still running until it ended. */
+  cancel_requested_at: Date | null;
+  cancel_requested_by: string | null;
+  /** Written before the first interrupt is sent: it may have been. */
+  interrupted_at: Date | null;
+  /** Somebody wants it stopped at once, whatever that costs. */
+  force_requested_at: Date | null;
+  force_requested_by: string | null;
   problem: Json<Problem | null>;
   timings: Json<Record<string, number>>;
   created_at: CreatedAt;

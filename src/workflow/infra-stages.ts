@@ -16,10 +16,10 @@ export async function runInfra(deps: InfraStageDeps, id: string, step: DurableSt
   const run = await step("infra-open", () => getRun(deps.db, id).then(({ kind }) => ({ kind })));
   if (run.kind === "drift") {
     const checked = await step("infra-drift", () => staged(deps, id, (one) => checkDrift(deps, one)));
-    return end(deps, id, step, checked.ok ? { status: "succeeded" } : { status: "failed", problem: checked.problem });
+    return end(deps, id, step, checked.ok ? { status: "succeeded" } : stopped(checked.problem));
   }
   const planned = await step("infra-plan", () => staged(deps, id, (one) => planRun(deps, one)));
-  if (!planned.ok) return end(deps, id, step, { status: "failed", problem: planned.problem });
+  if (!planned.ok) return end(deps, id, step, stopped(planned.problem));
   if (run.kind === "plan") return end(deps, id, step, { status: "succeeded" });
   const { approval } = planned.value;
   if (approval.length === 0) return applyInfra(deps, id, step, changesNothing(planned.value));
@@ -30,6 +30,11 @@ export async function runInfra(deps: InfraStageDeps, id: string, step: DurableSt
   );
   if (next !== null) await deps.startInfra(next);
 }
+
+const stopped = (problem: Problem) => ({
+  status: problem.code === "INFRA_CANCELED" ? ("canceled" as const) : ("failed" as const),
+  problem,
+});
 
 const changesNothing = ({ changes, outputs }: PlanSummary) => changes.length === 0 && outputs.length === 0;
 
@@ -62,8 +67,9 @@ async function ended(
   }
   // A bug, or Postgres going away, while Terraform was at work: what it did is not known to us.
   const { apply_started_at: begun } = await getRun(deps.db, id);
-  const status = begun !== null && done.problem.code === "BUG" ? "unknown" : "failed";
-  return { status, problem: done.problem };
+  return begun !== null && done.problem.code === "BUG"
+    ? { status: "unknown", problem: done.problem }
+    : stopped(done.problem);
 }
 
 function reviveOutputs(result: PlainResult): RunResult {

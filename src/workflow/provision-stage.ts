@@ -79,7 +79,7 @@ async function awaitRun({ db }: ProvisionDeps, runId: string, deploymentId: stri
         problem: {
           code: "CANCELED",
           message: `The deployment was canceled; infra run ${runId} goes on to its end by itself.`,
-          hint: `See it with \`shipway infra runs ${runId}\`.`,
+          hint: `Stop it as well: \`shipway infra cancel ${runId}\`. Others may wait for what it does, so it is not stopped with one deployment.`,
         },
       };
     }

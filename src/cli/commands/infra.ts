@@ -126,7 +126,7 @@ export const infraCommands: Command[] = [
     async run(input, context) {
       const client = await context.client();
       if (input.reject) {
-        await client.cancelInfraRun(input.id);
+        await client.rejectInfraRun(input.id);
         context.say(`${context.colors.err.green("✓")} ${input.id} is turned down; nothing was changed.`);
         return 0;
       }
@@ -135,6 +135,32 @@ export const infraCommands: Command[] = [
       );
       return followInfra(await client.approveInfraRun(input.id), context, last?.id ?? 0);
     },
+  }),
+  defineCommand({
+    name: "infra cancel",
+    summary: "stop a run; of an apply, Terraform finishes what it is at and saves it",
+    details:
+      "A plan or a drift check just ends. An apply gets one interrupt: what is done stays done and is in the state, and another apply goes on from there. --force is a second decision, for an operator: Terraform ends at once, and the object it is making may exist without being in the state.",
+    args: [{ name: "id", summary: "the run (i_7c1m)" }],
+    options: [
+      { flags: "--force", summary: "stop at once a run that was asked to stop before (with --yes)" },
+      { flags: "--yes", summary: "you know what --force may cost" },
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway infra cancel i_7c1m", does: "waits until it has ended, and says how far it came" },
+      {
+        run: "shipway infra cancel i_7c1m --force --yes",
+        does: "the environment is blocked until somebody has looked",
+      },
+    ],
+    input: z.strictObject({
+      id: z.string(),
+      ...JsonFlag,
+      force: z.boolean().default(false),
+      yes: z.boolean().default(false),
+    }),
+    run: cancel,
   }),
   defineCommand({
     name: "infra show",
@@ -197,6 +223,25 @@ async function start(
   const started = await client.startInfra(app, environment, body);
   const code = await followInfra(started, context);
   if (input.json && code !== 130) context.json(await client.getInfraRun(started.runId));
+  return code;
+}
+
+async function cancel(
+  input: { id: string; json: boolean; force: boolean; yes: boolean },
+  context: CommandContext,
+): Promise<ExitCode> {
+  if (input.force && !input.yes)
+    throw fail("USAGE", {
+      message:
+        "Stopped at once, Terraform does not wait for the object it is making: it may exist and be missing from the state, and the environment is blocked until somebody has looked.",
+      hint: `If you mean it: \`shipway infra cancel ${input.id} --force --yes\``,
+    });
+  const client = await context.client();
+  const { deliveryId } = await client.getInfraRun(input.id);
+  const [last] = (await client.listEvents({ deliveryId })).slice(-1);
+  await client.cancelInfraRun(input.id, input.force);
+  const code = await followInfra({ runId: input.id, deliveryId }, context, last?.id ?? 0, "canceled");
+  if (input.json && code !== 130) context.json(await client.getInfraRun(input.id));
   return code;
 }
 

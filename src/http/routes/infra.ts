@@ -7,7 +7,6 @@ import { adviseRecovery, findRecovery, recover } from "../../infra/recovery.ts";
 import {
   acceptDrift,
   approveRun,
-  cancelRun,
   findInfra,
   findLastApply,
   getRun,
@@ -15,6 +14,7 @@ import {
   listRuns,
 } from "../../infra/runs.ts";
 import { parseState, resourcesIn, type StateVersion } from "../../infra/states.ts";
+import { forceStop, rejectRun, requestStop } from "../../infra/stop-requests.ts";
 import { forceUnlock } from "../../infra/unlock.ts";
 import { parseDurationMs } from "../../shared/duration.ts";
 import { getApp } from "../../source/apps.ts";
@@ -128,7 +128,7 @@ function runRoutes(server: TypedServer, platform: Platform): void {
   );
 
   server.post(
-    "/api/infra/runs/:id/cancel",
+    "/api/infra/runs/:id/reject",
     {
       config: { role: "developer" },
       schema: { summary: "Turn down a run that waits", params: idParams, response: { 204: z.null() } },
@@ -136,8 +136,44 @@ function runRoutes(server: TypedServer, platform: Platform): void {
     async (request, reply) => {
       const run = await getRun(db, request.params.id);
       requireApp(request, "developer", run.app);
-      await cancelRun(db, run.id, identityOf(request).name);
+      await rejectRun(db, run.id, identityOf(request).name);
       return reply.status(204).send(null);
+    },
+  );
+
+  server.post(
+    "/api/infra/runs/:id/cancel",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Stop a run: Terraform finishes what it is at, and the rest is not begun",
+        params: idParams,
+        response: { 202: InfraRunBody },
+      },
+    },
+    async (request, reply) => {
+      const run = await getRun(db, request.params.id);
+      requireApp(request, "developer", run.app);
+      await requestStop(db, run.id, identityOf(request).name);
+      return reply.status(202).send(viewRun(await getRun(db, run.id)));
+    },
+  );
+
+  server.post(
+    "/api/infra/runs/:id/cancel/force",
+    {
+      config: { role: "operator" },
+      schema: {
+        summary: "Stop a run at once that was asked to stop before; what it is at may be lost from the state",
+        params: idParams,
+        response: { 202: InfraRunBody },
+      },
+    },
+    async (request, reply) => {
+      const run = await getRun(db, request.params.id);
+      requireApp(request, "operator", run.app);
+      await forceStop(db, run.id, identityOf(request).name);
+      return reply.status(202).send(viewRun(await getRun(db, run.id)));
     },
   );
 }
@@ -362,6 +398,7 @@ function viewRun(run: InfraRun): InfraRunView {
     refName: run.ref_name,
     actor: run.actor,
     approvedBy: run.approved_by,
+    canceledBy: run.cancel_requested_by,
     deliveryId: run.delivery_id,
     createdAt: run.created_at.toISOString(),
     startedAt: run.started_at?.toISOString() ?? null,

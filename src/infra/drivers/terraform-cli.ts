@@ -69,9 +69,9 @@ export function terraformCli(options: {
       return program;
     },
 
-    async run(workspace, args) {
+    async run(workspace, args, signal) {
       await configure();
-      return runToEnd(await find(), [`-chdir=${workspace.codeDir}`, ...args], environment(workspace));
+      return runToEnd(await find(), [`-chdir=${workspace.codeDir}`, ...args], environment(workspace), signal);
     },
 
     async start(workspace, name, args) {
@@ -199,27 +199,35 @@ async function signal(
   name: string,
   kind: "SIGINT" | "SIGKILL",
   children: ReadonlyMap<string, ChildProcess>,
-): Promise<void> {
+): Promise<boolean> {
   const known = await readPid(runDir, name);
-  if (!known) return;
+  if (!known) return false;
   const running = (await stateOf(runDir, name, children)) === "running";
   // Providers and provisioners outlive a Terraform that was killed; their group keeps its number as long as one of them is left.
-  if (!running && (kind === "SIGINT" || (await startTimeOf(known.pid)) !== null)) return;
+  if (!running && (kind === "SIGINT" || (await startTimeOf(known.pid)) !== null)) return false;
   try {
     // An interrupt goes to Terraform alone: it hands it on to its providers, and two of them would be taken for "stop at once".
     process.kill(kind === "SIGKILL" ? -known.pid : known.pid, kind);
+    return true;
   } catch {
     // It ended in between.
+    return false;
   }
 }
 
-function runToEnd(program: string, args: readonly string[], env: Record<string, string>): Promise<Finished> {
+function runToEnd(
+  program: string,
+  args: readonly string[],
+  env: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<Finished> {
   return new Promise((resolve, reject) => {
     execFile(
       program,
       [...args],
-      { env, encoding: "utf8", maxBuffer: LARGEST_OUTPUT_BYTES },
+      { env, encoding: "utf8", maxBuffer: LARGEST_OUTPUT_BYTES, ...(signal && { signal }) },
       (error, stdout, stderr) => {
+        if (signal?.aborted) return reject(signal.reason);
         if (error === null) return resolve({ exitCode: 0, stdout, stderr });
         if (typeof error.code === "number") return resolve({ exitCode: error.code, stdout, stderr });
         reject(missing(program, error));
