@@ -21,9 +21,9 @@ export type StopFacts = {
 export type StopStep = "wait" | "interrupt" | "interrupt again" | "kill";
 
 /** A plan that was interrupted has nothing to finish. */
-export const PLAN_ENDS_WITHIN_MS = 10_000;
+const PLAN_ENDS_WITHIN_MS = 10_000;
 /** The second interrupt ends Terraform in some 10 ms (measured with 1.11); one that is still there does not listen. */
-export const FORCED_ENDS_WITHIN_MS = 10_000;
+const FORCED_ENDS_WITHIN_MS = 10_000;
 /** Terraform says that it was interrupted the moment it is. One that has not by then was not: we were killed before we sent it. */
 export const SAYS_SO_WITHIN_MS = 3_000;
 
