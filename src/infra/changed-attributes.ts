@@ -4,7 +4,8 @@ import type { ChangedAttribute } from "./infra-run.ts";
 const MOST_ATTRIBUTES = 40;
 const LONGEST_VALUE = 120;
 const SENSITIVE = "(sensitive)";
-const UNKNOWN = "(known after apply)";
+/** What stands for a value that only the apply will know. */
+export const UNKNOWN = "(known after apply)";
 
 export type Difference = {
   before: unknown;

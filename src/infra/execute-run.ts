@@ -14,7 +14,7 @@ import { type ApplyVerdict, findUnsaved, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
-import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { differingStarts, readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 import {
   acceptedIn,
   appliedElsewhere,
@@ -351,7 +351,8 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
   }
   // Also one that an earlier life had noted and not started: its process would have left a file.
   await refuseCanceled(deps, run);
-  const { workspace, maskValues } = await openUnlessStopped(deps, run);
+  const isApproved = run.approved_by !== null && run.apply_started_at === null;
+  const { workspace, maskValues } = isApproved ? await planAgain(deps, run) : await openUnlessStopped(deps, run);
   if (run.apply_started_at === null) {
     await writePlan(deps, run, workspace);
     await writeFile(join(runDir, "journal"), `${run.id}\n`);
@@ -368,6 +369,23 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
     plan,
   ]);
   return conclude(deps, run, workspace, [...maskValues, ...(await sensitiveOf(deps, workspace))], startedAt);
+}
+
+/**
+ * Terraform does not look again when it applies a saved plan: what somebody changed by hand while the plan waited would be overwritten unseen. So the plan
+ * is made once more, and must start from the same; what is applied is the one that was approved. @throws INFRA_PLAN_STALE
+ */
+async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
+  const made = await makePlan(deps, run);
+  const now = maskAll(readPlan(made.plan, run.spec.approval, false).changes, newMask(made.maskValues));
+  const differing = differingStarts(run.plan?.changes ?? [], now);
+  if (differing.length === 0) return made;
+  const shown = differing.slice(0, SHOWN_ERRORS).join(", ");
+  const more = differing.length > SHOWN_ERRORS ? ` and ${differing.length - SHOWN_ERRORS} more` : "";
+  throw fail("INFRA_PLAN_STALE", {
+    message: `While run ${run.id} waited for its approval, what it was planned from has changed: ${shown}${more}. Nothing was applied.`,
+    hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+  });
 }
 
 const isBare = ({ password }: OpenWorkspace) => password === "";

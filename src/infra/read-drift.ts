@@ -1,3 +1,4 @@
+import { UNKNOWN } from "./changed-attributes.ts";
 import type { ChangedAttribute, DriftedResource } from "./infra-run.ts";
 import type { PlanJson, ResourceChange } from "./plan-json.ts";
 import { actionOf, attributesOf } from "./read-plan.ts";
@@ -45,14 +46,14 @@ const NOTHING = new Set(["null", "{}", "[]", '""']);
 /** Providers read "no tags" back as an empty map where the configuration had none: right after an apply that is no drift (seen with hashicorp/aws 5). */
 const isNothing = ({ before, after }: ChangedAttribute) => NOTHING.has(before) && NOTHING.has(after);
 
-/** Changes that another resource's drift drags along (what it depends on is made anew) are not code that waits. */
+/**
+ * Changes that another resource's drift drags along are not code that waits: what it depends on is made anew, so nothing of it is known yet. One known
+ * difference (beside the computed attributes that every write makes unknown) and the code wants it.
+ */
 function isFollowUp(change: ResourceChange, plan: PlanJson): boolean {
-  if (plan.resource_drift.length === 0) return false;
-  return hasTrue(change.change.after_unknown) && actionOf(change) !== "create";
-}
-
-function hasTrue(tree: unknown): boolean {
-  return tree === true || (typeof tree === "object" && tree !== null && Object.values(tree).some(hasTrue));
+  if (plan.resource_drift.length === 0 || actionOf(change) === "create") return false;
+  const attributes = attributesOf(change);
+  return attributes.length > 0 && attributes.every(({ after }) => after === UNKNOWN);
 }
 
 /** Drift that was not there before, so that somebody is told once and not every hour. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
+import type { PlannedChange } from "./infra-run.ts";
 import { parsePlanJson } from "./plan-json.ts";
 import { newDrift, readDrift } from "./read-drift.ts";
-import { readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { differingStarts, readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
 
 type Change = { actions: string[]; before?: unknown; after?: unknown; [more: string]: unknown };
 const resource = (address: string, change: Change, more: object = {}) => ({
@@ -137,6 +138,29 @@ describe("refusalsOf", () => {
   });
 });
 
+describe("two plans of the same code", () => {
+  const change = (value: string, more: object = {}): PlannedChange => ({
+    address: "a.b",
+    action: "update",
+    attributes: [{ path: "size", before: value, after: "3" }],
+    ...more,
+  });
+  it.each([
+    [
+      "start from the same, whatever they lead to",
+      [change("2")],
+      [{ ...change("2"), attributes: [{ path: "size", before: "2", after: "4" }] }],
+      [],
+    ],
+    ["differ where a value that exists does", [change("2")], [change("7")], ["a.b"]],
+    ["differ where another action is needed", [change("2")], [change("2", { action: "replace" })], ["a.b"]],
+    ["differ where one of them has nothing to do", [change("2")], [], ["a.b"]],
+    ["differ where something came up", [], [change("2", { address: "c.d" })], ["c.d"]],
+  ] as [string, PlannedChange[], PlannedChange[], string[]][])("%s", (_name, before, now, expected) =>
+    expect(differingStarts(before, now)).toEqual(expected),
+  );
+});
+
 /** Each row of the measured table: what Terraform says, and what that is. */
 describe("readDrift", () => {
   const drifted = { actions: ["update"], before: { size: 2 }, after: { size: 7 } };
@@ -173,9 +197,15 @@ describe("readDrift", () => {
     expect(read([resource("a.b", back)], [])).toEqual(["undeployed update a.b"]);
   });
   it("does not take what a drifted resource drags along for undeployed code", () => {
-    const dragged = resource("c.d", { actions: ["update"], after_unknown: { ref: true } });
-    const replaced = { actions: ["delete", "create"] };
-    expect(read([resource("a.b", replaced), dragged], [resource("a.b", drifted)])).toEqual(["reverting update a.b"]);
+    const change = { actions: ["update"], before: { ref: "old", size: 1 }, after_unknown: { ref: true } };
+    const replaced = resource("a.b", { actions: ["delete", "create"] });
+    const withSize = (size: number) => resource("c.d", { ...change, after: { size } });
+    expect(read([replaced, withSize(1)], [resource("a.b", drifted)])).toEqual(["reverting update a.b"]);
+    // A value that is known comes from the code, also beside one that is not.
+    expect(read([replaced, withSize(2)], [resource("a.b", drifted)])).toEqual([
+      "reverting update a.b",
+      "undeployed update c.d",
+    ]);
   });
   it("keeps what somebody accepted apart, with the reason", () => {
     expect(read([resource("a.b", back)], [resource("a.b", drifted)], [{ address: "a.b", reason: "sale" }])).toEqual([

@@ -66,6 +66,20 @@ export function actionOf({ mode, change, previous_address }: ResourceChange): Pl
   return previous_address === undefined ? undefined : "move";
 }
 
+/**
+ * Addresses for which two plans of the same code do not begin with the same: another action, or other values that exist now. What they lead to may differ
+ * (`plantimestamp()`).
+ */
+export function differingStarts(before: readonly PlannedChange[], now: readonly PlannedChange[]): string[] {
+  const startOf = ({ action, attributes }: PlannedChange) =>
+    JSON.stringify([action, attributes.map(({ path, before: value }) => [path, value])]);
+  const known = new Map(before.map((change) => [change.address, startOf(change)]));
+  const found = new Map(now.map((change) => [change.address, startOf(change)]));
+  return [...new Set([...known.keys(), ...found.keys()])].filter(
+    (address) => known.get(address) !== found.get(address),
+  );
+}
+
 const GATED: Partial<Record<PlannedAction, string>> = {
   delete: "destroys",
   replace: "destroys and makes anew",
