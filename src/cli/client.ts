@@ -4,6 +4,7 @@ import {
   type ApiEvent,
   type ApiLogLine,
   AppBody,
+  BackingBody,
   DeploymentBody,
   EnvironmentBody,
   EventBody,
@@ -17,7 +18,9 @@ import {
   type TaskLogLine,
   TaskLogLineBody,
   TokenBody,
+  VariableBody,
 } from "../http/schemas.ts";
+import type { KeptData } from "../rollout/target.ts";
 import { type FollowOptions, followStream } from "./follow.ts";
 import { infraClient } from "./infra-client.ts";
 import { parseAnswer, type Query, type Server, send } from "./request.ts";
@@ -36,6 +39,8 @@ const ReadyBody = z.object({ ready: z.boolean(), version: z.string() });
 const TIMEOUT_MS = 60_000;
 /** Removing an app drains and stops all of its tasks first. */
 const REMOVAL_TIMEOUT_MS = 600_000;
+/** A database may have its image pulled and its data prepared first; the server itself gives that three minutes. */
+const BACKING_TIMEOUT_MS = 600_000;
 /** How far back a broken log stream is read again: more than any two tasks' lines can arrive out of order. */
 const LOG_OVERLAP_MS = 5_000;
 
@@ -63,6 +68,11 @@ export function apiClient(server: Server) {
 
     listEnvironments: (app: string) => get(z.array(EnvironmentBody), `${appPath(app)}/environments`),
     getEnvironment: (app: string, environment: string) => get(EnvironmentBody, environmentPath(app, environment)),
+    declareEnvironment: (app: string, environment: string, rules: { branch?: string; tag?: string }) =>
+      change(EnvironmentBody, "PUT", environmentPath(app, environment), rules),
+    removeEnvironment: async (app: string, environment: string, query: { data: KeptData }) => {
+      await call("DELETE", environmentPath(app, environment), { query, timeoutMs: REMOVAL_TIMEOUT_MS });
+    },
     resume: async (app: string, environment: string) => {
       await call("POST", `${environmentPath(app, environment)}/resume`);
     },
@@ -89,6 +99,31 @@ export function apiClient(server: Server) {
       change(SecretBody, "PUT", secretPath(app, environment, name), { value }),
     removeSecret: async (app: string, environment: string, name: string) => {
       await call("DELETE", secretPath(app, environment, name));
+    },
+
+    listVariables: (app: string, environment: string) =>
+      get(z.array(VariableBody), `${environmentPath(app, environment)}/variables`),
+    setVariable: (app: string, environment: string, name: string, value: string) =>
+      change(VariableBody, "PUT", variablePath(app, environment, name), { value }),
+    removeVariable: async (app: string, environment: string, name: string) => {
+      await call("DELETE", variablePath(app, environment, name));
+    },
+
+    listBacking: (app: string, environment: string) =>
+      get(z.array(BackingBody), `${environmentPath(app, environment)}/backing`),
+    declareBacking: async (
+      app: string,
+      environment: string,
+      name: string,
+      wanted: { engine: string; version?: string },
+    ) =>
+      parseAnswer(
+        server,
+        await call("PUT", backingPath(app, environment, name), { body: wanted, timeoutMs: BACKING_TIMEOUT_MS }),
+        BackingBody,
+      ),
+    removeBacking: async (app: string, environment: string, name: string, query: { data: KeptData }) => {
+      await call("DELETE", backingPath(app, environment, name), { query });
     },
 
     listTokens: () => get(z.array(TokenBody), "/api/tokens"),
@@ -215,5 +250,9 @@ const appPath = (app: string) => `/api/apps/${encodeURIComponent(app)}`;
 const environmentPath = (app: string, environment: string) =>
   `${appPath(app)}/environments/${encodeURIComponent(environment)}`;
 const hookPath = (id: string) => `/api/notify/hooks/${encodeURIComponent(id)}`;
+const variablePath = (app: string, environment: string, name: string) =>
+  `${environmentPath(app, environment)}/variables/${encodeURIComponent(name)}`;
+const backingPath = (app: string, environment: string, name: string) =>
+  `${environmentPath(app, environment)}/backing/${encodeURIComponent(name)}`;
 const secretPath = (app: string, environment: string, name: string) =>
   `${environmentPath(app, environment)}/secrets/${encodeURIComponent(name)}`;

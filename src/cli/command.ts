@@ -7,7 +7,8 @@ import type { Column } from "./table.ts";
 
 /** `flags` in commander's words: `--env NAME`, `-f, --follow`. */
 export type OptionSpec = { flags: string; summary: string };
-export type ArgSpec = { name: string; summary: string; optional?: boolean };
+/** `many`: one or more of it, as a list; only the last argument can be. */
+export type ArgSpec = { name: string; summary: string; optional?: boolean; many?: boolean };
 export type Example = { run: string; does: string };
 
 /** What a command gets beside its own input. */
@@ -59,6 +60,12 @@ export function defineCommand<S extends z.ZodType>(spec: CommandSpec<S>): Comman
       });
     },
   };
+}
+
+/** `<name>`, `[name]` or `<name...>`, as commander and help write it. */
+export function argumentForm({ name, optional, many }: ArgSpec): string {
+  const form = many ? `${name}...` : name;
+  return optional ? `[${form}]` : `<${form}>`;
 }
 
 function describeProblems(error: z.ZodError, args: readonly ArgSpec[]): string {

@@ -1,13 +1,13 @@
 import type { Colors } from "picocolors/types.js";
 import { wrap } from "../events/narrated-line.ts";
-import type { Command, OptionSpec } from "./command.ts";
+import { argumentForm, type Command, type OptionSpec } from "./command.ts";
 
 /** One paragraph of the overview, in this order. */
 const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
-  { title: "Build", commands: ["infra"] },
+  { title: "Build", commands: ["infra", "backing", "var"] },
   { title: "Guard", commands: ["secret", "token", "notify"] },
 ];
 
@@ -20,17 +20,19 @@ export const GLOBAL_OPTIONS: OptionSpec[] = [
 
 export const NOUNS: Record<string, string> = {
   app: "create, list and remove apps",
+  backing: "databases and caches of an environment, beside those of shipway.yml",
   env: "environments and what runs in them",
   infra: "Terraform of an environment: plan, apply, drift, state",
   "infra state": "versions of the state",
   secret: "values that tasks get and nobody reads back",
   notify: "who is told what happens: chats and programs",
   token: "who may do what through the API and git",
+  var: "configuration that tasks get as variables",
 };
 
 /** The help of one command, from its data. */
 export function renderCommandHelp(command: Command, colors: Colors): string {
-  const args = (command.args ?? []).map(({ name, optional }) => (optional ? `[${name}]` : `<${name}>`));
+  const args = (command.args ?? []).map(argumentForm);
   const usage = ["shipway", command.name, ...args, ...((command.options ?? []).length > 0 ? ["[options]"] : [])];
   return sections([
     [`${command.summary.charAt(0).toUpperCase()}${command.summary.slice(1)}.`],
@@ -86,10 +88,7 @@ export function renderNounHelp(noun: string, commands: readonly Command[], color
     [`${colors.bold("Usage")}  shipway ${noun} <command>`],
     listing(
       "Commands",
-      own.map(({ name, args, summary }) => [
-        [name, ...(args ?? []).map((arg) => (arg.optional ? `[${arg.name}]` : `<${arg.name}>`))].join(" "),
-        summary,
-      ]),
+      own.map(({ name, args, summary }) => [[name, ...(args ?? []).map(argumentForm)].join(" "), summary]),
       colors,
     ),
   ]);

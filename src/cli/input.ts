@@ -17,6 +17,9 @@ export const EnvFlag = { env: z.string().optional() };
 export const JsonFlag = { json: z.boolean().default(false) };
 export const LimitFlag = { limit: z.coerce.number().int().min(1).max(200).default(20) };
 
+/** What becomes of data when what made them is removed. */
+export const DataFlag = z.enum(["keep", "remove"], "write keep or remove").default("keep");
+
 /** `r7` or `7`. */
 export const ReleaseNumber = z
   .string()
@@ -58,4 +61,13 @@ export async function environmentFor(
     message: `Which environment of ${app}? It has ${environments.join(", ")}.`,
     hint: `Name it, such as \`--env ${only}\`.`,
   });
+}
+
+/** Both. @throws USAGE */
+export async function placeFor(
+  input: { app?: string | undefined; env?: string | undefined },
+  context: CommandContext,
+): Promise<{ app: string; environment: string }> {
+  const app = await appFor(input, context);
+  return { app, environment: await environmentFor(app, input, context) };
 }

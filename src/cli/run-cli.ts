@@ -3,7 +3,7 @@ import picocolors from "picocolors";
 import { fail } from "../shared/errors.ts";
 import { didYouMean } from "../shared/yaml-problems.ts";
 import { type ApiClient, apiClient } from "./client.ts";
-import type { Command, CommandContext } from "./command.ts";
+import { argumentForm, type Command, type CommandContext } from "./command.ts";
 import { COMMANDS } from "./commands/index.ts";
 import type { CliContext, ExitCode } from "./context.ts";
 import { chooseServer } from "./credentials.ts";
@@ -64,9 +64,7 @@ function addCommand(
   help: () => string,
 ): void {
   const sub = configured(parent.command(name, { hidden: command.hidden === true }), context, help);
-  for (const { name: arg, summary, optional } of command.args ?? []) {
-    sub.argument(optional ? `[${arg}]` : `<${arg}>`, summary);
-  }
+  for (const arg of command.args ?? []) sub.argument(argumentForm(arg), arg.summary);
   for (const { flags, summary } of command.options ?? []) sub.option(flags, summary);
   sub.action(async () => {
     const flags = sub.parent === null ? {} : rootOptions(sub);
@@ -85,10 +83,10 @@ function configured(command: Commander, context: CliContext, help: () => string)
     .configureHelp({ formatHelp: help });
 }
 
-function namedArguments(command: Command, values: readonly string[]): Record<string, string> {
-  const named: Record<string, string> = {};
-  for (const [index, { name }] of (command.args ?? []).entries()) {
-    const value = values[index];
+function namedArguments(command: Command, values: readonly string[]): Record<string, string | string[]> {
+  const named: Record<string, string | string[]> = {};
+  for (const [index, { name, many }] of (command.args ?? []).entries()) {
+    const value = many ? values.slice(index) : values[index];
     if (value !== undefined) named[name.toLowerCase()] = value;
   }
   return named;

@@ -81,17 +81,18 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       if (last && !internal && last.removed_at === null && holds(place, last, value)) return toSummary(last);
       const version = (last?.version ?? 0) + 1;
       const sealed = sealer.seal(value, contextOf(place, name, version));
-      await tx
+      const row = await tx
         .insertInto("secrets")
-        .values({ ...place, name, version, sealed, internal, removed_at: null })
-        .execute();
+        .values({ app: place.app, environment: place.environment, name, version, sealed, internal, removed_at: null })
+        .returning(["name", "version", "created_at"])
+        .executeTakeFirstOrThrow();
       if (!internal)
         await appendEvent(
           tx,
           { ...place, subject: `secret:${name}`, actor },
           { kind: "secret.set", data: { name, version } },
         );
-      return { name, version, updatedAt: new Date() };
+      return toSummary(row);
     });
   }
 

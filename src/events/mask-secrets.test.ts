@@ -30,3 +30,10 @@ describe("maskQuotes", () => {
     });
   });
 });
+
+it("blanks our own tokens by their shape, whoever's they are, and nothing that only looks a little like one", () => {
+  const secret = "A".repeat(32);
+  const text = `shw_${secret} SHIPWAY_TOKEN=shr_i_0123456789ab.${secret} shw_short shr_i_x.y`;
+  for (const mask of [newMask([]), newMask([new Secret("x", "other")])])
+    expect(mask(text)).toBe("**** SHIPWAY_TOKEN=**** shw_short shr_i_x.y");
+});

@@ -4,12 +4,17 @@ import type { Secret } from "../shared/secret.ts";
 export const SHORTEST_MASKED = 4;
 
 /**
+ * Tokens of our API and of infra runs are known by their shape: a process that outlived a restart of Shipway may print one whose value nobody has any more,
+ * since only hashes are kept.
+ */
+const OUR_TOKENS = ["shw_[\\w-]{32}", "shr_i_[a-z0-9]{12}\\.[\\w-]{32}"];
+
+/**
  * The one filter between output and the log store: every secret's value, its lines, and its base64 and URL-encoded forms become `****`.
  */
 export function newMask(secrets: Secret[]): (text: string) => string {
   const forms = [...new Set(secrets.flatMap((secret) => formsOf(secret.reveal())))].sort((a, b) => b.length - a.length);
-  if (forms.length === 0) return (text) => text;
-  const pattern = new RegExp(forms.map(escapeForRegExp).join("|"), "g");
+  const pattern = new RegExp([...forms.map(escapeForRegExp), ...OUR_TOKENS].join("|"), "g");
   return (text) => text.replace(pattern, "****");
 }
 

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { findSteps } from "../release/pipelines.ts";
+import { fail } from "../shared/errors.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
 let test: TestPlatform;
@@ -44,6 +45,25 @@ describe("a request that is not valid", () => {
     ["PUT /api/apps/shop/environments/Prod%20x/secrets/KEY", { value: "long-enough" }, ["path.environment"]],
     ["PUT /api/apps/shop/environments/production/secrets/KEY", { value: "" }, ["body.value"]],
     ["PUT /api/apps/shop/environments/production/secrets/KEY", { value: "abc" }, ["shorter than"]],
+    [
+      "PUT /api/apps/shop/environments/demo",
+      { branch: "refs/heads/x", tag: 1 },
+      ["body.branch: the glob takes", "body.tag"],
+    ],
+    ["PUT /api/apps/shop/environments/demo%20", {}, ["path.environment"]],
+    ["DELETE /api/apps/shop/environments/demo?data=some", undefined, ["query.data"]],
+    [
+      "PUT /api/apps/shop/environments/production/variables/SHIPWAY_APP",
+      { value: "x" },
+      ["path.name: names that start"],
+    ],
+    ["PUT /api/apps/shop/environments/production/variables/A", { value: "a\u0000b" }, ["body.value: an environment"]],
+    ["PUT /api/apps/shop/environments/production/backing/DB", { engine: "oracle" }, ["path.name"]],
+    [
+      "PUT /api/apps/shop/environments/production/backing/db",
+      { engine: "oracle", version: ":" },
+      ["body.engine", "body.version"],
+    ],
     ["GET /api/events?limit=9999&after=x&page=2", undefined, ["query.limit", "query.after", '"page"']],
     ["GET /api/logs?id=../../etc/passwd", undefined, ["query.id: is no name of a log"]],
     [
@@ -181,5 +201,69 @@ describe("the routes", () => {
     expect(refused.body.error.hint).toContain(`shipway cancel ${body.deploymentId}`);
     expect(touched).toEqual([]);
     expect((await call(`GET /api/deployments/${busy.deploymentIds[0]}`)).status).toBe(200);
+  });
+});
+
+describe("what is declared", () => {
+  const at = "/api/apps/shop/environments/demo";
+  const timestamp = expect.stringMatching(/^\d{4}-.*Z$/);
+
+  it("is an environment, whose rules are replaced as a whole and shown beside what runs there", async () => {
+    const made = await call(`PUT ${at}`, { branch: "demo/*" });
+    const rules = { declared: { branch: "demo/*", tag: null }, rule: "branch demo/*" };
+    expect(made).toMatchObject({ status: 200, body: { app: "shop", name: "demo", liveRelease: null, ...rules } });
+    expect((await call(`GET ${at}`)).body).toEqual(made.body);
+    expect((await call(`PUT ${at}`, { tag: "v*", branch: null })).body.declared).toEqual({ branch: null, tag: "v*" });
+    expect((await call(`PUT ${at}`, {})).body).toMatchObject({
+      declared: { branch: null, tag: null },
+      rule: "by hand",
+    });
+    expect((await call("GET /api/apps/shop/environments/production")).body.declared).toBeNull();
+    expect((await call("GET /api/apps/shop")).body.environments).toEqual(["demo", "production"]);
+    expect((await call("PUT /api/apps/nothing/environments/demo", {})).body.error.code).toBe("APP_NOT_FOUND");
+  });
+
+  it("is a variable and a secret, of which one is shown without its value", async () => {
+    const value = "long enough";
+    const set = await call(`PUT ${at}/variables/COLOR`, { value });
+    expect(set.body).toEqual({ name: "COLOR", value, version: 1, updatedAt: timestamp });
+    expect([(await call(`GET ${at}/variables/COLOR`)).body, (await call(`GET ${at}/variables`)).body]).toEqual([
+      set.body,
+      [set.body],
+    ]);
+    const secret = await call(`PUT ${at}/secrets/KEY`, { value });
+    expect(secret.body).toEqual({ name: "KEY", version: 1, updatedAt: timestamp });
+    expect((await call(`PUT ${at}/secrets/KEY`, { value })).body).toEqual(secret.body);
+    expect((await call(`GET ${at}/secrets/KEY`)).body).toEqual(secret.body);
+  });
+
+  it("is a backing service, which keeps its environment from being removed", async () => {
+    const put = await call(`PUT ${at}/backing/cache`, { engine: "redis", version: "7" });
+    const { body } = put;
+    expect(body).toEqual({
+      name: "cache",
+      engine: "redis",
+      version: "7",
+      host: "cache",
+      port: expect.any(Number),
+      variables: ["CACHE_URL"],
+      state: "running",
+      container: expect.any(String),
+    });
+    expect((await call(`GET ${at}/backing`)).body).toEqual([body]);
+    expect((await call(`DELETE ${at}`)).body.error).toMatchObject({ code: "ENVIRONMENT_BUSY" });
+    expect((await call(`DELETE ${at}/backing/cache?data=remove`)).status).toBe(204);
+    expect((await call(`GET ${at}/backing/cache`)).body.error.code).toBe("NOT_FOUND");
+    expect((await call(`DELETE ${at}`)).status).toBe(204);
+    expect((await call(`GET ${at}`)).body.error.code).toBe("ENVIRONMENT_NOT_FOUND");
+  });
+
+  it("answers with what kept it from being made, and is not there then", async () => {
+    test.onTargetCall.current = (method) => {
+      if (method === "ensureBacking") throw fail("IMAGE_UNAVAILABLE", { message: "The image redis:0 is not there." });
+    };
+    const { status, body } = await call(`PUT ${at}/backing/cache`, { engine: "redis", version: "0" });
+    expect([status, body.error.code]).toEqual([502, "IMAGE_UNAVAILABLE"]);
+    expect((await call(`GET ${at}/backing/cache`)).status).toBe(404);
   });
 });

@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
 import { appCommands } from "./app.ts";
+import { backingCommands } from "./backing.ts";
 import { checkCommands } from "./check.ts";
 import { deployCommands } from "./deploy.ts";
 import { envCommands } from "./env.ts";
@@ -14,6 +15,7 @@ import { secretCommands } from "./secret.ts";
 import { serverCommands } from "./server.ts";
 import { statusCommands } from "./status.ts";
 import { tokenCommands } from "./token.ts";
+import { variableCommands } from "./var.ts";
 
 /** Every command of the program. Help, parsing and did-you-mean are made from this list. */
 export const COMMANDS: readonly Command[] = [
@@ -30,6 +32,8 @@ export const COMMANDS: readonly Command[] = [
   ...envCommands,
   ...infraCommands,
   ...notifyCommands,
+  ...backingCommands,
+  ...variableCommands,
   ...secretCommands,
   ...tokenCommands,
 ];

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { type Command, type CommandContext, defineCommand } from "../command.ts";
+import { type Command, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
-import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag } from "../input.ts";
+import { APP, AppFlag, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor } from "../input.ts";
 import { askSecret } from "./login.ts";
 
 const Place = { ...AppFlag, ...EnvFlag };
@@ -66,11 +66,3 @@ export const secretCommands: Command[] = [
     },
   }),
 ];
-
-async function placeFor(
-  input: { app?: string | undefined; env?: string | undefined },
-  context: CommandContext,
-): Promise<{ app: string; environment: string }> {
-  const app = await appFor(input, context);
-  return { app, environment: await environmentFor(app, input, context) };
-}
