@@ -4,8 +4,7 @@ import { join, resolve } from "node:path";
 import Docker from "dockerode";
 import { sql } from "kysely";
 import type { Logger as Pino } from "pino";
-import { mayActAs } from "./access/roles.ts";
-import { createToken, findIdentity } from "./access/tokens.ts";
+import { createToken } from "./access/tokens.ts";
 import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
 import { newSealer, readOrCreateKey } from "./environment/sealing.ts";
 import { newSecrets } from "./environment/secrets.ts";
@@ -13,11 +12,12 @@ import { openEventStream } from "./events/event-stream.ts";
 import { fileLogStore } from "./events/log-store.ts";
 import { deliver, deploy, type Stages } from "./flow.ts";
 import type { Platform } from "./http/platform.ts";
-import { pushProgress } from "./http/push-progress.ts";
+import { serveGit } from "./http/serve-git.ts";
 import { buildServer, type Server } from "./http/server.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import type { InfraDeps } from "./infra/execute-run.ts";
+import { newInfraCode } from "./infra/infra-code.ts";
 import type { StartedRun } from "./infra/runs.ts";
 import { newStates } from "./infra/states.ts";
 import type { NotifyDeps } from "./notify/deliver.ts";
@@ -26,7 +26,7 @@ import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
 import { newDeferred } from "./shared/deferred.ts";
 import { fail } from "./shared/errors.ts";
-import { gitHttp } from "./source/git-http.ts";
+import { gitMirrors } from "./source/mirrors.ts";
 import { recordMissedPushes } from "./source/record-push.ts";
 import { gitRepositories } from "./source/repositories.ts";
 import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
@@ -36,6 +36,7 @@ import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
 import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
+import { recordMissedInfraPushes } from "./workflow/infra-push.ts";
 import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
@@ -100,10 +101,11 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
-  const { docker, router, repositories, target, builder, executor, namespace } = newDrivers(options, instance);
+  const { docker, router, repositories, mirrors, target, builder, executor, namespace } = newDrivers(options, instance);
   const sealer = newSealer(await readOrCreateKey(join(dataDir, "secret.key")));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
+  const code = newInfraCode({ db: store.db, repositories, mirrors, secrets });
 
   const apiUrl = `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`;
   const infra: InfraDeps = {
@@ -113,7 +115,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     states: newStates(store.db, sealer),
     logs,
     git: repositories.git,
-    repositoryDir: repositories.dirOf,
+    code,
     // Terraform runs in folders of its own: a relative path would not lead here from there.
     dir: resolve(dataDir, "infra"),
     apiUrl,
@@ -144,6 +146,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         secrets,
         sealer,
         repositories,
+        code,
         logs,
         target,
         httpPort: options.httpPort,
@@ -195,6 +198,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   closing.push(() => server.close());
   await serveGit(server, platform, log);
   await recordMissedPushes(store.db, repositories);
+  await recordMissedInfraPushes({ db: store.db, repositories, secrets, code }, log);
   await listen(server, options);
   // Workflows that go on after a crash need the router and Docker; an engine that is away is their error to report, not ours to die of.
   await routerReady;
@@ -226,6 +230,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     builder,
     executor,
     repositories,
+    code,
     startDelivery: (id) => engine.startIfNew("deliver", id),
     startDeployment: (id) => engine.startIfNew("deploy", id),
     log,
@@ -280,29 +285,11 @@ function newDrivers(options: ControlPlaneOptions, instance: string) {
     labels: { "shipway.instance": instance },
   });
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
+  const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
   const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
   const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
-  return { docker, router, repositories, target, builder, executor, namespace };
-}
-
-/** Hosted git, with a token as the password. */
-async function serveGit(server: Server, platform: Platform, log: Pino): Promise<void> {
-  await server.register(gitHttp, {
-    repositories: platform.repositories,
-    log,
-    onPush: (push, signal) => pushProgress(platform, push, signal),
-    authenticate: async ({ password }) => {
-      const identity = await findIdentity(platform.store.db, password);
-      return (
-        identity && {
-          actor: identity.name,
-          canRead: (app) => mayActAs(identity, "viewer", app),
-          canWrite: (app) => mayActAs(identity, "developer", app),
-        }
-      );
-    },
-  });
+  return { docker, router, repositories, mirrors, target, builder, executor, namespace };
 }
 
 /** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */

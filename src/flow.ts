@@ -57,7 +57,10 @@ export async function deliver(changeId: string, stages: Stages): Promise<void> {
 const nothingBuilt: Staged<RecordedImage[]> = { ok: true, value: [] };
 
 /** One attempt to put a release into an environment. A rollback is the same flow towards an earlier release. */
-export async function deploy(deploymentId: string, stages: Stages): Promise<void> {
+export async function deploy(
+  deploymentId: string,
+  stages: Pick<Stages, "openDeployment" | "provision" | "rollOut" | "endDeployment" | "stoppedAt">,
+): Promise<void> {
   const deployment = await stages.openDeployment(deploymentId);
   const infra = await stages.provision(deployment);
   const result = infra.ok ? await stages.rollOut(deployment) : stages.stoppedAt(deployment, "infra", infra.problem);

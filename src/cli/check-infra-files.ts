@@ -9,7 +9,10 @@ type Missing = { path: (string | number)[]; message: string };
 
 /** What `infra` of an environment names and this checkout does not have, each under the user's own line. */
 export async function missingInfraFiles(dir: string, spec: AppSpec): Promise<Problem[]> {
-  const declared = Object.entries(spec.environments).flatMap(([name, { infra }]) => (infra ? [{ name, infra }] : []));
+  // Code in a repository of its own is not here to be looked at.
+  const declared = Object.entries(spec.environments).flatMap(([name, { infra }]) =>
+    infra && infra.repository === undefined ? [{ name, infra }] : [],
+  );
   const missing = (await Promise.all(declared.map(({ name, infra }) => missingOf(dir, name, infra)))).flat();
   if (missing.length === 0) return [];
   const text = await readFile(join(dir, SPEC_FILE), "utf8");

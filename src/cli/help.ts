@@ -24,6 +24,7 @@ export const NOUNS: Record<string, string> = {
   env: "environments and what runs in them",
   infra: "Terraform of an environment: plan, apply, drift, state",
   "infra state": "versions of the state",
+  "infra repository": "hosted repositories with an app's Terraform code",
   secret: "values that tasks get and nobody reads back",
   notify: "who is told what happens: chats and programs",
   token: "who may do what through the API and git",

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import {
   InfraBody,
+  InfraRepositoryBody,
   InfraRunBody,
   InfraStartedBody,
   RecoveryBody,
@@ -27,6 +28,11 @@ export function infraClient(server: Server) {
       environment: string,
       body: { kind: "plan" | "apply" | "drift"; ref?: string; again?: true },
     ) => post(InfraStartedBody, `${infraPath(app, environment)}/runs`, body),
+    createInfraRepository: (app: string, name: string) => post(InfraRepositoryBody, repositoriesPath(app), { name }),
+    listInfraRepositories: (app: string) => get(z.array(InfraRepositoryBody), repositoriesPath(app)),
+    removeInfraRepository: async (app: string, name: string) => {
+      await call("DELETE", `${repositoriesPath(app)}/${encodeURIComponent(name)}`);
+    },
     getInfra: (app: string, environment: string) => get(InfraBody, infraPath(app, environment)),
     listInfraRuns: (app: string, query: { environment?: string | undefined; limit: number }) =>
       get(z.array(InfraRunBody), `/api/apps/${encodeURIComponent(app)}/infra/runs`, query),
@@ -64,6 +70,7 @@ export function infraClient(server: Server) {
 
 const infraPath = (app: string, environment: string) =>
   `/api/apps/${encodeURIComponent(app)}/environments/${encodeURIComponent(environment)}/infra`;
+const repositoriesPath = (app: string) => `/api/apps/${encodeURIComponent(app)}/infra/repositories`;
 const runPath = (id: string) => `/api/infra/runs/${encodeURIComponent(id)}`;
 const statePath = (app: string, environment: string, version: string) =>
   `${infraPath(app, environment)}/states/${encodeURIComponent(version)}`;

@@ -21,7 +21,7 @@ const drift: DriftView = {
 const infra: InfraView = {
   app: "launches",
   environment: "production",
-  applied: { runId: "i_1", commit: "3f1c2ab9" },
+  applied: { runId: "i_1", commit: "3f1c2ab9", repository: "shop-infra" },
   runningRun: null,
   stateIn: { type: "shipway", config: {} },
   blockedBy: "i_2",
@@ -36,6 +36,15 @@ const infra: InfraView = {
   outputs: [{ name: "db_url", value: "mysql://db", sensitive: false }],
 };
 
+const REPOSITORIES = "/api/apps/launches/infra/repositories";
+const repository = {
+  name: "shop-infra",
+  app: "launches",
+  gitUrl: "http://localhost/git/shop-infra.git",
+  createdAt: "2026-11-23T11:00:00.000Z",
+  environments: ["production", "staging"],
+};
+
 let server: TestServer;
 let cli: TestCli;
 let shown: InfraView;
@@ -47,6 +56,7 @@ const viewed: InfraRunView = {
   environment: "production",
   kind: "apply",
   status: "running",
+  repository: null,
   commit: "3f1c2ab9",
   refName: "main",
   actor: "ada",
@@ -89,6 +99,9 @@ beforeEach(async () => {
     app.post("/api/infra/runs/:id/cancel", async (_request, reply) => reply.status(202).send(viewed));
     app.post("/api/infra/runs/:id/cancel/force", async (_request, reply) => reply.status(202).send(viewed));
     app.get(`${INFRA}/states`, async () => []);
+    app.post(REPOSITORIES, async (_request, reply) => reply.status(201).send(repository));
+    app.get(REPOSITORIES, async () => [repository]);
+    app.delete(`${REPOSITORIES}/:name`, async (_request, reply) => reply.status(204).send());
   });
   cli = await newTestCli(server.url);
 });
@@ -163,9 +176,27 @@ describe("shipway infra", () => {
 
   it("show names what is applied, the block, and the lock with holder, run and age", async () => {
     const { out } = await run("show");
-    expect(out).toContain("Applied: 3f1c2ab by run i_1.");
+    expect(out).toContain("Applied: 3f1c2ab of shop-infra by run i_1.");
     expect(out).toContain("Blocked: the outcome of i_2 is unknown.");
     expect(out).toContain("State lock l-1: run i_2, OperationTypeApply by root@vm, 1 h ago.");
+  });
+
+  it("repository create says where to push and what to write; remove wants to be sure", async () => {
+    const { code, err } = await cli.run(["infra", "repository", "create", "shop-infra", "--app", "launches"]);
+    expect(code).toBe(0);
+    expect(err).toContain("git remote add shipway http://localhost/git/shop-infra.git && git push shipway HEAD:main");
+    expect(err).toContain("infra: { repository: shop-infra, dir: . }");
+    const remove = ["infra", "repository", "remove", "shop-infra", "--app", "launches"];
+    expect(await cli.run(remove)).toMatchObject({ code: 2, err: expect.stringContaining("for good") });
+    expect(server.requests.some(({ method }) => method === "DELETE")).toBe(false);
+    expect((await cli.run([...remove, "--yes"])).code).toBe(0);
+    expect(server.requests.at(-1)).toMatchObject({ method: "DELETE", url: `${REPOSITORIES}/shop-infra` });
+  });
+
+  it("repository list shows what was applied from each", async () => {
+    const list = ["infra", "repository", "list", "--app", "launches"];
+    expect((await cli.run(list)).out).toMatch(/^REPOSITORY +ENVIRONMENTS.*\nshop-infra +production, staging/);
+    expect(JSON.parse((await cli.run([...list, "--json"])).out)).toMatchObject([{ name: "shop-infra" }]);
   });
 
   it("state list is a command of three words, and its siblings are suggested", async () => {

@@ -160,6 +160,7 @@ export function newDeployment(changes: Partial<Deployment> = {}): Deployment {
     evidence: [],
     rolledBack: false,
     addresses: ["http://web.production.launches.localhost:8080"],
+    infra: null,
     ...changes,
   };
 }

@@ -54,7 +54,10 @@ export type PlatformEvent =
   | { kind: "backing.drifted"; data: { name: string; text: string } }
   | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
-  | { kind: "infra.started"; data: { runId: string; kind: InfraRunKind; commit: string; refName: string } }
+  | {
+      kind: "infra.started";
+      data: { runId: string; kind: InfraRunKind; commit: string; refName: string; repository?: string };
+    }
   | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[] } }
   | { kind: "infra.waiting"; data: { runId: string; reasons: string[] } }
   | { kind: "infra.approved"; data: { runId: string; by: string } }
@@ -91,6 +94,7 @@ export type PlatformEvent =
   | { kind: "infra.driftAccepted"; data: { address: string; reason: string } }
   | { kind: "infra.lockForced"; data: { lock: StateLock } }
   | { kind: "infra.stateRestored"; data: { from: number; version: number } }
+  | { kind: "infra.repositoryCreated" | "infra.repositoryRemoved"; data: { repository: string } }
   | { kind: "infra.recovered"; data: { runId: string; how: string } }
   | { kind: "notify.added"; data: { hookId: string; url: string; format: string; selectors: string[] } }
   | { kind: "notify.removed"; data: { hookId: string; url: string } }

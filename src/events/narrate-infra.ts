@@ -65,9 +65,9 @@ const TALES: Record<string, Tell> = {
     `  … infra of ${environment} waits for run ${waitsFor}`,
   ]),
   "infra.started": tell(
-    z.object({ kind: z.string(), commit: z.string(), refName: z.string() }),
-    ({ kind, commit, refName }, { environment }) => [
-      `→ ${TITLES[kind] ?? "infra"} of ${environment}  ${plain(refName)} ${commit.slice(0, 7)}`,
+    z.object({ kind: z.string(), commit: z.string(), refName: z.string(), repository: z.string().optional() }),
+    ({ kind, commit, refName, repository }, { environment }) => [
+      `→ ${TITLES[kind] ?? "infra"} of ${environment}  ${repository === undefined ? "" : `${plain(shortAddress(repository))} `}${plain(refName)} ${commit.slice(0, 7)}`,
     ],
   ),
   "infra.planned": tell(z.object({ changes: z.array(Change), outputs: z.array(z.string()) }), planned),
@@ -131,6 +131,12 @@ const TALES: Record<string, Tell> = {
   "infra.stateRestored": tell(z.object({ from: z.number(), version: z.number() }), (data, { environment }) =>
     wrap("! ", `the state of ${environment} is version ${data.from} again (as version ${data.version})`),
   ),
+  "infra.repositoryCreated": tell(z.object({ repository: z.string() }), ({ repository }, { actor }) => [
+    `✓ ${plain(actor)} made the infra repository ${repository}`,
+  ]),
+  "infra.repositoryRemoved": tell(z.object({ repository: z.string() }), ({ repository }, { actor }) => [
+    `! ${plain(actor)} removed the infra repository ${repository}`,
+  ]),
   "infra.recovered": tell(z.object({ runId: z.string(), how: z.string() }), ({ runId, how }) =>
     wrap("✓ ", `recovered from run ${runId}: ${how}`),
   ),
@@ -138,6 +144,8 @@ const TALES: Record<string, Tell> = {
 
 const describeInFlight = ({ address, seconds }: { address: string; seconds: number }) =>
   `${plain(address)} ${seconds} s`;
+/** The last part of an address says which repository it is; the whole would fill the line. */
+const shortAddress = (repository: string): string => /([^/:]+?)(\.git)?\/?$/.exec(repository)?.[1] ?? repository;
 
 function planned({ changes, outputs }: { changes: Change[]; outputs: string[] }): string[] {
   if (changes.length === 0)

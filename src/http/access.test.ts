@@ -315,6 +315,28 @@ const TABLE: Row[] = [
     body: { lockId: "none" },
   },
   {
+    route: "GET /api/apps/:app/infra/repositories",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/infra/repositories`,
+  },
+  {
+    route: "POST /api/apps/:app/infra/repositories",
+    needs: "developer",
+    allowed: 409,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/infra/repositories`,
+    body: { name: "shop" },
+  },
+  {
+    route: "DELETE /api/apps/:app/infra/repositories/:name",
+    needs: "admin",
+    allowed: 404,
+    otherApp: 403,
+    path: () => `${IN_SHOP}/infra/repositories/nothing`,
+  },
+  {
     route: "GET /api/apps/:app/environments/:environment/infra/recovery",
     needs: "viewer",
     allowed: 404,

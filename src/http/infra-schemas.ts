@@ -29,6 +29,7 @@ export const InfraRunBody = z
     environment: z.string(),
     kind: z.enum(["plan", "apply", "drift"]),
     status: z.enum(["queued", "running", "waiting", "succeeded", "failed", "unknown", "superseded", "canceled"]),
+    repository: z.string().nullable().describe("Where the code lies; null for the app's own repository"),
     commit: z.string(),
     refName: z.string(),
     actor: z.string(),
@@ -70,7 +71,7 @@ export const InfraBody = z
   .object({
     app: z.string(),
     environment: z.string(),
-    applied: z.object({ runId: z.string(), commit: z.string() }).nullable(),
+    applied: z.object({ runId: z.string(), commit: z.string(), repository: z.string().nullable() }).nullable(),
     runningRun: z.string().nullable(),
     blockedBy: z.string().nullable().describe("The run whose outcome nobody knows"),
     stateIn: z
@@ -129,10 +130,28 @@ export const RecoveryBody = z
   })
   .meta({ title: "InfraRecovery" });
 
+export const InfraRepositoryBody = z
+  .object({
+    name: z.string(),
+    app: z.string(),
+    gitUrl: z.string(),
+    createdAt: Timestamp,
+    environments: z.array(z.string()).describe("Those that were applied from it"),
+  })
+  .meta({ title: "InfraRepository" });
+export const CreateInfraRepositoryRequest = z.strictObject({ name: z.string() });
+export type InfraRepositoryView = z.infer<typeof InfraRepositoryBody>;
+
 export const InfraStartedBody = z.object({ runId: z.string(), deliveryId: z.string() });
 export const StartInfraRequest = z.strictObject({
   kind: z.enum(["plan", "apply", "drift"]),
-  ref: z.string().min(1).optional().describe("Branch, tag or commit; default: the default branch"),
+  ref: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(
+      "Branch, tag or commit; default: the default branch. Of the infra repository where the environment names one",
+    ),
   again: z.literal(true).optional().describe("Apply what was applied last once more, which puts back what drifted"),
 });
 export const RecoverRequest = z.strictObject({ way: z.enum(["push", "import", "accept"]) });

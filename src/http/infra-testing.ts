@@ -11,6 +11,7 @@ import { until } from "../shared/until.ts";
 import { createApp } from "../source/apps.ts";
 import { applyInfra, type InfraStageDeps, runInfra } from "../workflow/infra-stages.ts";
 import type { InfraRunView, InfraView, RecoveryView } from "./infra-schemas.ts";
+import { serveGit } from "./serve-git.ts";
 import { newTestPlatform, type TestPlatform } from "./testing.ts";
 
 export type InfraTest = TestPlatform & {
@@ -52,6 +53,7 @@ export async function newInfraTest(
   const test = await newTestPlatform();
   const { platform, server } = test;
   const dir = await mkdtemp(join(tmpdir(), "shipway-infra-"));
+  await serveGit(server, platform, { info: () => undefined, warn: () => undefined, error: console.error });
   await server.listen({ port: 0, host: "127.0.0.1" });
   const { port } = server.server.address() as AddressInfo;
   platform.infra.apiUrl = `http://127.0.0.1:${port}`;

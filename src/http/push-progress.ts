@@ -1,7 +1,9 @@
 import { lastEventId } from "../events/event-stream.ts";
 import { narrate, newNarration } from "../events/narrate.ts";
 import type { ReceivedPush } from "../source/change.ts";
+import { findInfraRepository } from "../source/infra-repositories.ts";
 import { recordPush } from "../source/record-push.ts";
+import { infraPushProgress } from "./infra-push-progress.ts";
 import type { Platform } from "./platform.ts";
 
 /**
@@ -14,6 +16,8 @@ export async function pushProgress(
   signal: AbortSignal,
 ): Promise<AsyncIterable<string>> {
   const { store, repositories, engine } = platform;
+  const infra = await findInfraRepository(store.db, push.app);
+  if (infra) return infraPushProgress(platform, infra, push, signal);
   const after = await lastEventId(store.db);
   const { changes, remarks } = await recordPush(store.db, repositories, push);
   for (const { id } of changes) await engine.startDelivery(id);

@@ -87,6 +87,10 @@ export const DeploymentBody = z
     evidence: z.array(EvidenceBody),
     rolledBack: z.boolean(),
     addresses: z.array(z.string()),
+    infra: z
+      .object({ repository: z.string().nullable(), commit: z.string(), runId: z.string() })
+      .nullable()
+      .describe("The infrastructure that it ran with; repository is null for code in the app's own"),
   })
   .meta({ title: "Deployment" });
 

@@ -25,6 +25,7 @@ import { backingRoutes } from "./routes/backing.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
 import { environmentRoutes } from "./routes/environments.ts";
 import { infraRoutes } from "./routes/infra.ts";
+import { infraRepositoryRoutes } from "./routes/infra-repositories.ts";
 import { infraStateRoutes } from "./routes/infra-state.ts";
 import { notifyRoutes } from "./routes/notify.ts";
 import { streamRoutes } from "./routes/streams.ts";
@@ -115,6 +116,7 @@ export async function buildServer(
     tokenRoutes,
     infraRoutes,
     notifyRoutes,
+    infraRepositoryRoutes,
   ]) {
     await server.register(async () => register(typed, platform));
   }

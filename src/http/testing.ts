@@ -8,6 +8,7 @@ import { newSecrets } from "../environment/secrets.ts";
 import { openEventStream } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
 import { terraformCli } from "../infra/drivers/terraform-cli.ts";
+import { newInfraCode } from "../infra/infra-code.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import { newStates } from "../infra/states.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
@@ -18,6 +19,7 @@ import { openPipeline } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { createApp } from "../source/apps.ts";
+import { gitMirrors } from "../source/mirrors.ts";
 import { recordManualChange } from "../source/record-push.ts";
 import { gitRepositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
@@ -50,6 +52,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
   const logs = fileLogStore(join(dir, "logs"));
   const repositories = gitRepositories({ dir: join(dir, "repositories") });
   const target = memoryTarget({ onCall: (method) => onTargetCall.current(method) });
+  const mirrors = gitMirrors({ dir: join(dir, "mirrors"), git: repositories.git });
   const platform = {
     version: "1.2.3",
     instance: "test",
@@ -64,7 +67,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       states: newStates(store.db, sealer),
       logs,
       git: repositories.git,
-      repositoryDir: repositories.dirOf,
+      code: newInfraCode({ db: store.db, repositories, mirrors, secrets }),
       dir: join(dir, "infra"),
       apiUrl: "http://127.0.0.1:7420",
       terraform: terraformCli({

@@ -56,6 +56,7 @@ export function viewDeployment(row: DeploymentRow): Deployment {
     evidence: row.evidence,
     rolledBack: row.rolled_back,
     addresses: row.addresses,
+    infra: row.infra,
   };
 }
 

@@ -1,14 +1,15 @@
 import type { Secrets } from "../environment/secrets.ts";
 import type { Place } from "../rollout/release.ts";
-import { fail } from "../shared/errors.ts";
+import { errorCode, fail, hasCode } from "../shared/errors.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec, InfraSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Database } from "../store/open-store.ts";
 import { hashCode, hashInputs } from "./code-hash.ts";
+import type { InfraCode, InfraCommit } from "./infra-code.ts";
 import { findInfra, type InfraRun, type RunRequest, requestRun, type StartedRun } from "./runs.ts";
 
-export type AskDeps = { db: Database; repositories: Repositories; secrets: Secrets };
+export type AskDeps = { db: Database; repositories: Repositories; secrets: Secrets; code: InfraCode };
 
 const SPEC_FILE = "shipway.yml";
 
@@ -16,19 +17,59 @@ const SPEC_FILE = "shipway.yml";
 export type AskedRun = { id: string; start: StartedRun | undefined };
 
 /**
- * Asks for a plan or an apply of a commit (default: the newest of the default branch).
- * @throws INFRA_NOT_DECLARED, INFRA_INVALID, INFRA_BLOCKED, COMMIT_NOT_FOUND, SPEC_INVALID, SPEC_MISSING, SECRET_MISSING
+ * Asks for a plan or an apply. What it is made of says `shipway.yml` at the app's default branch. Code in the app's own repository is that of `ref` (default:
+ * the default branch), and so is its `shipway.yml`; of a repository of its own, `ref` names a branch, tag or commit there.
+ * @throws INFRA_NOT_DECLARED, INFRA_INVALID, INFRA_BLOCKED, COMMIT_NOT_FOUND, SPEC_INVALID, SPEC_MISSING, SECRET_MISSING, and what `InfraCode.resolve` does
  */
 export async function askRun(
   deps: AskDeps,
   place: Place,
   wanted: { kind: "plan" | "apply"; ref: string | undefined; actor: string },
 ): Promise<AskedRun> {
-  const refName = wanted.ref ?? (await defaultBranch(deps, place.app));
+  const { spec, code } = await findCode(deps, place, wanted.ref);
+  const inputs = await inputsOf(deps, place, code.commit, spec);
+  return ask(deps, { ...place, kind: wanted.kind, ...code, actor: wanted.actor, spec, inputs });
+}
+
+async function findCode(
+  deps: AskDeps,
+  place: Place,
+  ref: string | undefined,
+): Promise<{ spec: InfraSpec; code: InfraCommit }> {
+  const { app } = place;
+  const byDefault = await deps.repositories.defaultBranch(app);
+  let refOfCode = ref;
+  const found = await specAt(deps, place, byDefault).catch(async (error: unknown) => {
+    // A branch may be the first to have what the default one lacks; where it has nothing either, that is what stands in the way.
+    if (ref === undefined || errorCode(error) === undefined) throw error;
+    refOfCode = undefined;
+    return specAt(deps, place, ref).catch((cause: unknown) => {
+      throw hasCode(cause, "COMMIT_NOT_FOUND") ? error : cause;
+    });
+  });
+  if (found.spec.repository !== undefined)
+    return { spec: found.spec, code: await codeOf(deps, place, found.spec, found.code, refOfCode) };
+  return refOfCode === undefined ? found : specAt(deps, place, refOfCode);
+}
+
+async function specAt(deps: AskDeps, place: Place, refName: string): Promise<{ spec: InfraSpec; code: InfraCommit }> {
   const commit = await deps.repositories.resolveCommit(place.app, refName);
-  const spec = infraOf(await readSpec(deps, place.app, commit), place, commit);
-  const inputs = await inputsOf(deps, place, commit, spec);
-  return ask(deps, { ...place, kind: wanted.kind, commit, refName, actor: wanted.actor, spec, inputs });
+  return { spec: infraOf(await readSpec(deps, place.app, commit), place, commit), code: { commit, refName } };
+}
+
+/**
+ * Which commit is run: of the app's own code the given one, of a repository of its own the newest of `ref` (default: the spec's).
+ * @throws as `InfraCode.resolve`
+ */
+export async function codeOf(
+  { code }: Pick<AskDeps, "code">,
+  place: Place,
+  spec: InfraSpec,
+  own: InfraCommit,
+  ref?: string,
+): Promise<InfraCommit> {
+  const { repository } = spec;
+  return repository === undefined ? own : code.resolve(place, { ...spec, repository }, ref);
 }
 
 /**
@@ -54,16 +95,6 @@ export async function askAgain(
 const ask = ({ db }: Pick<AskDeps, "db">, request: RunRequest): Promise<AskedRun> =>
   db.transaction().execute((tx) => requestRun(tx, request));
 
-async function defaultBranch({ repositories }: AskDeps, app: string): Promise<string> {
-  const { stdout } = await repositories.git.run([
-    `--git-dir=${repositories.dirOf(app)}`,
-    "symbolic-ref",
-    "--short",
-    "HEAD",
-  ]);
-  return stdout.toString("utf8").trim();
-}
-
 async function readSpec({ repositories }: AskDeps, app: string, commit: string): Promise<AppSpec> {
   const text = await repositories.readFile(app, commit, SPEC_FILE);
   if (text !== undefined) return parseAppSpec(text, SPEC_FILE);
@@ -86,9 +117,8 @@ function infraOf(spec: AppSpec, { app, environment }: Place, commit: string): In
 
 /** @throws SECRET_MISSING, INFRA_INVALID */
 export async function inputsOf(deps: AskDeps, place: Place, commit: string, spec: InfraSpec): Promise<string> {
-  const { git, dirOf } = deps.repositories;
   const [code, { versions }] = await Promise.all([
-    hashCode(git, dirOf(place.app), commit, spec),
+    hashCode(deps.repositories.git, deps.code.dirOf(place.app, spec), commit, spec),
     deps.secrets.resolve(place, spec.secrets),
   ]);
   return hashInputs(code, spec, versions);

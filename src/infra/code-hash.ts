@@ -61,7 +61,8 @@ export function hashInputs(code: string, spec: InfraSpec, secretVersions: Record
     Object.entries(record).sort(([left], [right]) => (left < right ? -1 : 1));
   // What is not used is left out, so that the hash of what was applied by an earlier Shipway stays what it is.
   const settings = Object.keys(backend ?? {}).length > 0 ? [{ backend: sorted(backend) }] : [];
-  const more = [...(varFiles.length > 0 ? [varFiles] : []), ...settings];
+  const apart = spec.repository === undefined ? [] : [{ repository: spec.repository, ref: spec.ref ?? null }];
+  const more = [...(varFiles.length > 0 ? [varFiles] : []), ...settings, ...apart];
   return sha256(JSON.stringify([code, dir, sorted(variables), sorted(env), sorted(secretVersions), ...more]));
 }
 

@@ -125,6 +125,15 @@ async function lockEnvironment(tx: Tx, place: Place): Promise<InfraEnvironment> 
     .executeTakeFirstOrThrow();
 }
 
+/**
+ * Takes the environments' turns ahead of several `requestRun` in one transaction. An event holds the stream until the commit, so a transaction that has written one
+ * must not wait for an environment: whoever has that may be waiting to write.
+ */
+export async function lockEnvironments(tx: Tx, places: readonly Place[]): Promise<void> {
+  const inOrder = [...places].sort((left, right) => (left.environment < right.environment ? -1 : 1));
+  for (const place of inOrder) await lockEnvironment(tx, place);
+}
+
 /** Gives an idle environment its next run. */
 export async function startNextRun(tx: Tx, place: Place): Promise<StartedRun | undefined> {
   const { running_run: running, blocked_by: blockedBy } = await lockEnvironment(tx, place);
@@ -170,7 +179,13 @@ const updateEnvironment = (
 const announceStart = (tx: Tx, run: InfraRun) =>
   appendEvent(tx, frameOf(run), {
     kind: "infra.started",
-    data: { runId: run.id, kind: run.kind, commit: run.commit, refName: run.ref_name },
+    data: {
+      runId: run.id,
+      kind: run.kind,
+      commit: run.commit,
+      refName: run.ref_name,
+      ...(run.spec.repository !== undefined && { repository: run.spec.repository }),
+    },
   });
 
 export const frameOf = (run: Pick<InfraRun, "id" | "app" | "environment" | "delivery_id" | "actor">) => ({
@@ -440,7 +455,14 @@ async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
     .where("app", "=", run.app)
     .where("commit", "=", run.commit)
     .execute();
-  return new Set([run.actor, ...pushed.map((change) => change.actor)]);
+  // Who pushed to a connected repository is known to its host alone.
+  const pushedApart = await tx
+    .selectFrom("infra_pushes")
+    .select("actor")
+    .where("repository", "=", run.spec.repository ?? "")
+    .where("commit", "=", run.commit)
+    .execute();
+  return new Set([run.actor, ...[...pushed, ...pushedApart].map((change) => change.actor)]);
 }
 
 /** The run as it is while its environment's row is held: nothing starts or ends it meanwhile. @throws INFRA_RUN_NOT_FOUND */

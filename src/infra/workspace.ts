@@ -8,6 +8,7 @@ import type { GitCommand } from "../source/git-command.ts";
 import type { Database } from "../store/open-store.ts";
 import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { hashCode, sha256 } from "./code-hash.ts";
+import type { InfraCode } from "./infra-code.ts";
 import type { StateIn } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
 import { newRunCredential, runToken } from "./runs.ts";
@@ -19,7 +20,7 @@ export type WorkspaceDeps = {
   secrets: Secrets;
   terraform: Terraform;
   git: GitCommand;
-  repositoryDir(app: string): string;
+  code: InfraCode;
   /** Everything of infra on disk. */
   dir: string;
   /** Where Terraform reaches our API. */
@@ -44,7 +45,7 @@ export const runDirOf = (dir: string, runId: string) => join(dir, "runs", runId)
 
 /**
  * The checkout of a run, initialised and with its backend proved. Repeating it finds what is there.
- * @throws INFRA_INVALID, INFRA_FAILED, SECRET_MISSING, TERRAFORM_MISSING
+ * @throws INFRA_INVALID, INFRA_FAILED, SECRET_MISSING, TERRAFORM_MISSING, and what `InfraCode.ensure` does
  */
 export async function openWorkspace(
   deps: WorkspaceDeps,
@@ -56,11 +57,14 @@ export async function openWorkspace(
   const tree = join(runDir, "tree");
   const codeDir = join(tree, run.spec.dir);
   const dataDir = join(deps.dir, "data", run.app, run.environment, run.kind);
+  await deps.code.ensure(run, run.spec, run.commit);
+  const repositoryDir = deps.code.dirOf(run.app, run.spec);
   const [program, code] = await Promise.all([
     deps.terraform.program(),
-    hashCode(deps.git, deps.repositoryDir(run.app), run.commit, run.spec),
+    hashCode(deps.git, repositoryDir, run.commit, run.spec),
   ]);
-  await checkOut(deps, run, tree);
+  if (run.kind === "apply") await deps.code.pin(run.app, run.spec, run.commit);
+  await checkOut(deps, run, repositoryDir, tree);
   const files = await filesIn(codeDir, program);
   const backend = checkFiles(files, run.spec.dir, program, run.commit, await moduleFiles(tree, run.spec.dir, program));
   const settings = backendSettings(run, backend);
@@ -94,14 +98,14 @@ export function importBlocks(imports: readonly { address: string; id: string }[]
   return imports.map(({ address, id }) => `import {\n  to = ${address}\n  id = ${quoted(id)}\n}\n`).join("\n");
 }
 
-async function checkOut(deps: WorkspaceDeps, run: InfraRun, tree: string): Promise<void> {
+async function checkOut(deps: WorkspaceDeps, run: InfraRun, repositoryDir: string, tree: string): Promise<void> {
   if (await isThere(tree)) return;
   const beside = `${tree}.new`;
   await rm(beside, { recursive: true, force: true });
   await mkdir(beside, { recursive: true, mode: 0o700 });
   const env = { ...deps.git.environment(), GIT_INDEX_FILE: join(tree, "..", "index") };
   const git = (...args: string[]) =>
-    runProgram(["git", `--git-dir=${deps.repositoryDir(run.app)}`, `--work-tree=${beside}`, ...args], {
+    runProgram(["git", `--git-dir=${repositoryDir}`, `--work-tree=${beside}`, ...args], {
       cwd: beside,
       env,
     });

@@ -40,6 +40,8 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "infra.lockForced": [],
   "infra.stateRestored": [],
   "infra.recovered": [],
+  "infra.repositoryCreated": [],
+  "infra.repositoryRemoved": [],
   "notify.added": [],
   "notify.removed": [],
   "notify.failing": [],

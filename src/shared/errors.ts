@@ -45,6 +45,10 @@ export const ERRORS = {
   INFRA_STATE_REFUSED: { kind: "user", http: 409, exit: 2 },
   INFRA_OUTPUT_MISSING: { kind: "user", http: 409, exit: 2 },
   INFRA_OUTCOME_UNKNOWN: { kind: "user", http: 409, exit: 2 },
+  INFRA_REPOSITORY_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
+  INFRA_REPOSITORY_EXISTS: { kind: "user", http: 409, exit: 2 },
+  INFRA_REPOSITORY_IN_USE: { kind: "user", http: 409, exit: 2 },
+  INFRA_REPOSITORY_REFUSED: { kind: "user", http: 409, exit: 2 },
   TERRAFORM_MISSING: { kind: "user", http: 409, exit: 2 },
   DOCKER_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   DOCKER_FAILED: { kind: "upstream", http: 502, exit: 75 },
@@ -54,6 +58,7 @@ export const ERRORS = {
   ROUTER_FAILED: { kind: "upstream", http: 502, exit: 75 },
   POSTGRES_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   GIT_FAILED: { kind: "upstream", http: 502, exit: 75 },
+  INFRA_REPOSITORY_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   API_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
 } as const satisfies Record<string, { kind: "user" | "upstream"; http: number; exit: number }>;
 

@@ -1,6 +1,7 @@
 import { appendEvent } from "../events/event-stream.ts";
 import { fail } from "../shared/errors.ts";
-import type { Database } from "../store/open-store.ts";
+import type { Database, Tx } from "../store/open-store.ts";
+import { findInfraRepository, listInfraRepositories, lockRepositoryNames } from "./infra-repositories.ts";
 import { Name } from "./name.ts";
 import type { Repositories } from "./repositories.ts";
 
@@ -27,6 +28,8 @@ export async function createApp(
   const stored = await findApp(db, name);
   if (!stored && !(await repositories.exists(name))) await repositories.create(name);
   const created = await db.transaction().execute(async (tx) => {
+    await lockRepositoryNames(tx);
+    await refuseInfraName(tx, name);
     const row = await tx
       .insertInto("apps")
       .values({ name })
@@ -41,6 +44,15 @@ export async function createApp(
   throw fail("APP_EXISTS", {
     message: `There is an app ${name} already.`,
     hint: `Push to it, or choose another name. \`shipway app list\` shows all.`,
+  });
+}
+
+async function refuseInfraName(tx: Tx, name: string): Promise<void> {
+  const infra = await findInfraRepository(tx, name);
+  if (infra === undefined) return;
+  throw fail("APP_EXISTS", {
+    message: `The name ${name} is taken: it is an infra repository of ${infra.app}.`,
+    hint: "Choose another name: apps and infra repositories share one set of git addresses.",
   });
 }
 
@@ -88,12 +100,14 @@ export async function requireIdle(db: Database, name: string): Promise<void> {
 }
 
 /**
- * Forgets an app, its repository and the tokens that were good for it alone. Its tasks must have been removed before.
+ * Forgets an app, its repositories and the tokens that were good for it alone. Its tasks must have been removed before.
  * @throws APP_BUSY
  */
 export async function removeApp(db: Database, repositories: Repositories, name: string, actor: string): Promise<void> {
-  await db.transaction().execute(async (tx) => {
+  const infra = await db.transaction().execute(async (tx) => {
+    await lockRepositoryNames(tx);
     await requireIdle(tx, name);
+    const owned = await listInfraRepositories(tx, name);
     await tx.deleteFrom("apps").where("name", "=", name).execute();
     // Otherwise they would open whatever gets this name next.
     await tx
@@ -103,6 +117,7 @@ export async function removeApp(db: Database, repositories: Repositories, name: 
       .where("revoked_at", "is", null)
       .execute();
     await appendEvent(tx, { app: name, subject: `app:${name}`, actor }, { kind: "app.removed", data: { app: name } });
+    return owned;
   });
-  await repositories.remove(name);
+  for (const repository of [...infra.map((one) => one.name), name]) await repositories.remove(repository);
 }

@@ -12,8 +12,12 @@ import type { Repositories } from "./repositories.ts";
 
 export type GitCredentials = { username: string; password: string };
 
-/** Who makes a git request, and what they may do. */
-export type GitUser = { actor: string; canRead(app: string): boolean; canWrite(app: string): boolean };
+/** Who makes a git request, and what they may do in a repository. */
+export type GitUser = {
+  actor: string;
+  canRead(repository: string): boolean | Promise<boolean>;
+  canWrite(repository: string): boolean | Promise<boolean>;
+};
 
 /** The part of a pino logger that is used. */
 export type GitHttpLog = Record<"info" | "warn" | "error", (data: object, message: string) => void>;
@@ -124,9 +128,10 @@ async function admit(
   if (user === undefined) return { status: 401, text: NO_TOKEN };
   const unknown = `There is no app ${app} here. Create it: \`shipway app create ${app}\`.`;
   // Whoever may not read an app is not told whether it exists.
-  if (!user.canRead(app)) return { status: 404, text: `${unknown}\nIf it exists, ask an admin for a role in it.` };
+  if (!(await user.canRead(app)))
+    return { status: 404, text: `${unknown}\nIf it exists, ask an admin for a role in it.` };
   if (!(await repositories.exists(app))) return { status: 404, text: unknown };
-  if (service === "git-receive-pack" && !user.canWrite(app)) {
+  if (service === "git-receive-pack" && !(await user.canWrite(app))) {
     const text = `${user.actor} may read ${app} but not push to it: that takes the role developer. Ask an admin of ${app}.`;
     return { status: 403, text };
   }

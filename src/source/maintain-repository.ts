@@ -13,11 +13,15 @@ export async function maintainRepository(store: RepositoryStore, app: string): P
   await removeOlder(store.root, /^\.(new|gone)-/, STALE_MS);
   const dir = store.dirOf(app);
   await removeOlder(join(dir, "objects"), /^(tmp_objdir-)?incoming-/, STALE_MS);
-  // A lock left by a killed git refuses every later push to its ref.
-  await removeOlder(dir, /^(packed-refs|HEAD|config|shallow)\.lock$/, STALE_LOCK_MS);
-  await removeOlder(join(dir, "refs"), /\.lock$/, STALE_LOCK_MS, { recursive: true });
+  await removeStaleLocks(dir);
   await settleDefaultBranch(store, app);
   await store.run(app, ["gc", "--auto", "--quiet"]);
+}
+
+/** A lock left by a killed git refuses every later push, or fetch, to its ref. */
+export async function removeStaleLocks(dir: string): Promise<void> {
+  await removeOlder(dir, /^(packed-refs|HEAD|config|shallow)\.lock$/, STALE_LOCK_MS);
+  await removeOlder(join(dir, "refs"), /\.lock$/, STALE_LOCK_MS, { recursive: true });
 }
 
 async function removeOlder(dir: string, name: RegExp, ageMs: number, options = { recursive: false }): Promise<void> {

@@ -3,12 +3,13 @@ import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fail } from "../shared/errors.ts";
 import type { PushedRef } from "./change.ts";
+import { findCommit } from "./find-commit.ts";
 import { type GitCommand, gitCommand } from "./git-command.ts";
 import { maintainRepository, settleDefaultBranch } from "./maintain-repository.ts";
 import { Name } from "./name.ts";
 import type { RefCommand } from "./push-request.ts";
 import { commitsOf, listRefs, peel, pushedRefs, unrecordedRefs } from "./pushed-refs.ts";
-import { isCommitId, isRefName, isRepositoryPath } from "./ref-name.ts";
+import { isCommitId, isRepositoryPath } from "./ref-name.ts";
 import { appNotFound, isMissing, isThere, type RepositoryStore } from "./repository-store.ts";
 
 export type CommitDescription = {
@@ -44,6 +45,8 @@ export type Repositories = {
   pushedRefs(app: string, commands: RefCommand[]): Promise<PushedRef[]>;
   /** Those of `commands` that the refs show as stored now; for when git did not get to say so. */
   storedCommands(app: string, commands: RefCommand[]): Promise<RefCommand[]>;
+  /** Short name of the default branch; it may have no commit yet. */
+  defaultBranch(app: string): Promise<string>;
   /** Makes a branch the default one where the default (`main` at first) does not exist, so that a clone checks something out. */
   settleDefaultBranch(app: string): Promise<void>;
   /**
@@ -89,6 +92,8 @@ export function gitRepositories(options: { dir: string; searchPath?: string }): 
       const now = await listRefs(store, app, []);
       return commands.filter(({ ref, oldId, newId }) => now.get(ref) === newId && oldId !== newId);
     },
+    defaultBranch: async (app) =>
+      (await store.run(app, ["symbolic-ref", "--short", "HEAD"])).stdout.toString("utf8").trim(),
     settleDefaultBranch: (app) => settleDefaultBranch(store, app),
     unrecordedRefs: (app, recorded) => unrecordedRefs(store, app, recorded),
     maintain: (app) => maintainRepository(store, app),
@@ -219,10 +224,7 @@ function fileTooLarge(path: string, bytes: number, maxBytes: number) {
 }
 
 async function resolveCommit(store: RepositoryStore, app: string, text: string): Promise<string> {
-  if (!isRefName(text)) throw commitNotFound(app, text);
-  const refs = text.startsWith("refs/") ? [text] : [`refs/heads/${text}`, `refs/tags/${text}`];
-  const candidates = /^[0-9a-f]{4,40}$/.test(text) ? [...refs, text] : refs;
-  const found = (await peel(store, app, candidates)).find((commit) => commit !== undefined);
+  const found = await findCommit(store, app, text);
   if (found === undefined) throw commitNotFound(app, text);
   return found;
 }

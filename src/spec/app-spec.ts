@@ -1,6 +1,8 @@
 import { z } from "zod";
 import { parseDurationMs } from "../shared/duration.ts";
 import { Name } from "../source/name.ts";
+import { isRefName } from "../source/ref-name.ts";
+import { ADDRESS_FORM, parseRepositoryAddress } from "../source/repository-address.ts";
 
 const DURATION_FORM = "write a duration with its unit, such as 500ms, 5s, 2m or 1h";
 /** A timer of Node.js cannot wait longer than 24.8 days; one that is asked to fires at once (Node.js, `setTimeout`). */
@@ -184,6 +186,21 @@ const BackendSetting = z
   );
 
 const Infra = z.strictObject({
+  repository: z
+    .string()
+    .refine((text) => parseRepositoryAddress(text) !== undefined, ADDRESS_FORM)
+    .optional()
+    .describe(
+      "Repository with the Terraform files: a hosted one by its name (shipway infra repository create), or any other by its https or ssh address. Default: the app's own.",
+    ),
+  ref: z
+    .string()
+    .refine(isRefName, "write the name of a branch or tag, or a commit id")
+    .optional()
+    .describe("Branch, tag or commit of that repository. Default: its default branch."),
+  credential: VariableName.optional().describe(
+    "Name of the secret (shipway secret set) with the token that opens an https address: TOKEN, or USER:TOKEN.",
+  ),
   dir: RelativePath.describe("Folder of the repository with the Terraform files."),
   backend: z
     .record(BackendSetting, z.string())

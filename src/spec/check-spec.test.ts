@@ -58,6 +58,26 @@ describe("checkSpec", () => {
       problem: 'services.api.domains.0: a.b is claimed by service "web" already',
     },
     {
+      name: "a ref of the app's own repository",
+      spec: { environments: { p: { infra: { dir: "infra", ref: "main" } } } },
+      problem: /^environments.p.infra.ref: ref is for a repository of its own/,
+    },
+    {
+      name: "the app's own repository by its name",
+      spec: { environments: { p: { infra: { dir: "infra", repository: "shop" } } } },
+      problem: "environments.p.infra.repository: that is the app's own repository: leave the key out",
+    },
+    {
+      name: "a token for ssh",
+      spec: { environments: { p: { infra: { dir: "infra", repository: "git@host:infra.git", credential: "T" } } } },
+      problem: /^environments.p.infra.credential: credential is a token for an https address/,
+    },
+    {
+      name: "a variable file outside of the repository",
+      spec: { environments: { p: { infra: { dir: "a/b", varFiles: ["../../x.tfvars", "../../../x.tfvars"] } } } },
+      problem: "environments.p.infra.varFiles.1: ../../../x.tfvars leads out of the repository",
+    },
+    {
       name: "a domain of two environments",
       spec: { web: { domains: ["a.b"] }, environments: { staging: {}, production: {} } },
       problem:

@@ -1,6 +1,7 @@
 import { posix } from "node:path";
 import { refGlobProblem } from "../shared/ref-glob.ts";
 import { didYouMean } from "../shared/yaml-problems.ts";
+import { parseRepositoryAddress } from "../source/repository-address.ts";
 import { type AppSpec, FARGATE_MEMORY_MIB, type InfraSpec, type ServiceSpec } from "./app-spec.ts";
 
 /** What is wrong, at the place of the spec where the user can mend it. */
@@ -159,18 +160,36 @@ function checkEnvironment(spec: AppSpec, name: string): SpecProblem[] {
     const problem = pattern === undefined ? undefined : refGlobProblem(pattern);
     return problem === undefined ? [] : [{ path: [...path, kind], at: "value", message: `${kind} ${problem}` }];
   });
-  const varFiles = checkVarFiles([...path, "infra", "varFiles"], environment.infra);
+  const infra = checkInfra([...path, "infra"], spec.app, environment.infra);
   const overrides = Object.keys(environment.services).flatMap((service) => checkOverride(spec, name, service));
-  return [...globs, ...varFiles, ...overrides, ...checkReserved([...path, "env"], environment.env)];
+  return [...globs, ...infra, ...overrides, ...checkReserved([...path, "env"], environment.env)];
 }
 
-function checkVarFiles(path: string[], infra: InfraSpec | undefined): SpecProblem[] {
+function checkInfra(path: string[], app: string, infra: InfraSpec | undefined): SpecProblem[] {
   if (infra === undefined) return [];
-  return infra.varFiles.flatMap((file, index): SpecProblem[] =>
-    posix.normalize(posix.join(infra.dir, file)).startsWith("../")
-      ? [{ path: [...path, index], at: "value", message: `${file} leads out of the repository` }]
-      : [],
-  );
+  const { repository, ref, credential, dir, varFiles } = infra;
+  const address = repository === undefined ? undefined : parseRepositoryAddress(repository);
+  const takesToken = address?.kind === "connected" && address.over === "http";
+  const problem = (key: string, message: string): SpecProblem => ({ path: [...path, key], at: "key", message });
+  return [
+    ...(repository === app ? [problem("repository", "that is the app's own repository: leave the key out")] : []),
+    ...(ref !== undefined && repository === undefined
+      ? [
+          problem(
+            "ref",
+            "ref is for a repository of its own: name it as `repository`; code in the app's repository is that of the release",
+          ),
+        ]
+      : []),
+    ...(credential !== undefined && !takesToken
+      ? [problem("credential", "credential is a token for an https address: name that as `repository`")]
+      : []),
+    ...varFiles.flatMap((file, index): SpecProblem[] =>
+      posix.normalize(posix.join(dir, file)).startsWith("../")
+        ? [{ path: [...path, "varFiles", index], at: "value", message: `${file} leads out of the repository` }]
+        : [],
+    ),
+  ];
 }
 
 function checkOverride(spec: AppSpec, environment: string, name: string): SpecProblem[] {

@@ -32,6 +32,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of INFRA_STOP) await sql.raw(statement).execute(db);
     },
   },
+  "007-infra-repositories": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of INFRA_REPOSITORIES) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -315,4 +320,26 @@ const INFRA_STOP = [
     add column interrupted_at timestamptz,
     add column force_requested_at timestamptz,
     add column force_requested_by text`,
+];
+
+const INFRA_REPOSITORIES = [
+  `create table infra_repositories (
+    name text primary key,
+    app text not null references apps on delete cascade,
+    created_at timestamptz not null default now()
+  )`,
+  `create table infra_refs (
+    repository text not null references infra_repositories on delete cascade,
+    ref text not null,
+    commit text not null,
+    primary key (repository, ref)
+  )`,
+  `create table infra_pushes (
+    repository text not null references infra_repositories on delete cascade,
+    commit text not null,
+    actor text not null,
+    created_at timestamptz not null default now(),
+    primary key (repository, commit, actor)
+  )`,
+  "alter table deployments add column infra json",
 ];

@@ -102,10 +102,15 @@ export type DeploymentsTable = {
   secret_versions: Json<Record<string, number>>;
   /** Null until they are chosen. */
   variable_versions: ColumnType<Record<string, number> | null, string | undefined, string>;
+  /** The infrastructure that the release ran with here; null where the environment has none, and before the rollout. */
+  infra: ColumnType<DeployedInfra | null, string | undefined, string>;
   created_at: CreatedAt;
   started_at: Date | null;
   ended_at: Date | null;
 };
+
+/** `repository` is null when the code lies in the app's own. */
+export type DeployedInfra = { repository: string | null; commit: string; runId: string };
 
 export type EventsTable = {
   id: Generated<string>;
@@ -289,6 +294,15 @@ export type NotifyDeliveriesTable = {
   created_at: CreatedAt;
 };
 
+/** Hosted repositories with infrastructure code; the name is that of the git repository. */
+export type InfraRepositoriesTable = { name: string; app: string; created_at: CreatedAt };
+
+/** As `refs`, of an infra repository. */
+export type InfraRefsTable = { repository: string; ref: string; commit: string };
+
+/** Who pushed a commit: its author, who may not approve what is applied from it. */
+export type InfraPushesTable = { repository: string; commit: string; actor: string; created_at: CreatedAt };
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -313,4 +327,7 @@ export type Schema = {
   infra_accepted: InfraAcceptedTable;
   notify_hooks: NotifyHooksTable;
   notify_deliveries: NotifyDeliveriesTable;
+  infra_repositories: InfraRepositoriesTable;
+  infra_refs: InfraRefsTable;
+  infra_pushes: InfraPushesTable;
 };

@@ -5,8 +5,9 @@ import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import { maskQuotes, newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import type { Stages } from "../flow.ts";
+import type { InfraCode } from "../infra/infra-code.ts";
 import { findOutputs, outputText, outputVariables } from "../infra/outputs.ts";
-import type { StartedRun } from "../infra/runs.ts";
+import { findInfra, type StartedRun } from "../infra/runs.ts";
 import {
   type Deployment,
   type DeploymentResult,
@@ -30,6 +31,7 @@ import { Secret } from "../shared/secret.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { EnvironmentSpec } from "../spec/app-spec.ts";
 import type { Store } from "../store/open-store.ts";
+import type { DeployedInfra } from "../store/schema.ts";
 import { backingOf, type EnvironmentBacking } from "./backings.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 import { provision } from "./provision-stage.ts";
@@ -39,6 +41,7 @@ export type DeploymentDeps = {
   secrets: Secrets;
   sealer: Sealer;
   repositories: Repositories;
+  code: InfraCode;
   startInfra(run: StartedRun): Promise<void>;
   logs: LogStore;
   target: RolloutTarget;
@@ -208,7 +211,11 @@ async function variablesOf(
   const outputs = await outputsOf(deps, deployment, spec);
   await deps.store.db
     .updateTable("deployments")
-    .set({ secret_versions: JSON.stringify(versions), variable_versions: JSON.stringify(variables.versions) })
+    .set({
+      secret_versions: JSON.stringify(versions),
+      variable_versions: JSON.stringify(variables.versions),
+      infra: JSON.stringify((await deployedInfra(deps, deployment, spec)) ?? null),
+    })
     .where("id", "=", deployment.id)
     .execute();
   return handedOver(Object.entries(spec.services), {
@@ -250,6 +257,18 @@ async function outputsOf(
   if (infra === undefined || Object.keys(infra.outputs).length === 0) return {};
   const place = { app, environment };
   return outputVariables(place, infra.outputs, await findOutputs(store.db, sealer, place));
+}
+
+/** What the release runs with; after a rollback that may be newer than what it was first deployed with. */
+async function deployedInfra(
+  { store }: DeploymentDeps,
+  place: { app: string; environment: string },
+  { infra }: EnvironmentSpec,
+): Promise<DeployedInfra | undefined> {
+  const found = infra && (await findInfra(store.db, place));
+  if (!found?.applied_commit || !found.applied_run) return undefined;
+  const repository = found.applied_spec?.repository ?? null;
+  return { repository, commit: found.applied_commit, runId: found.applied_run };
 }
 
 async function sensitiveOutputs(deps: DeploymentDeps, { app, environment }: Deployment): Promise<Secret[]> {

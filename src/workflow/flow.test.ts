@@ -11,6 +11,7 @@ import { readEvents } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
 import { deliver, deploy, type Stages } from "../flow.ts";
 import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
+import { newInfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { requestPromotion } from "../release/promotion.ts";
@@ -18,6 +19,7 @@ import { getRelease } from "../release/releases.ts";
 import { requestRollback } from "../release/rollback.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { createApp } from "../source/apps.ts";
+import { gitMirrors } from "../source/mirrors.ts";
 import { recordPush } from "../source/record-push.ts";
 import { gitRepositories, type Repositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
@@ -97,7 +99,9 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
     error: (details, text) => void logged.push(`${text} ${String((details as { err?: unknown }).err)}`),
   };
   const shared = { store, secrets, logs: fileLogStore(join(dir, "logs")), log, startDeployment: async () => undefined };
-  const infra = { sealer: newSealer(Buffer.alloc(32, 5)), repositories, startInfra: async () => undefined };
+  const mirrors = gitMirrors({ dir: join(dir, "mirrors"), git: repositories.git });
+  const code = newInfraCode({ db: store.db, repositories, mirrors, secrets });
+  const infra = { sealer: newSealer(Buffer.alloc(32, 5)), repositories, code, startInfra: async () => undefined };
   const inMemory = memoryBuilder();
   // A task in memory behaves as the tag of its image says, so a fetched image keeps its name.
   const fetch: typeof inMemory.fetch = async (name, log) =>

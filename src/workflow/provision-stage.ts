@@ -1,6 +1,6 @@
 import type { Sealer } from "../environment/sealing.ts";
 import type { Staged } from "../flow.ts";
-import { type AskDeps, inputsOf, problemOf } from "../infra/ask-run.ts";
+import { type AskDeps, codeOf, inputsOf, problemOf } from "../infra/ask-run.ts";
 import { findOutputs, outputVariables } from "../infra/outputs.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun } from "../infra/runs.ts";
 import { type Deployment, isCancelRequested } from "../release/deployments.ts";
@@ -20,7 +20,8 @@ const LOOK_EVERY_MS = 100;
 
 /**
  * Brings an environment's infrastructure to the release's commit before anything else is touched, and proves that its outputs are there.
- * Skipped when neither code nor inputs differ from what was applied, and by a rollback: going back must not wait for Terraform.
+ * Code in a repository of its own is that of its ref now; when that cannot be asked, nobody can say whether the infrastructure is the one the release needs, and
+ * the deployment stops before anything is touched. Skipped when neither code nor inputs differ from what was applied, and by a rollback: going back must not wait for Terraform.
  */
 export async function provision(deps: ProvisionDeps, deployment: Deployment, step: DurableStep): Promise<Staged<null>> {
   const place = { app: deployment.app, environment: deployment.environment };
@@ -28,14 +29,14 @@ export async function provision(deps: ProvisionDeps, deployment: Deployment, ste
   if (infra === undefined || deployment.kind === "rollback") return DONE;
   const asked = await step("infra-ask", () =>
     caught(deps, async () => {
-      const inputs = await inputsOf(deps, place, release.commit, infra);
+      const code = await codeOf(deps, place, infra, { commit: release.commit, refName: release.refName });
+      const inputs = await inputsOf(deps, place, code.commit, infra);
       if ((await findInfra(deps.db, place))?.applied_inputs === inputs) return { runId: null, start: null };
       const { id, start } = await deps.db.transaction().execute((tx) =>
         requestRun(tx, {
           ...place,
           kind: "apply",
-          commit: release.commit,
-          refName: release.refName,
+          ...code,
           actor: deployment.actor,
           deliveryId: deployment.delivery_id,
           spec: infra,

@@ -4,6 +4,7 @@ import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImageBuilder } from "../image/builder.ts";
+import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
@@ -12,6 +13,7 @@ import { resolveRelease } from "../release/resolve-release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
+import { listInfraRepositories } from "../source/infra-repositories.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import { backingOf } from "./backings.ts";
@@ -31,6 +33,7 @@ export type ReconcileDeps = {
   builder: ImageBuilder;
   executor: StepExecutor;
   repositories: Repositories;
+  code: Pick<InfraCode, "maintain">;
   startDelivery(changeId: string): Promise<void>;
   startDeployment(deploymentId: string): Promise<void>;
   log: Logger;
@@ -137,10 +140,12 @@ async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<D
 
 /** What nobody waits for: packing repositories, and images that no release needs any more. */
 async function tidy(deps: ReconcileDeps): Promise<void> {
+  for (const { name } of await listInfraRepositories(deps.store.db)) await deps.repositories.maintain(name);
   const apps = await deps.store.db.selectFrom("apps").select("name").execute();
   for (const { name } of apps) {
     const busy = (await openDeliveries(deps.store.db, name)).length > 0;
     await deps.repositories.maintain(name);
+    await deps.code.maintain(name);
     // An image that was just built belongs to no release yet.
     if (busy) continue;
     await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));

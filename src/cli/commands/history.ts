@@ -109,6 +109,9 @@ async function showDeployment(id: string, json: boolean, context: CommandContext
   return 0;
 }
 
+const describeInfra = ({ repository, commit, runId }: NonNullable<Deployment["infra"]>): string =>
+  `${repository === null ? "" : `${repository} `}${shortCommit(commit)}, applied by ${runId}`;
+
 function describeDeployment(deployment: Deployment, now: number): string[] {
   const { id, kind, release, app, environment, actor, createdAt, problem } = deployment;
   const sign = deployment.status === "succeeded" ? "✓" : deployment.status === "failed" ? "✗" : "!";
@@ -119,6 +122,7 @@ function describeDeployment(deployment: Deployment, now: number): string[] {
       ? []
       : [`  phases: ${deployment.phases.map((one) => `${one.name} ${formatDurationMs(one.durationMs)}`).join(" · ")}`]),
     ...(deployment.liveAfterMs === null ? [] : [`  live after ${formatDurationMs(deployment.liveAfterMs)}`]),
+    ...(deployment.infra === null ? [] : [`  infra: ${describeInfra(deployment.infra)}`]),
     ...deployment.addresses.map((address) => `  ${address}`),
     ...(deployment.phase === null ? [] : [`✗ stopped at ${deployment.phase}:`]),
     ...problemLines(problem?.message, deployment.evidence),

@@ -7,10 +7,14 @@ import type { ExitCode } from "../context.ts";
 import { followInfra } from "../follow-infra.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
+import { infraRepositoryCommands } from "./infra-repository.ts";
 import { describeStateIn, infraStateCommands } from "./infra-state.ts";
 
 const Place = { ...AppFlag, ...EnvFlag };
-const REF = { flags: "--ref <ref>", summary: "branch, tag or commit (the default branch)" };
+const REF = {
+  flags: "--ref <ref>",
+  summary: "branch, tag or commit, of the infra repository where there is one (the default branch)",
+};
 
 export const infraCommands: Command[] = [
   defineCommand({
@@ -204,6 +208,7 @@ export const infraCommands: Command[] = [
     run: recover,
   }),
   ...infraStateCommands,
+  ...infraRepositoryCommands,
 ];
 
 type PlaceInput = { app?: string | undefined; env?: string | undefined };
@@ -324,7 +329,7 @@ async function showRun(
   }
   const by = run.approvedBy === null ? run.actor : `${run.actor}, approved by ${run.approvedBy}`;
   context.data(
-    `${run.kind} ${run.id} of ${run.environment}: ${run.status}, ${run.refName} ${shortCommit(run.commit)}, by ${by}, ${formatAgo(run.createdAt, context.now())}`,
+    `${run.kind} ${run.id} of ${run.environment}: ${run.status}, ${run.repository === null ? "" : `${run.repository} `}${run.refName} ${shortCommit(run.commit)}, by ${by}, ${formatAgo(run.createdAt, context.now())}`,
   );
   for (const line of describeChanges(run.plan?.changes ?? [])) context.data(line);
   if (run.problem !== null) {
@@ -354,7 +359,9 @@ function listRuns(runs: readonly InfraRunView[], context: CommandContext): void 
 function showInfra(infra: InfraView, context: CommandContext): void {
   const { applied, blockedBy, runningRun, stateIn, lock, drift: found, outputs } = infra;
   context.data(
-    applied === null ? "Nothing was applied yet." : `Applied: ${shortCommit(applied.commit)} by run ${applied.runId}.`,
+    applied === null
+      ? "Nothing was applied yet."
+      : `Applied: ${shortCommit(applied.commit)}${applied.repository === null ? "" : ` of ${applied.repository}`} by run ${applied.runId}.`,
   );
   if (runningRun !== null) context.data(`At work: ${runningRun}.`);
   if (blockedBy !== null) context.data(`Blocked: the outcome of ${blockedBy} is unknown. \`shipway infra recover\``);

@@ -57,6 +57,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       await requireNothingBuilt(store.db, app.name);
       for (const place of await everyPlace(store.db, app.name)) await platform.target.destroy(place, "remove");
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
+      await platform.infra.code.remove(app.name);
       return reply.status(204).send(null);
     },
   );

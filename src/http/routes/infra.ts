@@ -53,7 +53,7 @@ export function infraRoutes(server: TypedServer, platform: Platform): void {
 
 /** Asking for runs, watching and approving them. */
 function runRoutes(server: TypedServer, platform: Platform): void {
-  const { store, engine, secrets, repositories } = platform;
+  const { store, engine, secrets, repositories, infra } = platform;
   const { db } = store;
 
   server.post(
@@ -76,7 +76,7 @@ function runRoutes(server: TypedServer, platform: Platform): void {
       const { id, start } =
         kind === "drift" || (kind === "apply" && again === true)
           ? await askAgain({ db }, place, { kind, actor })
-          : await askRun({ db, repositories, secrets }, place, { kind, ref, actor });
+          : await askRun({ db, repositories, secrets, code: infra.code }, place, { kind, ref, actor });
       if (start) await engine.startInfra(start);
       return reply.status(202).send({ runId: id, deliveryId: id });
     },
@@ -370,10 +370,11 @@ async function viewInfra({ store, infra }: Platform, place: { app: string; envir
   const row = await findInfra(store.db, place);
   const outputs = (await findOutputs(store.db, infra.sealer, place)) ?? {};
   const { applied_run: runId = null, applied_commit: commit = null } = row ?? {};
+  const repository = row?.applied_spec?.repository ?? null;
   return {
     app: place.app,
     environment: place.environment,
-    applied: runId !== null && commit !== null ? { runId, commit } : null,
+    applied: runId !== null && commit !== null ? { runId, commit, repository } : null,
     runningRun: row?.running_run ?? null,
     blockedBy: row?.blocked_by ?? null,
     stateIn: (await findLastApply(store.db, place))?.state_in ?? null,
@@ -395,6 +396,7 @@ function viewRun(run: InfraRun): InfraRunView {
     kind: run.kind,
     status: run.status,
     commit: run.commit,
+    repository: run.spec.repository ?? null,
     refName: run.ref_name,
     actor: run.actor,
     approvedBy: run.approved_by,
