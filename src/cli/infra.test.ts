@@ -33,6 +33,7 @@ const infra: InfraView = {
     runId: "i_2",
   },
   drift,
+  tasks: null,
   outputs: [{ name: "db_url", value: "mysql://db", sensitive: false }],
 };
 
@@ -127,6 +128,42 @@ describe("shipway infra", () => {
     );
     shown = { ...infra, drift: { ...drift, resources: [] } };
     expect(await run("drift")).toMatchObject({ code: 0, out: expect.stringContaining("No drift") });
+  });
+
+  it("drift shows tasks beside resources, and exits 1 for what a person or the loop has to put right", async () => {
+    const { drift: _drift, ...rest } = infra;
+    const web = { name: "launches.production.web.r3-1", what: "task" as const };
+    const outdated = { ...web, kind: "outdated" as const, attributes: [], mendsItself: false };
+    const attributes = [{ path: "memory", before: "512 MiB", after: "64 MiB" }];
+    const changed = { ...web, kind: "changed" as const, attributes, mendsItself: false, remedy: "shipway deploy" };
+    const mended = [{ at: "2026-11-23T11:00:00.000Z", text: "Started web, which should run and did not." }];
+    const tasks = {
+      checkedAt: "2026-11-23T12:00:00.000Z",
+      deployment: null,
+      problem: null,
+      drift: [changed, outdated],
+      mended,
+    };
+    shown = { ...rest, drift: null, applied: null, tasks };
+    const { code, out, err } = await run("drift", "--now");
+    expect(code).toBe(1);
+    expect(err).toContain("No Terraform was applied here yet.");
+    expect(out.split("\n")).toEqual([
+      "Tasks that run otherwise than declared:",
+      "  ~ launches.production.web.r3-1 was changed",
+      "      memory: 512 MiB → 64 MiB",
+      "    → `shipway deploy`",
+      "Declared anew since they were started; the next deployment takes it over:",
+      "  · launches.production.web.r3-1 has variables from before they were declared anew",
+      "Put right in the last 24 hours:",
+      "  1 h ago: Started web, which should run and did not.",
+      "",
+    ]);
+    expect(JSON.parse((await run("drift", "--json")).out).tasks).toEqual(tasks);
+    shown = { ...shown, tasks: { ...tasks, drift: [outdated] } };
+    expect(await run("drift")).toMatchObject({ code: 0, out: expect.stringContaining("Tasks: they run as declared.") });
+    shown = { ...shown, tasks: { ...tasks, drift: [], deployment: "d_1" } };
+    expect((await run("show")).out).toContain("Tasks: deployment d_1 is at work");
   });
 
   it("drift wants a reason for what is accepted", async () => {

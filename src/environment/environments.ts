@@ -13,6 +13,10 @@ export async function listEnvironments(db: Database, app?: string): Promise<Envi
   return query.execute();
 }
 
+export async function findEnvironment(db: Database, place: Place): Promise<EnvironmentRow | undefined> {
+  return (await listEnvironments(db, place.app)).find(({ name }) => name === place.environment);
+}
+
 /** @throws ENVIRONMENT_NOT_FOUND naming those there are */
 export async function getEnvironment(db: Database, place: Place): Promise<EnvironmentRow> {
   const rows = await listEnvironments(db, place.app);

@@ -1,5 +1,5 @@
 import type { DriftedResource, InfraRunKind, InfraRunStatus, PlannedChange, StateLock } from "../infra/infra-run.ts";
-import type { Evidence } from "../rollout/target.ts";
+import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 
 /** What the platform itself says; the stages' own events (`ci.*`, `image.*`, `rollout.*`) are stored beside these with their `type` in `kind`. */
@@ -52,6 +52,8 @@ export type PlatformEvent =
   | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
   | { kind: "backing.removed"; data: { name: string } }
   | { kind: "backing.drifted"; data: { name: string; text: string } }
+  | { kind: "environment.driftFound"; data: { drift: TaskDrift[] } }
+  | { kind: "environment.driftGone"; data: Record<string, never> }
   | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
   | {

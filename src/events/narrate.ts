@@ -5,6 +5,7 @@ import { narrateImages } from "./narrate-images.ts";
 import { narrateInfra } from "./narrate-infra.ts";
 import { narratePipeline, type PipelineStory } from "./narrate-pipeline.ts";
 import { narrateRollout, type RolloutStory } from "./narrate-rollout.ts";
+import { describeTaskDrift, TaskDriftData } from "./narrate-task-drift.ts";
 import { cutLine, hint, plain, wrap } from "./narrated-line.ts";
 
 /** What has to be remembered between two events to tell the next one. Plain data. */
@@ -128,6 +129,12 @@ const PLATFORM: Record<string, Tell> = {
     ...wrap("! ", `${environment}: ${text}`),
     hint(`see \`shipway backing list --env ${environment}\`; a deployment or an infra apply puts it right`),
   ]),
+  "environment.driftFound": tell(z.object({ drift: z.array(TaskDriftData) }), ({ drift }, { app, environment }) => [
+    ...wrap("! ", `${environment} runs otherwise than declared:`),
+    ...describeTaskDrift(drift),
+    hint(`\`shipway infra drift --app ${app} --env ${environment}\``),
+  ]),
+  "environment.driftGone": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} runs as declared again`]),
   "notify.failing": tell(z.object({ hookId: z.string(), url: z.string(), reason: z.string() }), (data) => [
     ...wrap("! ", `notifications to ${data.url} are not taken: ${plain(data.reason)}`),
     hint(`\`shipway notify log ${data.hookId}\``),

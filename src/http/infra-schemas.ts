@@ -67,6 +67,27 @@ const DriftBody = z
   })
   .meta({ title: "InfraDrift" });
 
+const TasksBody = z
+  .object({
+    checkedAt: Timestamp,
+    deployment: z.string().nullable().describe("The deployment at work, while which nothing is compared"),
+    problem: ProblemBody.nullable().describe("Why nothing could be compared"),
+    drift: z
+      .array(
+        z.object({
+          name: z.string(),
+          what: z.enum(["task", "backing", "unknown"]),
+          kind: z.enum(["missing", "stopped", "changed", "no-traffic", "unknown", "outdated"]),
+          attributes: z.array(AttributeBody).describe("As declared (before) and as it is (after), secrets hidden"),
+          mendsItself: z.boolean().describe("Shipway puts it right within 15 s"),
+          remedy: z.string().optional(),
+        }),
+      )
+      .describe("What runs otherwise than declared, looked at now"),
+    mended: z.array(z.object({ at: Timestamp, text: z.string() })).describe("Put right in the last 24 hours"),
+  })
+  .meta({ title: "TaskDrift" });
+
 export const InfraBody = z
   .object({
     app: z.string(),
@@ -80,6 +101,7 @@ export const InfraBody = z
       .describe("Where the state lies: shipway, or the backend of the code; null before the first apply"),
     lock: LockBody.nullable().describe("Of a state that Shipway keeps"),
     drift: DriftBody.nullable(),
+    tasks: TasksBody.nullable().describe("Null before the first deployment"),
     outputs: z.array(z.object({ name: z.string(), value: z.string(), sensitive: z.boolean() })),
   })
   .meta({ title: "Infra" });
@@ -168,6 +190,7 @@ export const AcceptDriftRequest = z.strictObject({
 
 export type InfraRunView = z.infer<typeof InfraRunBody>;
 export type InfraView = z.infer<typeof InfraBody>;
+export type TasksView = z.infer<typeof TasksBody>;
 export type DriftView = z.infer<typeof DriftBody>;
 export type StateVersionView = z.infer<typeof StateVersionBody>;
 export type RecoveryView = z.infer<typeof RecoveryBody>;

@@ -23,6 +23,8 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "backing.declared": [],
   "backing.removed": [],
   "backing.drifted": [],
+  "environment.driftFound": [],
+  "environment.driftGone": [],
   "secret.set": [],
   "secret.removed": [],
   "infra.queued": [],
@@ -53,6 +55,7 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
 /** What somebody has to act on: an hour without any of it needs no message. */
 export const DEFAULT_SELECTORS: readonly string[] = [
   "infra.driftFound",
+  "environment.driftFound",
   "infra.waiting",
   "infra.ended:failed",
   "infra.ended:unknown",

@@ -149,6 +149,12 @@ export interface RolloutTarget {
   /** Stops and removes the tasks of a release (or only those of `services`), gracefully. Tasks that are gone are no error. */
   stop(place: Place, release: number, services?: string[]): Promise<void>;
 
+  /**
+   * How what runs differs from what is declared, whoever changed it, looked at now. Reads only. Tasks of a release in progress and of the standby
+   * are no drift, nor is a task that is merely unhealthy. Empty when nothing differs; in the order of the release's services.
+   */
+  findDrift(place: Place, desired: DesiredState): Promise<TaskDrift[]>;
+
   /** Makes the running things equal to what is declared: missing tasks started, unknown ones removed, router put right. Says what it mended. */
   reconcile(place: Place, desired: DesiredState): Promise<string[]>;
 
@@ -173,9 +179,28 @@ export type KeptData = "keep" | "remove";
 /** How much of a task's past output one reading gives: a service that prints much may keep gigabytes. */
 export const MOST_PAST_LINES = 10_000;
 
+/** One thing that runs otherwise than declared. */
+export type TaskDrift = {
+  /** The task or the backing service; of what is neither, its name where it runs. */
+  name: string;
+  what: "task" | "backing" | "unknown";
+  /**
+   * `missing`: not there. `stopped`: there, and not running. `changed`: it runs otherwise than it was made. `no-traffic`: it should serve and the router
+   * gives it nothing. `unknown`: nobody declares it. `outdated`: as it was made, but variables were declared anew since; the next deployment takes them over.
+   */
+  kind: "missing" | "stopped" | "changed" | "no-traffic" | "unknown" | "outdated";
+  /** What differs: as declared (`before`) and as it is (`after`). Values of secrets, and of variables that nobody declared, are not shown. */
+  attributes: { path: string; before: string; after: string }[];
+  /** True when `reconcile` puts it right. */
+  mendsItself: boolean;
+  /** Where it does not: what a person does to put it right, as a command where there is one. */
+  remedy?: string;
+};
+
 /** What should run in a place. `inProgress` releases belong to a running deployment and are left alone. */
 export type DesiredState = {
   live?: RunnableRelease;
   standby?: Release;
+  backing?: Backing[];
   inProgress: number[];
 };

@@ -37,6 +37,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of INFRA_REPOSITORIES) await sql.raw(statement).execute(db);
     },
   },
+  "008-task-drift": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of TASK_DRIFT) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -342,4 +347,15 @@ const INFRA_REPOSITORIES = [
     primary key (repository, commit, actor)
   )`,
   "alter table deployments add column infra json",
+];
+
+const TASK_DRIFT = [
+  `create table task_drift (
+    app text not null,
+    environment text not null,
+    drift jsonb not null,
+    primary key (app, environment),
+    foreign key (app, environment) references environments on delete cascade
+  )`,
+  "create index events_mended on events (app, environment, id) where kind = 'environment.mended'",
 ];

@@ -1,7 +1,7 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
 import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn, StateLock } from "../infra/infra-run.ts";
-import type { Evidence } from "../rollout/target.ts";
+import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
 
@@ -255,6 +255,9 @@ export type InfraAcceptedTable = {
   created_at: CreatedAt;
 };
 
+/** What of an environment's tasks was last found changed by hand: what is new is told once. */
+export type TaskDriftTable = { app: string; environment: string; drift: Json<TaskDrift[]> };
+
 /** Where somebody wants to be told what happens. */
 export type NotifyHooksTable = {
   id: string;
@@ -325,6 +328,7 @@ export type Schema = {
   infra_runs: InfraRunsTable;
   infra_states: InfraStatesTable;
   infra_accepted: InfraAcceptedTable;
+  task_drift: TaskDriftTable;
   notify_hooks: NotifyHooksTable;
   notify_deliveries: NotifyDeliveriesTable;
   infra_repositories: InfraRepositoriesTable;

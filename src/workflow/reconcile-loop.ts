@@ -2,28 +2,32 @@ import type { StepExecutor } from "../ci/executor.ts";
 import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
+import { recordTaskDrift } from "../environment/task-drift.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImageBuilder } from "../image/builder.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
-import { getRelease, imagesToKeep } from "../release/releases.ts";
-import { resolveRelease } from "../release/resolve-release.ts";
+import { imagesToKeep } from "../release/releases.ts";
+import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import { listInfraRepositories } from "../source/infra-repositories.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
-import { backingOf } from "./backings.ts";
-import { liveVariables } from "./deployment-stages.ts";
+import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
 import { watchBacking } from "./watch-backing.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
 const EVERY_MS = 15_000;
 const TIDY_EVERY_MS = 3_600_000;
+/** Looking at every container costs the engine some milliseconds each, and what is found here waits for a person anyway. */
+const LOOK_EVERY_MS = 60_000;
+/** When each place was looked at for drift. */
+type Looked = Map<string, number>;
 
 export type ReconcileDeps = {
   store: Store;
@@ -43,9 +47,10 @@ export type ReconcileDeps = {
 export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>; stop(): Promise<void> } {
   const stopping = new AbortController();
   let tidiedAt = 0;
+  const looked: Looked = new Map();
   let round: Promise<void> = Promise.resolve();
   const once = (): Promise<void> => {
-    round = round.then(() => reconcileAll(deps)).catch((error: unknown) => report(deps, error));
+    round = round.then(() => reconcileAll(deps, looked)).catch((error: unknown) => report(deps, error));
     return round;
   };
   const loop = async (): Promise<void> => {
@@ -74,7 +79,7 @@ function report(deps: ReconcileDeps, error: unknown): void {
   if (!hasCode(error, "DOCKER_UNREACHABLE")) deps.log.warn({ err: error }, "a reconcile round failed");
 }
 
-async function reconcileAll(deps: ReconcileDeps): Promise<void> {
+async function reconcileAll(deps: ReconcileDeps, looked: Looked): Promise<void> {
   // Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
   // Each by itself: one that cannot be started must not keep the others waiting for the next round.
   for (const id of await openDeliveries(deps.store.db))
@@ -85,7 +90,7 @@ async function reconcileAll(deps: ReconcileDeps): Promise<void> {
   await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error));
   for (const environment of await listEnvironments(deps.store.db)) {
     if (environment.running_deployment !== null) continue;
-    await reconcileEnvironment(deps, environment).catch((error: unknown) => report(deps, error));
+    await reconcileEnvironment(deps, environment, looked).catch((error: unknown) => report(deps, error));
   }
 }
 
@@ -95,7 +100,7 @@ async function removeCutOffRuns(deps: ReconcileDeps): Promise<void> {
   for (const id of await withoutRunning(deps.store.db, runs)) await deps.executor.cleanUp(id);
 }
 
-async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): Promise<void> {
+async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, looked: Looked): Promise<void> {
   const place = { app: row.app, environment: row.name };
   if (row.standby_release !== null && row.standby_until !== null && row.standby_until < new Date()) {
     await deps.target.stop(place, row.standby_release);
@@ -107,7 +112,9 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): P
       .execute();
     return;
   }
-  const mended = await deps.target.reconcile(place, await desiredState(deps, row));
+  const desired = await readDesiredState(deps, row);
+  await deps.target.ensureBacking(place, desired.backing ?? [], () => undefined);
+  const mended = await deps.target.reconcile(place, desired);
   for (const text of mended) {
     await appendEvent(
       deps.store.db,
@@ -115,27 +122,15 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow): P
       { kind: "environment.mended", data: { text } },
     );
   }
+  await lookForDrift(deps, place, desired, looked);
 }
 
-async function desiredState(deps: ReconcileDeps, row: EnvironmentRow): Promise<DesiredState> {
-  const place = { app: row.app, environment: row.name };
-  if (row.live_release === null) return { inProgress: [] };
-  const { release, environmentSpec } = resolveRelease(
-    await getRelease(deps.store.db, row.app, row.live_release),
-    row.name,
-  );
-  const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
-  await deps.target.ensureBacking(place, backing.own, () => undefined);
-  const variables = await liveVariables(
-    deps,
-    { ...place, release: row.live_release },
-    deps.target.backingVariables(place, backing.all),
-  );
-  const standby =
-    row.standby_release === null
-      ? undefined
-      : resolveRelease(await getRelease(deps.store.db, row.app, row.standby_release), row.name).release;
-  return { live: { release, variables }, ...(standby && { standby }), inProgress: [] };
+/** Looks once in a while whether anything runs otherwise than declared, beside what was just mended. */
+async function lookForDrift(deps: ReconcileDeps, place: Place, desired: DesiredState, looked: Looked): Promise<void> {
+  const key = JSON.stringify(place);
+  if (Date.now() - (looked.get(key) ?? 0) < LOOK_EVERY_MS) return;
+  looked.set(key, Date.now());
+  await recordTaskDrift(deps.store.db, place, await deps.target.findDrift(place, desired));
 }
 
 /** What nobody waits for: packing repositories, and images that no release needs any more. */

@@ -7,6 +7,7 @@ import type { ExitCode } from "../context.ts";
 import { followInfra } from "../follow-infra.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
+import { hasTaskDrift, showTasks } from "../show-tasks.ts";
 import { infraRepositoryCommands } from "./infra-repository.ts";
 import { describeStateIn, infraStateCommands } from "./infra-state.ts";
 
@@ -58,9 +59,9 @@ export const infraCommands: Command[] = [
   }),
   defineCommand({
     name: "infra drift",
-    summary: "what differs from what was applied; the last check, or one made now",
+    summary: "what differs from what was applied, and tasks that run otherwise than declared",
     details:
-      "reverting: the next apply puts it back. informational: nothing would be done about it. undeployed: code that was not applied to the end. accepted: known. Exits 1 when something is reverting.",
+      "reverting: the next apply puts it back. informational: nothing would be done about it. undeployed: code that was not applied to the end. accepted: known. Tasks are looked at each time. Exits 1 when something is reverting, or a task differs.",
     options: [
       APP,
       ENV,
@@ -273,20 +274,21 @@ async function drift(
     );
     return 0;
   }
-  if (input.now) {
+  if (input.now && (await client.getInfra(app, environment)).applied !== null) {
     const code = await followInfra(await client.startInfra(app, environment, { kind: "drift" }), context);
     if (code !== 0) return code;
   }
-  const { drift: found, applied } = await client.getInfra(app, environment);
-  if (input.json) context.json(found);
+  const { drift: found, applied, tasks } = await client.getInfra(app, environment);
+  if (input.json) context.json({ ...found, tasks });
   else if (found === null)
     context.say(
       applied === null
-        ? "Nothing was applied yet. `shipway infra apply`"
+        ? "No Terraform was applied here yet. `shipway infra apply`"
         : "Nobody looked yet. `shipway infra drift --now`",
     );
   else showDrift(found, context);
-  return found?.resources.some(({ kind }) => kind === "reverting") ? 1 : 0;
+  if (!input.json) showTasks(tasks, context);
+  return found?.resources.some(({ kind }) => kind === "reverting") || hasTaskDrift(tasks) ? 1 : 0;
 }
 
 const MEANING: Record<string, string> = {
@@ -381,6 +383,7 @@ function showInfra(infra: InfraView, context: CommandContext): void {
       { title: "OUTPUT", value: ({ name }) => name },
       { title: "VALUE", value: ({ value }) => value, flexible: true },
     ]);
+  showTasks(infra.tasks, context);
 }
 
 async function recover(

@@ -12,7 +12,7 @@ export const notifyCommands: Command[] = [
     name: "notify add",
     summary: "have events sent to a chat or to a program of yours",
     details:
-      "Without --on it is told what somebody has to act on: new drift, a run that waits for an approval, a failed or unknown infra run, a failed deployment, a rollback, an environment that is frozen. Of a chat the URL is a password: leave it out and it is asked for, or read from stdin.",
+      "Without --on it is told what somebody has to act on: new drift of infrastructure or tasks, a run that waits for an approval, a failed or unknown infra run, a failed deployment, a rollback, an environment that is frozen. Of a chat the URL is a password: leave it out and it is asked for, or read from stdin.",
     args: [{ name: "url", summary: "where to; asked for when it is left out", optional: true }],
     options: [
       { flags: "--app <name>", summary: "events of this app only (default: of every app)" },

@@ -37,6 +37,7 @@ import {
 } from "../infra-schemas.ts";
 import type { Platform } from "../platform.ts";
 import { identityOf, requireApp, type TypedServer } from "../server.ts";
+import { viewTasks } from "../view-tasks.ts";
 
 const params = z.object({ app: z.string(), environment: Name });
 const idParams = z.object({ id: z.string() });
@@ -280,7 +281,11 @@ function careRoutes(server: TypedServer, platform: Platform): void {
     "/api/apps/:app/environments/:environment/infra",
     {
       config: { role: "viewer" },
-      schema: { summary: "What is applied, its drift, lock and outputs", params, response: { 200: InfraBody } },
+      schema: {
+        summary: "What is applied, its drift and that of the tasks, lock and outputs",
+        params,
+        response: { 200: InfraBody },
+      },
     },
     async (request) => {
       await getApp(db, request.params.app);
@@ -366,7 +371,8 @@ function careRoutes(server: TypedServer, platform: Platform): void {
   );
 }
 
-async function viewInfra({ store, infra }: Platform, place: { app: string; environment: string }): Promise<InfraView> {
+async function viewInfra(platform: Platform, place: { app: string; environment: string }): Promise<InfraView> {
+  const { store, infra } = platform;
   const row = await findInfra(store.db, place);
   const outputs = (await findOutputs(store.db, infra.sealer, place)) ?? {};
   const { applied_run: runId = null, applied_commit: commit = null } = row ?? {};
@@ -380,6 +386,7 @@ async function viewInfra({ store, infra }: Platform, place: { app: string; envir
     stateIn: (await findLastApply(store.db, place))?.state_in ?? null,
     lock: row?.lock ?? null,
     drift: row?.drift && row.drift_at ? { ...row.drift, checkedAt: row.drift_at.toISOString() } : null,
+    tasks: await viewTasks(platform, place),
     outputs: Object.entries(outputs).map(([name, { value, sensitive }]) => ({
       name,
       value: sensitive ? "(sensitive)" : outputText(value),

@@ -3,7 +3,7 @@ import type { LogLine } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { until } from "../../shared/until.ts";
 import { type Place, type Release, type ReleaseService, taskName } from "../release.ts";
-import type { Backing, HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
+import type { Backing, DesiredState, HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
 
 /** `web` and its kind have a port, `worker` and its kind none. `crash` is healthy until some time after it got traffic. */
 export type Behaviour = "web" | "web-broken" | "web-exits" | "web-crashes" | "worker" | "worker-exits";
@@ -20,6 +20,11 @@ export type RolloutHarness = {
   /** Removes, or stops, the container of a backing service behind the target's back. */
   loseBacking(place: Place, name: string): Promise<void>;
   stopBacking(place: Place, name: string): Promise<void>;
+  /** Changes a running task behind the target's back, in a way that reconciliation leaves as it is. */
+  change(place: Place, task: string): Promise<void>;
+  /** Puts something running into the place that nobody declares, and gives its name; `expel` takes all of them out again. */
+  intrude(place: Place): Promise<string>;
+  expel(): Promise<void>;
   cleanUp(): Promise<void>;
 };
 
@@ -36,6 +41,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       target = harness.target;
     });
     afterEach(async () => {
+      await harness.expel();
       for (const place of places) await target.destroy(place, "remove");
       places = [];
     });
@@ -283,6 +289,86 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
         const before = await seen(place);
         expect(await target.reconcile(place, { live: { release: live, variables: {} }, inProgress: [2] })).toEqual([]);
         expect(await seen(place)).toEqual(before);
+      });
+    });
+
+    describe("findDrift", () => {
+      const serving = async (
+        place: Place,
+        behaviours: Record<string, Behaviour> = { web: "web", worker: "worker" },
+      ) => {
+        const release = releaseOf(place, 1, behaviours);
+        await serve(place, release);
+        return { live: { release, variables: {} }, inProgress: [] };
+      };
+      const kinds = async (place: Place, desired: DesiredState) =>
+        (await target.findDrift(place, desired)).map(({ name, kind }) => `${name} ${kind}`);
+
+      it("finds none in what it made itself: live, parked, in progress, backing", async () => {
+        const place = newPlace();
+        const first = releaseOf(place, 1, { web: "web" });
+        const variables = { env: { COLOR: "blue" }, secrets: { KEY: new Secret("KEY", "swordfish") } };
+        await serve(place, first);
+        const live = releaseOf(place, 2, { web: "web", worker: "worker" });
+        await start(place, live, variables);
+        expect(await prove(place, live)).toMatchObject({ status: "healthy" });
+        await target.shiftTraffic(place, live);
+        await target.park(place, first);
+        const backing = [{ name: "cache", spec: { engine: "redis" as const }, password: new Secret("CACHE", "x") }];
+        await target.ensureBacking(place, backing, () => undefined);
+        await start(place, releaseOf(place, 3, { web: "web" }));
+        const all = { web: variables, worker: variables };
+        const desired = { live: { release: live, variables: all }, standby: first, inProgress: [3], backing };
+        expect(await target.findDrift(place, desired)).toEqual([]);
+        expect(await target.findDrift(newPlace(), { inProgress: [] })).toEqual([]);
+      });
+
+      it("finds what is missing, changes nothing, and finds it no more once it is mended", async () => {
+        const place = newPlace();
+        const desired = await serving(place);
+        await harness.lose(place, taskName(place, "worker", 1, 1));
+        const before = await seen(place);
+        const drift = { name: taskName(place, "worker", 1, 1), what: "task", kind: "missing", mendsItself: true };
+        expect(await target.findDrift(place, desired)).toEqual([{ ...drift, attributes: [] }]);
+        expect(await seen(place)).toEqual(before);
+        await target.reconcile(place, desired);
+        expect(await target.findDrift(place, desired)).toEqual([]);
+      });
+
+      it("finds what was changed by hand, with what it was and how it is put right, also after reconciling", async () => {
+        const place = newPlace();
+        const desired = await serving(place);
+        await harness.change(place, taskName(place, "web", 1, 1));
+        const drift = { name: taskName(place, "web", 1, 1), what: "task", kind: "changed", mendsItself: false };
+        const expected = [{ ...drift, remedy: expect.any(String), attributes: [expect.any(Object)] }];
+        expect(await target.findDrift(place, desired)).toEqual(expected);
+        await target.reconcile(place, desired);
+        expect(await target.findDrift(place, desired)).toEqual(expected);
+        expect(await harness.answering(place, "web")).toBe(1);
+      });
+
+      it("finds tasks of a release that nobody declares, tasks without traffic, and a backing service that is not there", async () => {
+        const place = newPlace();
+        const desired = await serving(place, { web: "web" });
+        await start(place, releaseOf(place, 9, { web: "web" }));
+        const found = await target.findDrift(place, desired);
+        expect(found).toMatchObject([{ what: "unknown", kind: "unknown", mendsItself: true }]);
+        const next = releaseOf(place, 9, { web: "web" });
+        const backing = [{ name: "cache", spec: { engine: "redis" as const }, password: new Secret("CACHE", "x") }];
+        const moved = {
+          live: { release: next, variables: {} },
+          standby: desired.live.release,
+          inProgress: [],
+          backing,
+        };
+        expect(await kinds(place, moved)).toEqual([`${taskName(place, "web", 9, 1)} no-traffic`, "cache missing"]);
+      });
+
+      it("finds a stranger", async () => {
+        const place = newPlace();
+        const desired = await serving(place, { web: "web" });
+        const name = await harness.intrude(place);
+        expect(await kinds(place, desired)).toEqual([`${name} unknown`]);
       });
     });
 

@@ -34,6 +34,12 @@ describeRolloutTarget("memory", async () => {
     lose: async (_, task) => target.lose(task),
     loseBacking: async (place, name) => target.loseBacking(place, name),
     stopBacking: async (place, name) => target.stopBacking(place, name),
+    change: async (_, task) => target.change(task),
+    intrude: async (place) => {
+      target.intrude(place, "stranger");
+      return "stranger";
+    },
+    expel: async () => undefined,
     cleanUp: async () => undefined,
   };
 });

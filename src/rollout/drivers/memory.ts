@@ -19,6 +19,7 @@ import type {
   HealthReport,
   ObservedService,
   RolloutTarget,
+  TaskDrift,
   TaskVariables,
 } from "../target.ts";
 
@@ -51,6 +52,9 @@ export type MemoryTarget = RolloutTarget & {
   /** What somebody else did to the container of a backing service. */
   loseBacking(place: Place, name: string): void;
   stopBacking(place: Place, name: string): void;
+  /** What somebody else did: gives a task another image, or puts a task of a release that nobody declares beside the others. */
+  change(task: string): void;
+  intrude(place: Place, name: string): void;
   /** The variables a task was started with. */
   variablesOf(task: string): TaskVariables | undefined;
 };
@@ -121,6 +125,20 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     stopBacking(place, name) {
       const found = backings.get(backingKey(place, name));
       if (found) found.state = "stopped";
+    },
+    change(name) {
+      const task = tasks.get(name);
+      if (task) task.image = `${task.image}-by-hand`;
+    },
+    intrude(place, name) {
+      const unknown = { release: 0, service: name, serves: false, image: "other:1", traffic: "none" as const };
+      const running = {
+        state: "running" as const,
+        variables: { env: {}, secrets: {} },
+        restarts: 0,
+        startedAt: Date.now(),
+      };
+      tasks.set(name, { name, place: placeKey(place), ...unknown, ...running });
     },
     variablesOf: (task) => tasks.get(task)?.variables,
 
@@ -268,6 +286,10 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
         if (services === undefined || services.includes(task.service)) remove(task);
       }
     },
+    async findDrift(place, desired) {
+      await call("findDrift");
+      return driftOf(place, desired);
+    },
     async reconcile(place, desired) {
       await call("reconcile");
       const before = effects.length;
@@ -292,6 +314,20 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     },
   };
 
+  function driftOf(place: Place, { live, standby, inProgress, backing = [] }: DesiredState): TaskDrift[] {
+    const known = new Set([live?.release.number, standby?.number, ...inProgress]);
+    const wanted = (live?.release.services ?? []).flatMap((service) =>
+      taskNames(place, live?.release.number ?? 0, service).flatMap((name) => taskDrift(name, service, tasks.get(name))),
+    );
+    const gone = backing.filter(({ name }) => !backings.has(`${placeKey(place)}/${name}`));
+    const strangers = inPlace(place).filter((one) => !known.has(one.release));
+    return [
+      ...wanted,
+      ...gone.map(({ name }) => ({ name, what: "backing" as const, kind: "missing" as const, ...MENDED })),
+      ...strangers.map(({ name }) => ({ name, what: "unknown" as const, kind: "unknown" as const, ...MENDED })),
+    ];
+  }
+
   function reconcileTasks(place: Place, { live, standby, inProgress }: DesiredState): void {
     const known = new Set([live?.release.number, standby?.number, ...inProgress]);
     for (const task of inPlace(place).filter((one) => !known.has(one.release))) remove(task);
@@ -301,6 +337,21 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     }
     if (inProgress.length === 0) shift(place, live.release.number);
   }
+}
+
+const MENDED = { attributes: [], mendsItself: true };
+
+function taskDrift(name: string, service: ReleaseService, task: MemoryTask | undefined): TaskDrift[] {
+  const here = { name, what: "task" as const };
+  if (task === undefined) return [{ ...here, kind: "missing", ...MENDED }];
+  if (task.state !== "running") return [{ ...here, kind: "stopped", ...MENDED }];
+  const attributes = [{ path: "image", before: service.image, after: task.image }];
+  return [
+    ...(task.image === service.image
+      ? []
+      : [{ ...here, kind: "changed" as const, attributes, mendsItself: false, remedy: "start it anew" }]),
+    ...(task.serves && task.traffic !== "serving" ? [{ ...here, kind: "no-traffic" as const, ...MENDED }] : []),
+  ];
 }
 
 function placeKey(place: Place): string {

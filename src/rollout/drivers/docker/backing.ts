@@ -114,6 +114,7 @@ const READY_DEADLINE_MS = 180_000;
 const READY_EVERY_MS = 100;
 const QUERY_TIMEOUT_MS = 3_000;
 const LAST_LINES = 20;
+const BACKING_CPU = 1_024;
 
 type Context = {
   docker: Docker;
@@ -283,7 +284,7 @@ async function startBacking(context: Context, backing: Backing, image: string, e
       StopTimeout: 30,
       NetworkingConfig: networking({ network: context.network, address, aliases: [backing.name] }),
       HostConfig: {
-        ...confinement({ cpu: 1_024, memoryMiB: engine.memoryMiB }),
+        ...confinement({ cpu: BACKING_CPU, memoryMiB: engine.memoryMiB }),
         RestartPolicy: { Name: "unless-stopped" },
         Binds: [`${volume}:${engine.dataDir}`],
       },
@@ -401,4 +402,20 @@ function mysqlUrl({ user, password, database }: Account, host: string): string {
 
 function say(log: LogSink, text: string): void {
   log([{ at: Date.now(), stream: "meta", text }]);
+}
+
+/** What a running one is compared with. Its variables count only when its data are made, so they are left out. */
+export function backingDeclaration(instance: string, place: Place, backing: Backing) {
+  const engine = ENGINES[backing.spec.engine];
+  const image = imageOf(backing.spec);
+  const options: Docker.ContainerCreateOptions = {
+    name: backingName(instance, place, backing.name),
+    Image: image,
+    ...(engine.command ? { Cmd: engine.command } : {}),
+    HostConfig: {
+      ...confinement({ cpu: BACKING_CPU, memoryMiB: engine.memoryMiB }),
+      RestartPolicy: { Name: "unless-stopped" },
+    },
+  };
+  return { options, spec: specHash(backing, image), dataDir: engine.dataDir };
 }

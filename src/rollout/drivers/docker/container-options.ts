@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type Docker from "dockerode";
 import type { Place, Release, ReleaseService } from "../../release.ts";
 import type { TaskVariables } from "../../target.ts";
@@ -37,12 +38,11 @@ export function taskOptions(task: {
   const port = service.port === undefined ? undefined : `${service.port}/tcp`;
   const publish =
     port !== undefined && service.hostPort !== undefined ? { [port]: [{ HostPort: `${service.hostPort}` }] } : {};
-  return {
+  const options: Docker.ContainerCreateOptions = {
     name: prefixed(instance, name),
     Image: service.image,
     ...(service.command ? { Cmd: service.command } : {}),
     Env: environment(place, release, service, task.variables, { SHIPWAY_TASK: name }),
-    Labels: labelsOf(task, "task", { [LABEL.task]: name }),
     ...(port === undefined ? {} : { ExposedPorts: { [port]: {} } }),
     StopTimeout: Math.ceil(service.stopTimeoutMs / 1_000),
     NetworkingConfig: networking(task.attachment),
@@ -63,6 +63,22 @@ export function taskOptions(task: {
       })),
     },
   };
+  return { ...options, Labels: labelsOf(task, "task", { [LABEL.task]: name, [LABEL.spec]: hashOptions(options) }) };
+}
+
+/**
+ * Tells whether a container was made from these options, by this way of making them: a later Shipway may confine tasks otherwise, and those that run are
+ * not drift. Left out are names and addresses, which differ from task to task, and the values of variables: a hash of a secret is a thing to guess it by,
+ * and labels travel into metrics.
+ */
+export function hashOptions(options: Docker.ContainerCreateOptions): string {
+  const { name: _name, Labels: _labels, NetworkingConfig: _networking, Env, HostConfig, ...rest } = options;
+  const variables = (Env ?? []).map((one) => one.slice(0, one.indexOf("="))).sort();
+  const hosts = (HostConfig?.ExtraHosts as string[] | undefined)?.map((one) => one.slice(0, one.indexOf(":")));
+  return createHash("sha256")
+    .update(JSON.stringify([rest, variables, { ...HostConfig, ExtraHosts: hosts }]))
+    .digest("hex")
+    .slice(0, 16);
 }
 
 export function oneOffOptions(run: {

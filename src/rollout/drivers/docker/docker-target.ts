@@ -21,6 +21,7 @@ import {
   observeBackingService,
   removeBackingService,
 } from "./backing.ts";
+import type { ImageSettings } from "./compare-container.ts";
 import { followContainer, readPastLines } from "./container-logs.ts";
 import {
   listContainers,
@@ -39,6 +40,7 @@ import type { Router, RouterServer } from "./router.ts";
 import { runOneOff } from "./run-once.ts";
 import { newStarter } from "./start-tasks.ts";
 import { prefixFor } from "./subnet.ts";
+import { lookForDrift } from "./task-drift.ts";
 import { type Judged, newTaskWatch, type WatchedTask } from "./task-watch.ts";
 import { backendsOf, serversOf, shiftedTo, withBackends, withoutPlace, withoutTasks, withState } from "./traffic.ts";
 
@@ -84,6 +86,8 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
   /** The API, a rollout and a reconciliation may all want the same backing service at once. */
   const lockBacking = newKeyedLock();
   const lockNetwork = newKeyedLock();
+
+  const imageSettings = new Map<string, ImageSettings>();
 
   const keyOf = (place: Place) => networkName(instance, place);
   const touch = (place: Place) => changedAt.set(keyOf(place), Date.now());
@@ -317,6 +321,8 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       touch(place);
       await stopRelease(place, release, services);
     },
+
+    findDrift: (place, desired) => lookForDrift(place, desired, { docker, router, instance, images: imageSettings }),
 
     async reconcile(place, desired) {
       const startedAt = Date.now();

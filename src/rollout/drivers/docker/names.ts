@@ -13,7 +13,7 @@ export const LABEL = {
   role: "shipway.role",
   /** Key of a one-off run. */
   run: "shipway.run",
-  /** What a backing container was made from. */
+  /** What a container was made from, as a hash. */
   spec: "shipway.spec",
   /** Of a backing service's volume: which engine made the data. */
   engine: "shipway.engine",

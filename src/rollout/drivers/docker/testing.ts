@@ -11,6 +11,7 @@ import { newService } from "../../testing.ts";
 import type { Behaviour } from "../contract.ts";
 import { dockerTarget } from "./docker-target.ts";
 import { haproxyRouter } from "./haproxy/haproxy-router.ts";
+import { ADMIN_SOCKET } from "./haproxy/render-config.ts";
 import { LABEL } from "./names.ts";
 import type { Router } from "./router.ts";
 
@@ -21,6 +22,8 @@ export type DockerStage = {
   target: RolloutTarget;
   instance: string;
   httpPort: number;
+  /** Of the router, as somebody on the machine reaches it. */
+  adminSocket: string;
   cleanUp(): Promise<void>;
 };
 
@@ -46,6 +49,7 @@ export async function newDockerStage(): Promise<DockerStage> {
     target,
     instance,
     httpPort,
+    adminSocket: join(dir, ADMIN_SOCKET),
     async cleanUp() {
       await router.remove();
       await removeLeftovers(docker, instance);
