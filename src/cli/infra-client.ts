@@ -4,6 +4,7 @@ import {
   InfraRepositoryBody,
   InfraRunBody,
   InfraStartedBody,
+  type RecoverRequest,
   RecoveryBody,
   StateBody,
   StateDiffBody,
@@ -63,8 +64,8 @@ export function infraClient(server: Server) {
       await call("POST", `${infraPath(app, environment)}/unlock`, { body: { lockId } });
     },
     getRecovery: (app: string, environment: string) => get(RecoveryBody, `${infraPath(app, environment)}/recovery`),
-    recover: (app: string, environment: string, way: "push" | "import" | "accept") =>
-      post(z.object({ runId: z.string().nullable() }), `${infraPath(app, environment)}/recover`, { way }),
+    recover: (app: string, environment: string, body: z.input<typeof RecoverRequest>) =>
+      post(z.object({ runId: z.string().nullable() }), `${infraPath(app, environment)}/recover`, body),
   };
 }
 

@@ -210,6 +210,8 @@ describe.skipIf(!hasTerraform)("the gate (with the real Terraform)", () => {
     expect(run).toMatchObject({ status: "waiting" });
     expect(run.plan?.approval).toEqual(["it destroys terraform_data.big[0]: count is smaller now"]);
     expect((await test.infra()).runningRun).toBeNull();
+    // No copy of the plan in clear waits with it.
+    expect(await readdir(join(test.platform.infra.dir, "runs"))).toEqual([]);
     await test.ask("POST", `/api/infra/runs/${run.id}/approve`);
     expect(await test.settled(run.id)).toMatchObject({ status: "succeeded", approvedBy: "admin" });
     expect((await states())[0]?.resources).toBe(1);
@@ -401,6 +403,38 @@ describe.skipIf(!hasTerraform)("an apply that was cut off (with the real Terrafo
     const state = await test.platform.infra.states.latest({ app: "shop", environment: "production" });
     expect(state?.text).toContain(recovery.finished[0]?.id);
   });
+
+  it("lets nothing be applied before the import is: what had waited in line would make the same once more", async () => {
+    const runId = await begin();
+    const { runId: inLine } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/runs`, { kind: "apply" });
+    process.kill(-(await pidOf(runId)), "SIGKILL");
+    await test.settled(runId);
+    await test.idle();
+    const first = (await test.recovery()).finished[0]?.id;
+    const refused = await test.tryAsk("POST", `${IN_PRODUCTION}/recover`, {
+      way: "import",
+      found: [{ address: "terraform_data.none", id: "x" }],
+    });
+    expect(refused).toMatchObject({ code: "INFRA_STATE_REFUSED" });
+    const { runId: importing } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/recover`, {
+      way: "import",
+    });
+    expect((await test.settled(importing)).status).toBe("waiting");
+    await test.idle();
+    expect(await test.ask("GET", `/api/infra/runs/${inLine}`)).toMatchObject({ status: "queued" });
+    expect((await test.infra()).blockedBy).toBe(runId);
+    // Turned down, it can be asked for again: nothing of what is known was thrown away.
+    await test.ask("POST", `/api/infra/runs/${importing}/cancel`);
+    expect((await test.recovery()).finished[0]?.id).toBe(first);
+    const { runId: again } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/recover`, { way: "import" });
+    await test.settled(again);
+    await test.ask("POST", `/api/infra/runs/${again}/approve`);
+    expect((await test.settled(again)).status).toBe("succeeded");
+    expect(await test.settled(inLine)).toMatchObject({ status: "succeeded", plan: { changes: [] } });
+    expect((await test.platform.infra.states.latest(IN_SHOP))?.text).toContain(first);
+    await test.idle();
+    expect(await readdir(join(test.platform.infra.dir, "runs"))).toEqual([]);
+  }, 60_000);
 
   it("takes over the state that Terraform could not save", async () => {
     const runId = await begin();

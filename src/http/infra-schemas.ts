@@ -146,8 +146,17 @@ export const RecoveryBody = z
       .array(z.object({ address: z.string(), action: z.string(), id: z.string().nullable() }))
       .describe("Done by the run, and not in the state"),
     uncertain: z
-      .array(z.object({ address: z.string(), action: z.string() }))
+      .array(
+        z.object({
+          address: z.string(),
+          action: z.string(),
+          beside: z.boolean().describe("What the state has there was not said to be destroyed"),
+        }),
+      )
       .describe("Begun, and never heard of again"),
+    beside: z
+      .array(z.object({ address: z.string(), id: z.string() }))
+      .describe("Made beside what the state has there, which was not said to be destroyed: to be removed by hand"),
     advice: z.enum(["push", "import", "accept"]),
   })
   .meta({ title: "InfraRecovery" });
@@ -176,7 +185,13 @@ export const StartInfraRequest = z.strictObject({
     ),
   again: z.literal(true).optional().describe("Apply what was applied last once more, which puts back what drifted"),
 });
-export const RecoverRequest = z.strictObject({ way: z.enum(["push", "import", "accept"]) });
+export const RecoverRequest = z.strictObject({
+  way: z.enum(["push", "import", "accept"]),
+  found: z
+    .array(z.strictObject({ address: z.string().min(1).max(500), id: z.string().min(1).max(2_000) }))
+    .default([])
+    .describe("With import: objects that were begun and never confirmed, and that somebody saw to exist"),
+});
 export const UnlockRequest = z.strictObject({ lockId: z.string().min(1) });
 export const AcceptDriftRequest = z.strictObject({
   address: z.string().min(1).max(500),

@@ -95,6 +95,18 @@ export async function pushState(
   });
 }
 
+/** @throws INFRA_FAILED */
+export async function removeFromState(
+  terraform: Terraform,
+  workspace: Workspace,
+  addresses: readonly string[],
+  { holdsLock }: { holdsLock: boolean },
+): Promise<void> {
+  const lock = holdsLock ? "-lock=false" : "-lock-timeout=20s";
+  const { exitCode, stderr } = await terraform.run(workspace, ["state", "rm", lock, ...addresses]);
+  if (exitCode !== 0) throw failed("changed", stderr);
+}
+
 const inWords = (text: string): string =>
   text
     .replace(ANSI, "")
@@ -105,7 +117,7 @@ const inWords = (text: string): string =>
     .join(" ")
     .replace(/\s+/g, " ") || "it said nothing";
 
-function failed(done: "read" | "unlocked", stderr: string) {
+function failed(done: "read" | "changed" | "unlocked", stderr: string) {
   return fail("INFRA_FAILED", {
     message: `The state could not be ${done} through Terraform: ${inWords(stderr)}`,
     hint: "Look whether the backend's credentials (`env`, `secrets` of the environment's infra) are good, then try again.",

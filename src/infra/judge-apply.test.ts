@@ -38,14 +38,12 @@ describe("judgeApply", () => {
     expect(judgeApply(traces).outcome).toBe(outcome);
   });
 
+  const none = { finished: [], uncertain: [], beside: [] };
   it.each([
-    ["something in flight", { finished: [], uncertain: [{ address: "a", action: "create" }] }, "unknown"],
-    [
-      "something made and not saved",
-      { finished: [{ address: "a", action: "create", id: "x" }], uncertain: [] },
-      "unknown",
-    ],
-    ["nothing that the state lacks", { finished: [], uncertain: [] }, "failed"],
+    ["something in flight", { ...none, uncertain: [{ address: "a", action: "create", beside: false }] }, "unknown"],
+    ["something made and not saved", { ...none, finished: [{ address: "a", action: "create", id: "x" }] }, "unknown"],
+    ["something made beside the one in the state", { ...none, beside: [{ address: "a", id: "x" }] }, "unknown"],
+    ["nothing that the state lacks", none, "failed"],
   ])("takes one that was stopped at once, with %s, for %s", (_what, unsaved, outcome) => {
     const events: StreamEvent[] = [{ type: "interrupted" }, { type: "forced" }, error("operation canceled")];
     expect(judgeApply({ events, lockHeld: false, erroredState: false, unsaved }).outcome).toBe(outcome);
@@ -62,7 +60,24 @@ describe("findUnsaved", () => {
     const events = [started("a"), done("a"), started("b"), done("b"), started("c")];
     expect(findUnsaved(events, new Map([["a", "id-a"]]))).toEqual({
       finished: [{ address: "b", action: "create", id: "id-b" }],
-      uncertain: [{ address: "c", action: "create" }],
+      uncertain: [{ address: "c", action: "create", beside: false }],
+      beside: [],
+    });
+  });
+
+  it("tells what was made anew from what was made beside the one that the state has", () => {
+    const state = new Map([["a", "old"]]);
+    const anew = findUnsaved([done("a", "delete"), done("a", "create", "new")], state);
+    expect(anew.finished.map(({ action, id }) => [action, id])).toEqual([
+      ["delete", "id-a"],
+      ["create", "new"],
+    ]);
+    expect(anew.beside).toEqual([]);
+    const beside = findUnsaved([done("a", "create", "new"), started("a")], state);
+    expect(beside).toEqual({
+      finished: [],
+      uncertain: [{ address: "a", action: "create", beside: true }],
+      beside: [{ address: "a", id: "new" }],
     });
   });
 
@@ -71,8 +86,13 @@ describe("findUnsaved", () => {
       ["gone", "1"],
       ["new", "old-id"],
     ]);
-    const { finished } = findUnsaved([done("gone", "delete"), done("new", "create", "new-id")], state);
-    expect(finished.map(({ address }) => address)).toEqual(["gone", "new"]);
+    const events = [done("gone", "delete"), done("new", "delete"), done("new", "create", "new-id")];
+    const { finished } = findUnsaved(events, state);
+    expect(finished.map(({ address, action }) => `${action} ${address}`)).toEqual([
+      "delete gone",
+      "delete new",
+      "create new",
+    ]);
   });
 });
 

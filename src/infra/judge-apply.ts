@@ -42,7 +42,7 @@ export function judgeApply({ events, lockHeld, erroredState, unsaved }: ApplyTra
 }
 
 const isNothing = (unsaved: Unsaved | undefined) =>
-  unsaved !== undefined && unsaved.finished.length === 0 && unsaved.uncertain.length === 0;
+  unsaved !== undefined && [unsaved.finished, unsaved.uncertain, unsaved.beside].every((list) => list.length === 0);
 
 function whileAt(unsaved: Unsaved | undefined): string {
   const at = unsaved?.uncertain.map(({ address }) => address) ?? [];
@@ -52,8 +52,10 @@ function whileAt(unsaved: Unsaved | undefined): string {
 export type Unsaved = {
   /** Made or changed, and said so; the state may not know. */
   finished: { address: string; action: string; id: string | undefined }[];
-  /** Begun, and never heard of again. */
-  uncertain: { address: string; action: string }[];
+  /** Begun, and never heard of again. `beside`: what the state has at that address was not said to be destroyed. */
+  uncertain: { address: string; action: string; beside: boolean }[];
+  /** Made beside what the state has at that address (create_before_destroy), which was not said to be destroyed: one of the two is too many. */
+  beside: { address: string; id: string }[];
 };
 
 /** What an apply that was cut off did after the state was last saved, by what the state knows. Pure. */
@@ -68,10 +70,17 @@ export function findUnsaved(
     last.set(event.address, event);
     if (event.type === "done" && isUnsaved(event, idsInState)) finished.push(event);
   }
-  const uncertain = [...last.values()].filter(({ type }) => type === "started");
+  const destroyed = new Set(
+    events.flatMap((event) => (event.type === "done" && event.action === "delete" ? [event.address] : [])),
+  );
+  const isBeside = ({ address, action }: { address: string; action: string }) =>
+    action === "create" && idsInState.has(address) && !destroyed.has(address);
   return {
-    finished: finished.map(({ address, action, id }) => ({ address, action, id })),
-    uncertain: uncertain.map(({ address, action }) => ({ address, action })),
+    finished: finished.filter((one) => !isBeside(one)).map(({ address, action, id }) => ({ address, action, id })),
+    uncertain: [...last.values()]
+      .filter(({ type }) => type === "started")
+      .map(({ address, action }) => ({ address, action, beside: isBeside({ address, action }) })),
+    beside: finished.filter(isBeside).flatMap(({ address, id }) => (id === undefined ? [] : [{ address, id }])),
   };
 }
 

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import { ERRORED_STATE, type InfraDeps, removeRunDir } from "./execute-run.ts";
-import { findForeignLock, isElsewhere, pullState, pushState, unlockForeign } from "./foreign-state.ts";
+import { findForeignLock, isElsewhere, pullState, pushState, removeFromState, unlockForeign } from "./foreign-state.ts";
 import type { StateLock } from "./infra-run.ts";
 import { findUnsaved, type Unsaved } from "./judge-apply.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, startNextRun, unblock } from "./runs.ts";
-import { idsIn, lockedBy, parseState, resourcesIn } from "./states.ts";
+import { idsIn, lockedBy, parseState, resourcesIn, withoutResources } from "./states.ts";
 import type { Workspace } from "./terraform.ts";
 import { parseStreamLine } from "./terraform-stream.ts";
 import { openWorkspace, runDirOf } from "./workspace.ts";
@@ -21,6 +21,8 @@ export type Recovery = {
   /** The state that Terraform could not save, when it left one. */
   errored: { serial: number; resources: number; text: string } | undefined;
   unsaved: Unsaved;
+  /** Addresses of the state, with their ids. */
+  inState: ReadonlyMap<string, string | undefined>;
 };
 
 /** `push`: take over errored.tfstate; `import`: plan the import of what the state lacks; `accept`: the state is right as it is. */
@@ -40,15 +42,21 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
   const text = await readFile(join(runDir, "tree", run.spec.dir, ERRORED_STATE), "utf8").catch(() => undefined);
   const lines = await deps.terraform.output({ runDir }, "apply");
   const { state, lock, workspace } = await lookAtState(deps, place, run);
+  const inState = idsIn(state);
+  const unsaved = findUnsaved(
+    lines.map((line) => parseStreamLine(line).event),
+    inState,
+  );
+  // A recovery that was cut off itself: what it had not imported yet.
+  const known = new Set([...inState.keys(), ...unsaved.finished.map(({ address }) => address)]);
+  const left = run.imports.filter(({ address }) => !known.has(address));
   return {
     run,
     lock,
     workspace,
     errored: text === undefined ? undefined : erroredOf(text),
-    unsaved: findUnsaved(
-      lines.map((line) => parseStreamLine(line).event),
-      idsIn(state),
-    ),
+    inState,
+    unsaved: { ...unsaved, finished: [...left.map((one) => ({ ...one, action: "create" })), ...unsaved.finished] },
   };
 }
 
@@ -93,7 +101,8 @@ export function adviseRecovery({ errored, unsaved }: Recovery): RecoveryWay {
 const canImport = ({ action, id }: Unsaved["finished"][number]) => action === "create" && id !== undefined;
 
 /**
- * Ends the block. Nothing is applied by it: `import` asks for a run whose plan waits for an approval.
+ * Ends the block. Nothing is applied by it: `import` asks for a run whose plan waits for an approval, and the block ends with that run. `found` are objects
+ * that the run had begun, and somebody saw to exist.
  * @throws INFRA_STATE_REFUSED when there is nothing to push or import, or the backend does not take it; INFRA_LOCKED when somebody else holds the state
  */
 export async function recover(
@@ -101,29 +110,56 @@ export async function recover(
   place: Place,
   way: RecoveryWay,
   actor: string,
+  found: readonly Found[] = [],
 ): Promise<{ runId: string | undefined; start: StartedRun | undefined }> {
   const recovery = await findRecovery(deps, place);
   const { run, lock, workspace } = recovery;
   if (lock && lock.runId !== run.id) throw lockedBy(place, lock);
+  const imports = way === "import" ? importsOf(recovery, found) : [];
   if (way === "push") await pushErrored(deps, place, recovery, actor);
-  const imports = way === "import" ? importsOf(recovery) : [];
+  if (way === "import") await makeRoom(deps, place, recovery, imports, actor);
   if (workspace === undefined) await deps.states.releaseOf(place, run.id);
   else if (lock) await unlockForeign(deps.terraform, workspace, lock.id);
-  const requested = await deps.db.transaction().execute(async (tx) => {
-    await unblock(tx, place, run.id, HOW[way], actor);
-    if (imports.length === 0) return { id: undefined, start: await startNextRun(tx, place) };
+  if (way === "import") {
     const { commit, ref_name: refName, spec, inputs } = run;
-    return requestRun(tx, { ...place, kind: "apply", commit, refName, actor, spec, inputs, imports });
+    const wanted = { ...place, kind: "apply" as const, commit, refName, actor, spec, inputs, imports };
+    // The block stays until this run has succeeded: whatever ran before it would make those objects a second time.
+    const { id, start } = await deps.db.transaction().execute((tx) => requestRun(tx, wanted));
+    return { runId: id, start };
+  }
+  const start = await deps.db.transaction().execute(async (tx) => {
+    await unblock(tx, place, run.id, HOW[way], actor);
+    return startNextRun(tx, place);
   });
   await removeRunDir(deps, run.id);
-  return { runId: requested.id, start: requested.start };
+  return { runId: undefined, start };
 }
 
-const HOW: Record<RecoveryWay, string> = {
+const HOW: Record<Exclude<RecoveryWay, "import">, string> = {
   push: "the state that Terraform had left in errored.tfstate was taken over",
-  import: "what the state lacked is imported by a run of its own",
   accept: "somebody looked and found the state right",
 };
+
+/** An object that somebody found by looking, of those that were begun and never confirmed. */
+export type Found = { address: string; id: string };
+
+/** Terraform imports nothing to an address that its state has: what the run had destroyed there, to make it anew, leaves the state first. */
+async function makeRoom(
+  deps: InfraDeps,
+  place: Place,
+  { run, inState, workspace, lock }: Recovery,
+  imports: readonly Found[],
+  actor: string,
+): Promise<void> {
+  const gone = imports.flatMap(({ address }) => (inState.has(address) ? [address] : []));
+  if (gone.length === 0) return;
+  if (workspace) return removeFromState(deps.terraform, workspace, gone, { holdsLock: lock !== undefined });
+  const latest = await deps.states.latest(place);
+  if (!latest) return;
+  const text = withSerial(withoutResources(latest.text, gone), latest.version.serial + 1);
+  const reason = `without what run ${run.id} had made anew: ${gone.join(", ")}`;
+  await deps.states.put(place, { text, runId: run.id, actor, reason }, { lockOf: run.id });
+}
 
 async function pushErrored(
   deps: InfraDeps,
@@ -161,13 +197,27 @@ async function pushErrored(
 
 const withSerial = (text: string, serial: number) => JSON.stringify({ ...JSON.parse(text), serial }, null, 2);
 
-function importsOf({ run, unsaved }: Recovery): { address: string; id: string }[] {
-  const imports = unsaved.finished.flatMap(({ address, action, id }) =>
+/** @throws INFRA_STATE_REFUSED */
+function importsOf({ run, unsaved }: Recovery, found: readonly Found[]): Found[] {
+  for (const { address, id } of found) {
+    const begun = unsaved.uncertain.find((one) => one.address === address && one.action === "create");
+    if (begun && !begun.beside) continue;
+    throw fail("INFRA_STATE_REFUSED", {
+      message: begun
+        ? `${address} is in the state already, and run ${run.id} never said that it destroyed that one: ${id} is one too many.`
+        : `${address} is none of what run ${run.id} had begun to create.`,
+      hint: begun
+        ? `Remove ${id} by hand; the next apply makes it anew. Then recover without naming it.`
+        : "`shipway infra recover` lists what it had begun.",
+    });
+  }
+  const made = unsaved.finished.flatMap(({ address, action, id }) =>
     action === "create" && id !== undefined ? [{ address, id }] : [],
   );
+  const imports = [...made, ...found];
   if (imports.length > 0) return imports;
   throw fail("INFRA_STATE_REFUSED", {
     message: `Run ${run.id} made nothing that the state lacks, as far as it got to say.`,
-    hint: "Look at what it had begun, then say that the state is right: `shipway infra recover --way accept`.",
+    hint: "Look whether what it had begun exists; if so, name it (`shipway infra recover --way import --found ADDRESS=ID`), if not, `--way accept`.",
   });
 }

@@ -43,7 +43,9 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
   const environment = await lockEnvironment(tx, request);
   const existing = request.deliveryId === undefined ? undefined : await findRequested(tx, request, request.deliveryId);
   if (existing !== undefined) return { id: existing, start: undefined };
-  if (request.kind === "apply" && environment.blocked_by !== null) throw blocked(request, environment.blocked_by);
+  if (request.kind === "apply" && environment.blocked_by !== null && !recovers(request)) {
+    throw blocked(request, environment.blocked_by);
+  }
   const id = newId("i");
   const waits = request.kind === "apply";
   await tx
@@ -91,6 +93,9 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
   return { id, start: waits ? await startNextRun(tx, request) : { id, workflow: "infra" } };
 }
 
+/** It takes over what a run that was cut off has made: it alone runs while the environment is blocked, or others would make that a second time. */
+const recovers = ({ imports }: { imports?: readonly unknown[] }): boolean => (imports?.length ?? 0) > 0;
+
 async function findRequested(tx: Tx, request: RunRequest, deliveryId: string): Promise<string | undefined> {
   const row = await tx
     .selectFrom("infra_runs")
@@ -137,15 +142,15 @@ export async function lockEnvironments(tx: Tx, places: readonly Place[]): Promis
 /** Gives an idle environment its next run. */
 export async function startNextRun(tx: Tx, place: Place): Promise<StartedRun | undefined> {
   const { running_run: running, blocked_by: blockedBy } = await lockEnvironment(tx, place);
-  if (running !== null || blockedBy !== null) return undefined;
-  const next = await tx
+  if (running !== null) return undefined;
+  const queued = tx
     .selectFrom("infra_runs")
     .selectAll()
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .where("status", "=", "queued")
-    .orderBy("created_at")
-    .executeTakeFirst();
+    .orderBy("created_at");
+  const next = (await queued.execute()).find((run) => blockedBy === null || recovers(run));
   if (!next) return undefined;
   await tx
     .updateTable("infra_runs")
@@ -248,6 +253,19 @@ export async function findInfra(db: Database, place: Place): Promise<InfraEnviro
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .executeTakeFirst();
+}
+
+/** Runs whose files only a recovery needs; none of them does where nothing is blocked. */
+export async function recoveredRuns(db: Database, place: Place): Promise<string[]> {
+  if (((await findInfra(db, place))?.blocked_by ?? null) !== null) return [];
+  const rows = await db
+    .selectFrom("infra_runs")
+    .select("id")
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .where("status", "=", "unknown")
+    .execute();
+  return rows.map(({ id }) => id);
 }
 
 /** Runs the engine must know of: after a crash between recording and starting one, nobody else would start it. */
@@ -417,7 +435,7 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
       });
     }
     await refuseOwnApproval(tx, run, actor);
-    if (environment.blocked_by !== null) throw blocked(run, environment.blocked_by);
+    if (environment.blocked_by !== null && !recovers(run)) throw blocked(run, environment.blocked_by);
     if (run.planned_at !== null && Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
       throw fail("INFRA_PLAN_STALE", {
         message: `The plan of run ${id} is older than a day; what exists may differ from it by now.`,
@@ -541,6 +559,8 @@ export async function endRun(db: Database, id: string, result: RunResult): Promi
 }
 
 async function becomeApplied(tx: Tx, run: InfraRun, outputs: Buffer | undefined): Promise<void> {
+  const { blocked_by: blockedBy } = await lockEnvironment(tx, run);
+  if (blockedBy !== null) await unblock(tx, run, blockedBy, "what the state lacked was imported", run.actor);
   await updateEnvironment(tx, run, {
     applied_run: run.id,
     applied_commit: run.commit,

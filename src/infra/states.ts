@@ -21,6 +21,7 @@ export const StateFile = z.looseObject({
           .array(
             z.looseObject({
               index_key: z.union([z.string(), z.number()]).optional(),
+              deposed: z.string().optional(),
               attributes: z.record(z.string(), z.unknown()).nullish(),
               sensitive_attributes: z.array(z.unknown()).optional(),
             }),
@@ -288,6 +289,27 @@ export function parseState(text: string): StateFile {
   });
 }
 
+/** The state without these objects. */
+export function withoutResources(text: string, addresses: readonly string[]): string {
+  const state = parseState(text);
+  const resources = (state.resources ?? []).map((resource) => ({
+    ...resource,
+    instances: resource.instances.filter(
+      ({ index_key: index, deposed }) =>
+        resource.mode !== "managed" || deposed !== undefined || !addresses.includes(addressOf(resource, index)),
+    ),
+  }));
+  return JSON.stringify({ ...state, resources: resources.filter(({ instances }) => instances.length > 0) }, null, 2);
+}
+
+function addressOf(
+  { module, type, name }: { module?: string | undefined; type: string; name: string },
+  index: string | number | undefined,
+): string {
+  const key = index === undefined ? "" : `[${JSON.stringify(index)}]`;
+  return `${module === undefined ? "" : `${module}.`}${type}.${name}${key}`;
+}
+
 export type StateResource = { attributes: Record<string, unknown>; sensitive: unknown };
 
 /** Managed objects of a state by their address. */
@@ -295,10 +317,13 @@ export function resourcesIn(state: StateFile): Map<string, StateResource> {
   const found = new Map<string, StateResource>();
   for (const { module, mode, type, name, instances } of state.resources ?? []) {
     if (mode !== "managed") continue;
-    for (const { index_key: index, attributes, sensitive_attributes: paths } of instances) {
-      const key = index === undefined ? "" : `[${JSON.stringify(index)}]`;
-      const address = `${module === undefined ? "" : `${module}.`}${type}.${name}${key}`;
-      found.set(address, { attributes: attributes ?? {}, sensitive: sensitiveTree(paths ?? []) });
+    for (const { index_key: index, deposed, attributes, sensitive_attributes: paths } of instances) {
+      const address = addressOf({ module, type, name }, index);
+      // A replacement that was not finished: the one that is to be destroyed stands beside the one that is.
+      found.set(deposed === undefined ? address : `${address} (deposed ${deposed})`, {
+        attributes: attributes ?? {},
+        sensitive: sensitiveTree(paths ?? []),
+      });
     }
   }
   return found;

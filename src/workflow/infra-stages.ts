@@ -1,6 +1,14 @@
 import { applyRun, checkDrift, type InfraDeps, planRun, readOutputs, removeRunDir } from "../infra/execute-run.ts";
 import type { PlanSummary } from "../infra/infra-run.ts";
-import { endRun, getRun, type InfraRun, type RunResult, type StartedRun, waitForApproval } from "../infra/runs.ts";
+import {
+  endRun,
+  getRun,
+  type InfraRun,
+  type RunResult,
+  recoveredRuns,
+  type StartedRun,
+  waitForApproval,
+} from "../infra/runs.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 
@@ -23,11 +31,13 @@ export async function runInfra(deps: InfraStageDeps, id: string, step: DurableSt
   if (run.kind === "plan") return end(deps, id, step, { status: "succeeded" });
   const { approval } = planned.value;
   if (approval.length === 0) return applyInfra(deps, id, step, changesNothing(planned.value));
-  const next = await step("infra-wait", () =>
-    getRun(deps.db, id)
-      .then((one) => waitForApproval(deps.db, one, approval))
-      .then((found) => found ?? null),
-  );
+  const next = await step("infra-wait", async () => {
+    const seen = await getRun(deps.db, id);
+    // The plan is kept sealed; what lies on disk is a copy in clear, and nobody may ever come for it. Repeated after a crash, somebody may have: an apply
+    // that was approved by then is at work there.
+    if (seen.status === "running" && seen.approved_by === null) await removeRunDir(deps, id);
+    return (await waitForApproval(deps.db, seen, approval)) ?? null;
+  });
   if (next !== null) await deps.startInfra(next);
 }
 
@@ -85,6 +95,9 @@ async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: 
     const found = await endRun(deps.db, id, result);
     // What is needed to recover stays.
     if (result.status !== "unknown") await removeRunDir(deps, id);
+    if (result.status === "succeeded")
+      for (const recovered of await recoveredRuns(deps.db, await getRun(deps.db, id)))
+        await removeRunDir(deps, recovered);
     return found ?? null;
   });
   if (next !== null) await deps.startInfra(next);

@@ -200,12 +200,27 @@ export const infraCommands: Command[] = [
     summary: "what a run that was cut off has left, and how to go on",
     details:
       "Without --way it only shows. push: take over the state that Terraform could not save. import: plan the import of what the state lacks. accept: the state is right as it is.",
-    options: [APP, ENV, { flags: "--way <way>", summary: "push, import or accept: end the block so" }, JSON_OUT],
+    options: [
+      APP,
+      ENV,
+      { flags: "--way <way>", summary: "push, import or accept: end the block so" },
+      { flags: "--found <address=id...>", summary: "with import: what was begun, and you saw to exist" },
+      JSON_OUT,
+    ],
     examples: [
       { run: "shipway infra recover --env production", does: "what is missing, and which way loses nothing" },
       { run: "shipway infra recover --way import", does: "the import is shown and waits for an approval" },
+      {
+        run: "shipway infra recover --way import --found aws_subnet.a=subnet-0a1b",
+        does: "the same, with an object that was begun and never confirmed",
+      },
     ],
-    input: z.strictObject({ ...Place, ...JsonFlag, way: z.enum(["push", "import", "accept"]).optional() }),
+    input: z.strictObject({
+      ...Place,
+      ...JsonFlag,
+      way: z.enum(["push", "import", "accept"]).optional(),
+      found: z.array(z.string().regex(/^[^=]+=./, "write ADDRESS=ID")).optional(),
+    }),
     run: recover,
   }),
   ...infraStateCommands,
@@ -387,26 +402,41 @@ function showInfra(infra: InfraView, context: CommandContext): void {
 }
 
 async function recover(
-  input: PlaceInput & { json: boolean; way?: "push" | "import" | "accept" | undefined },
+  input: PlaceInput & { json: boolean; way?: "push" | "import" | "accept" | undefined; found?: string[] | undefined },
   context: CommandContext,
 ): Promise<ExitCode> {
   const client = await context.client();
   const { app, environment } = await placeFor(input, context);
+  if (input.found !== undefined && input.way !== "import") {
+    throw fail("USAGE", {
+      message: "--found names what is to be imported.",
+      hint: "Give it together with --way import.",
+    });
+  }
   if (input.way === undefined) {
     const recovery = await client.getRecovery(app, environment);
     if (input.json) context.json(recovery);
     else showRecovery(recovery, context);
     return 0;
   }
-  const { runId } = await client.recover(app, environment, input.way);
+  const found = (input.found ?? []).map(parseFound);
+  const { runId } = await client.recover(app, environment, { way: input.way, ...(found.length > 0 && { found }) });
   if (runId !== null) return followInfra({ runId, deliveryId: runId }, context);
   context.say(`${context.colors.err.green("✓")} ${app} ${environment} is not blocked any more.`);
   context.say(`  See what is left to do: \`shipway infra plan --env ${environment}\``);
   return 0;
 }
 
+/** An address may hold an `=` only in the key of a `for_each`, in quotes. */
+function parseFound(pair: string): { address: string; id: string } {
+  const [, address = "", id = ""] = /^((?:[^="]|"(?:\\.|[^"\\])*")+)=(.+)$/s.exec(pair) ?? [];
+  return { address, id };
+}
+
+const isImportable = ({ action, beside }: RecoveryView["uncertain"][number]) => action === "create" && !beside;
+
 function showRecovery(
-  { run, errored, finished, uncertain, advice, lock }: RecoveryView,
+  { run, errored, finished, uncertain, beside, advice, lock }: RecoveryView,
   context: CommandContext,
 ): void {
   context.data(run.problem?.message ?? `Run ${run.id} was cut off.`);
@@ -430,7 +460,18 @@ function showRecovery(
   }
   if (uncertain.length > 0) {
     context.data("Begun and never heard of again; look yourself whether these exist:");
-    for (const { address, action } of uncertain) context.data(`  ${address} (${action})`);
+    for (const { address, action, beside: isBeside } of uncertain)
+      context.data(
+        `  ${address} (${action}${isBeside ? ", beside the one in the state: if the new one exists, remove it by hand" : ""})`,
+      );
+    if (uncertain.some(isImportable))
+      context.say("  One that exists: `--way import --found ADDRESS=ID`. Left out, it would be made a second time.");
+  }
+  if (beside.length > 0) {
+    context.data(
+      "Made beside the one in the state, which still exists; remove these by hand, the next apply makes them anew:",
+    );
+    for (const { address, id } of beside) context.data(`  ${address} (${id})`);
   }
   const words = {
     push: "take over the state that Terraform left",

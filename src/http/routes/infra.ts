@@ -347,6 +347,7 @@ function careRoutes(server: TypedServer, platform: Platform): void {
         errored: errored ? { serial: errored.serial, resources: errored.resources } : null,
         finished: unsaved.finished.map((one) => ({ ...one, id: one.id ?? null })),
         uncertain: unsaved.uncertain,
+        beside: unsaved.beside,
         advice: adviseRecovery(recovery),
       };
     },
@@ -364,7 +365,8 @@ function careRoutes(server: TypedServer, platform: Platform): void {
       },
     },
     async (request) => {
-      const { runId, start } = await recover(infra, request.params, request.body.way, identityOf(request).name);
+      const { way, found } = request.body;
+      const { runId, start } = await recover(infra, request.params, way, identityOf(request).name, found);
       if (start) await engine.startInfra(start);
       return { runId: runId ?? null };
     },
