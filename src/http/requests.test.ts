@@ -93,8 +93,8 @@ describe("a request that is not valid", () => {
 
 describe("what there is not", () => {
   it.each([
-    ["GET /api/nothing", "NOT_FOUND", "/api/openapi.json"],
-    ["PATCH /api/apps/shop", "NOT_FOUND", "/api/openapi.json"],
+    ["GET /api/nothing", "ROUTE_NOT_FOUND", "/api/openapi.json"],
+    ["PATCH /api/apps/shop", "ROUTE_NOT_FOUND", "/api/openapi.json"],
     ["GET /api/apps/none", "APP_NOT_FOUND", "shipway app create none"],
     ["GET /api/apps/none/environments", "APP_NOT_FOUND", "shipway app"],
     ["GET /api/apps/none/releases", "APP_NOT_FOUND", "shipway app"],

@@ -84,9 +84,9 @@ export async function buildServer(
   server.setErrorHandler(sendError);
   server.setNotFoundHandler({ preHandler: [] }, (request, reply) =>
     sendError(
-      fail("NOT_FOUND", {
+      fail("ROUTE_NOT_FOUND", {
         message: `There is nothing at ${request.method} ${request.url.split("?")[0]}.`,
-        hint: "The API is described at /api/openapi.json.",
+        hint: "The API is described at /api/openapi.json; a client that is newer than the server asks for what it does not have yet.",
       }),
       request,
       reply,

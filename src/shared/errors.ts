@@ -11,6 +11,7 @@ export const ERRORS = {
   TOKEN_INVALID: { kind: "user", http: 401, exit: 2 },
   FORBIDDEN: { kind: "user", http: 403, exit: 2 },
   NOT_FOUND: { kind: "user", http: 404, exit: 2 },
+  ROUTE_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   APP_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   APP_EXISTS: { kind: "user", http: 409, exit: 2 },
   APP_BUSY: { kind: "user", http: 409, exit: 2 },
