@@ -73,7 +73,8 @@ export async function openWorkspace(
   const password = await newRunCredential(deps.db, run.id);
   const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
-  const initialised = sha256([code, program.product, program.version, backend.type, ...settings].join("\n"));
+  // The folder's own path is in it: providers are linked by absolute paths, which lead nowhere after a move of the data directory.
+  const initialised = sha256([code, program.product, program.version, backend.type, dataDir, ...settings].join("\n"));
   const warm = await initialise(deps.terraform, workspace, { key: initialised, settings, onInit, signal });
   const stateIn = await proveBackend(workspace, backend, run.spec.dir);
   return { ...workspace, backend, stateIn, password, warm };
