@@ -55,8 +55,11 @@ export type ControlPlaneOptions = {
   dockerSocket: string;
   /** A PATH in which git is found. */
   searchPath: string;
-  /** The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), and a filesystem mirror of its providers. */
-  terraform: { program: string | undefined; mirrorDir: string | undefined };
+  /**
+   * The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), a filesystem mirror of its providers, and the
+   * program of Shipway's own provider.
+   */
+  terraform: { program: string | undefined; mirrorDir: string | undefined; providerProgram: string };
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
@@ -120,9 +123,16 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     dir: resolve(dataDir, "infra"),
     apiUrl,
     terraform: terraformCli({
-      ...options.terraform,
+      program: options.terraform.program,
+      mirrorDir: options.terraform.mirrorDir,
       searchPath: options.searchPath,
       configFile: resolve(dataDir, "infra", "terraform.rc"),
+      ownProvider: {
+        mirrorDir: resolve(dataDir, "infra", "providers"),
+        version: options.version,
+        program: options.terraform.providerProgram,
+        node: process.execPath,
+      },
     }),
   };
 

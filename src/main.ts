@@ -7,6 +7,7 @@ import { z } from "zod";
 import type { CliContext, UpOptions } from "./cli/context.ts";
 import { runCli } from "./cli/run-cli.ts";
 import { terminalContext } from "./cli/terminal.ts";
+import { providerProgramBeside } from "./infra/provider-mirror.ts";
 
 /** The only place that reads the environment. */
 const Environment = z.object({
@@ -57,7 +58,8 @@ async function main(): Promise<number> {
   const dataDir = environment.SHIPWAY_DATA ?? join(dataHome, "shipway");
   const terminal = terminalContext(process);
 
-  const selfCommand = [process.execPath, fileURLToPath(import.meta.url)];
+  const self = fileURLToPath(import.meta.url);
+  const selfCommand = [process.execPath, self];
   const settle = (options: UpOptions) => ({
     dataDir: options.data ?? dataDir,
     // Names in Docker stay short for the one installation that most machines have.
@@ -68,7 +70,11 @@ async function main(): Promise<number> {
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
     dockerSocket,
     searchPath: environment.PATH,
-    terraform: { program: environment.SHIPWAY_TERRAFORM, mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR },
+    terraform: {
+      program: environment.SHIPWAY_TERRAFORM,
+      mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR,
+      providerProgram: providerProgramBeside(self),
+    },
     version,
   });
   // The server's parts are loaded by the commands that need them.
@@ -77,6 +83,7 @@ async function main(): Promise<number> {
     version,
     environment,
     credentialsFile,
+    home,
     selfCommand,
     actions: {
       async up(options) {

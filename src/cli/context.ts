@@ -31,8 +31,11 @@ export type CliContext = {
     SHIPWAY_SERVER?: string | undefined;
     SHIPWAY_TOKEN?: string | undefined;
     NO_COLOR?: string | undefined;
+    PATH?: string | undefined;
   };
   credentialsFile: string;
+  /** The user's home directory. */
+  home: string;
   cwd: string;
   /** What starts this program again, as git's credential helper: `[node, main.js]`. */
   selfCommand: string[];

@@ -25,6 +25,7 @@ export const NOUNS: Record<string, string> = {
   infra: "Terraform of an environment: plan, apply, drift, state",
   "infra state": "versions of the state",
   "infra repository": "hosted repositories with an app's Terraform code",
+  "infra provider": "Shipway's own Terraform provider",
   secret: "values that tasks get and nobody reads back",
   notify: "who is told what happens: chats and programs",
   token: "who may do what through the API and git",

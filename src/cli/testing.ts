@@ -73,6 +73,7 @@ export async function newTestCli(serverUrl?: string): Promise<TestCli> {
       version: "1.2.3",
       environment: {},
       credentialsFile,
+      home: join(dir, "home"),
       cwd: dir,
       selfCommand: ["shipway"],
       out: (chunk) => {

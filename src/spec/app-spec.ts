@@ -163,7 +163,7 @@ const ServiceOverride = z.strictObject({
 });
 
 const NOT_OURS =
-  /^(TF_CLI_|TF_HTTP_|TF_DATA_DIR$|TF_WORKSPACE$|TF_LOG|TF_INPUT$|TF_IN_AUTOMATION$|TF_REATTACH|SHIPWAY_SERVER$|SHIPWAY_TOKEN$|PATH$|HOME$)/;
+  /^(TF_CLI_|TF_HTTP_|TF_DATA_DIR$|TF_WORKSPACE$|TF_LOG|TF_INPUT$|TF_IN_AUTOMATION$|TF_REATTACH|SHIPWAY_SERVER$|SHIPWAY_TOKEN$|SHIPWAY_PROVIDER|PATH$|HOME$)/;
 /** What Terraform's own behaviour hangs on is Shipway's to set. */
 const TerraformVariable = VariableName.refine((name) => !NOT_OURS.test(name), "Shipway sets this one itself");
 

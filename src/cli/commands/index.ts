@@ -7,6 +7,7 @@ import { envCommands } from "./env.ts";
 import { eventCommands } from "./events.ts";
 import { historyCommands } from "./history.ts";
 import { infraCommands } from "./infra.ts";
+import { infraProviderCommands } from "./infra-provider.ts";
 import { loginCommands } from "./login.ts";
 import { logCommands } from "./logs.ts";
 import { notifyCommands } from "./notify.ts";
@@ -31,6 +32,7 @@ export const COMMANDS: readonly Command[] = [
   ...pipelineCommands,
   ...envCommands,
   ...infraCommands,
+  ...infraProviderCommands,
   ...notifyCommands,
   ...backingCommands,
   ...variableCommands,

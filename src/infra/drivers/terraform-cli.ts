@@ -5,6 +5,12 @@ import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
 import { newLineSplitter } from "../../shared/log-line.ts";
 import { sleep } from "../../shared/until.ts";
+import {
+  layProviderMirror,
+  PROVIDER_NODE_VARIABLE,
+  PROVIDER_PROGRAM_VARIABLE,
+  PROVIDER_SOURCE,
+} from "../provider-mirror.ts";
 import type { Finished, Terraform, TerraformProgram, Workspace } from "../terraform.ts";
 
 const LOOK_EVERY_MS = 25;
@@ -13,23 +19,27 @@ const LARGEST_OUTPUT_BYTES = 256 * 1024 * 1024;
 /** Looked for in this order where the user names no program. */
 const PROGRAMS = ["terraform", "tofu"];
 
+/** `program` is run by `node`; `mirrorDir` is for us to write. */
+export type OwnProvider = { mirrorDir: string; version: string; program: string; node: string };
+
 /**
  * Terraform or OpenTofu as a child process: `program` when it is given, else the first of the two in `searchPath`, which is also the PATH it gets.
  * `mirrorDir`, when given, is a filesystem mirror of providers that is asked before any registry; `configFile` is written by us, so nothing of the
- * server's own user reaches a run. `reattach` is for tests: TF_REATTACH_PROVIDERS, by which Terraform speaks to providers that are there already;
- * `shipway.yml` may not set it.
+ * server's own user reaches a run. `ownProvider` is Shipway's own provider, for which a mirror is laid. `reattach` is for tests: TF_REATTACH_PROVIDERS, by
+ * which Terraform speaks to providers that are there already; `shipway.yml` may not set it.
  */
 export function terraformCli(options: {
   program: string | undefined;
   searchPath: string;
   mirrorDir: string | undefined;
   configFile: string;
+  ownProvider?: OwnProvider | undefined;
   reattach?: string;
 }): Terraform {
   const children = new Map<string, ChildProcess>();
   let configured: Promise<void> | undefined;
   const configure = () => {
-    configured ??= writeConfig(options.configFile, options.mirrorDir).catch((error: unknown) => {
+    configured ??= writeConfig(options).catch((error: unknown) => {
       configured = undefined;
       throw error;
     });
@@ -54,6 +64,11 @@ export function terraformCli(options: {
     CHECKPOINT_DISABLE: "1",
     TF_DATA_DIR: workspace.dataDir,
     TF_CLI_CONFIG_FILE: options.configFile,
+    // Terraform hands its environment on to the providers it starts.
+    ...(options.ownProvider && {
+      [PROVIDER_PROGRAM_VARIABLE]: options.ownProvider.program,
+      [PROVIDER_NODE_VARIABLE]: options.ownProvider.node,
+    }),
     ...(options.reattach !== undefined && { TF_REATTACH_PROVIDERS: options.reattach }),
   });
 
@@ -288,27 +303,45 @@ function parseJson(text: string): unknown {
   }
 }
 
-async function writeConfig(file: string, mirrorDir: string | undefined): Promise<void> {
-  await mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
-  const installation = mirrorDir === undefined ? "" : installationFrom(mirrorDir, await providersIn(mirrorDir));
-  await writeFile(file, `# Written by Shipway; changes are overwritten.\ndisable_checkpoint = true\n${installation}`, {
-    mode: 0o600,
-  });
+async function writeConfig(options: {
+  configFile: string;
+  mirrorDir: string | undefined;
+  ownProvider?: OwnProvider | undefined;
+}): Promise<void> {
+  const { configFile, mirrorDir, ownProvider } = options;
+  await mkdir(join(configFile, ".."), { recursive: true, mode: 0o700 });
+  const mirrors: Mirror[] = [];
+  if (ownProvider) {
+    await layProviderMirror(ownProvider.mirrorDir, ownProvider.version);
+    mirrors.push({ path: ownProvider.mirrorDir, providers: [PROVIDER_SOURCE] });
+  }
+  for (const path of [mirrorDir, ...IMPLIED_MIRRORS]) {
+    const providers = path === undefined ? [] : await providersIn(path);
+    // A mirror that is named is asked even while it is empty, so that it says so itself.
+    if (path !== undefined && (providers.length > 0 || path === mirrorDir)) mirrors.push({ path, providers });
+  }
+  await writeFile(
+    configFile,
+    `# Written by Shipway; changes are overwritten.\ndisable_checkpoint = true\n${installationFrom(mirrors)}`,
+    {
+      mode: 0o600,
+    },
+  );
 }
 
-/** What the mirror has comes from there and nowhere else: Terraform would ask the registry, too, and fail where there is none. */
-function installationFrom(mirrorDir: string, providers: string[]): string {
-  const list = JSON.stringify(providers);
-  return `provider_installation {
-  filesystem_mirror {
-    path    = ${JSON.stringify(mirrorDir)}
-    include = ${list}
-  }
-  direct {
-    exclude = ${list}
-  }
-}
-`;
+type Mirror = { path: string; providers: string[] };
+/** Where Terraform looks by itself as long as no configuration says where to look ("Implied Local Mirror Directories"). */
+const IMPLIED_MIRRORS = ["/usr/local/share/terraform/plugins", "/usr/share/terraform/plugins"];
+
+/** What a mirror has comes from there and nowhere else: Terraform would ask the registry, too, and fail where there is none. */
+function installationFrom(mirrors: Mirror[]): string {
+  if (mirrors.length === 0) return "";
+  const blocks = mirrors.map(
+    ({ path, providers }) =>
+      `  filesystem_mirror {\n    path    = ${JSON.stringify(path)}\n    include = ${JSON.stringify(providers)}\n  }\n`,
+  );
+  const elsewhere = JSON.stringify([...new Set(mirrors.flatMap(({ providers }) => providers))]);
+  return `provider_installation {\n${blocks.join("")}  direct {\n    exclude = ${elsewhere}\n  }\n}\n`;
 }
 
 /** `HOST/NAMESPACE/TYPE`, as a filesystem mirror is laid out. */

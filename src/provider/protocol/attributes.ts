@@ -14,6 +14,8 @@ export type Attribute = {
   readonly computed?: true;
   /** Of a computed attribute: an update of the others leaves it as it is, so plans go on knowing it. */
   readonly stable?: true;
+  /** Of a computed attribute: there may be no value even when all is known. */
+  readonly nullable?: true;
   readonly sensitive?: true;
   /** Given to the provider and kept in no plan and no state; needs Terraform 1.11. */
   readonly writeOnly?: true;
@@ -44,7 +46,7 @@ type Yes<K extends string> = { readonly [P in K]: true };
 /** The value where nobody need have given one. */
 type Settled<A> = A extends Yes<"required"> | { readonly default: string | number | boolean }
   ? ValueOf<A>
-  : A extends Yes<"optional">
+  : A extends Yes<"optional"> | Yes<"nullable">
     ? ValueOf<A> | null
     : ValueOf<A>;
 

@@ -180,7 +180,7 @@ export function providerCalls<Client>(provider: Provider<Client>, report: (text:
           const prior = decodeValues(attributes, priorState);
           const planned = decodeValues(attributes, plannedState);
           if (planned === null) return prior ? remove(typeName, prior) : { newState: GONE };
-          const inputs = inputsOf(attributes, { ...planned, ...writeOnlyOf(attributes, config) });
+          const inputs = inputsOf(attributes, { ...decided(planned), ...writeOnlyOf(attributes, config) });
           return prior ? update(typeName, prior, planned, inputs) : create(typeName, planned, inputs);
         },
         () => (priorState ? { newState: priorState } : {}),
@@ -282,6 +282,13 @@ function writeOnlyProblems(attributes: Attributes, values: Values | null): Diagn
 /** An object as its functions see it: without what is write-only. */
 function stateOf(attributes: Attributes, values: Values): Values {
   return Object.fromEntries(Object.entries(values).filter(([name]) => !attributes[name]?.writeOnly));
+}
+
+/** Of a plan that is being applied; what is unknown now is for the provider to choose. */
+function decided(planned: Values): Values {
+  return Object.fromEntries(
+    Object.entries(planned).map(([name, value]): [string, Value] => [name, isUnknown(value) ? null : value]),
+  );
 }
 
 /** The plan with what was unknown in it filled from what was computed. What is known in a plan is a promise. */
