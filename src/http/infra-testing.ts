@@ -48,7 +48,7 @@ export const IN_PRODUCTION = "/api/apps/shop/environments/production/infra";
  * of `src/provider/protocol` gives.
  */
 export async function newInfraTest(
-  options: { mirrorDir?: string; reattach?: string; lockWaitSeconds?: number } = {},
+  options: { mirrorDir?: string; reattach?: string; lockWaitSeconds?: number; settledWithinMs?: number } = {},
 ): Promise<InfraTest> {
   const test = await newTestPlatform();
   const { platform, server } = test;
@@ -101,7 +101,7 @@ export async function newInfraTest(
         const run = await ask<InfraRunView>("GET", `/api/infra/runs/${id}`);
         return run.status !== "running" && run.status !== "queued" && run;
       },
-      { withinMs: 120_000, everyMs: 20 },
+      { withinMs: options.settledWithinMs ?? 120_000, everyMs: 20 },
     );
 
   return {

@@ -1,0 +1,209 @@
+# Plans only: nothing is made. The provider takes its settings from the environment, so that an emulator can answer it:
+#   moto_server & AWS_ENDPOINT_URL=http://127.0.0.1:5000 AWS_REGION=eu-central-1 AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x terraform test
+# (A mocked provider will not do: Terraform 1.11 cannot mock ephemeral resources.)
+
+run "defaults" {
+  command = plan
+
+  assert {
+    condition     = length(aws_subnet.public) == 2 && length(aws_subnet.private) == 2 && output.assign_public_ip
+    error_message = "Two zones, tasks in public subnets with an address of their own."
+  }
+  assert {
+    condition     = length(aws_nat_gateway.this) == 0 && length(aws_vpc_endpoint.interface) == 0
+    error_message = "Nothing that costs by the hour beside the load balancer."
+  }
+  assert {
+    condition     = length(aws_lb_listener.https) == 0 && aws_lb_listener.http.default_action[0].fixed_response[0].status_code == "404"
+    error_message = "Without a certificate HTTP answers 404 until Shipway adds rules."
+  }
+  assert {
+    condition     = length(aws_db_instance.this) == 0 && length(aws_elasticache_replication_group.this) == 0
+    error_message = "No database that nobody asked for."
+  }
+  assert {
+    condition     = length(aws_iam_role.driver) == 0 && length(output.driver_policy_arns) == 2
+    error_message = "Without principals there are policies and no role."
+  }
+  assert {
+    condition     = aws_lb.this.enable_deletion_protection && !aws_s3_bucket.state.force_destroy
+    error_message = "What holds data is protected."
+  }
+}
+
+run "private_subnets_with_nat" {
+  command = plan
+  variables {
+    zones  = 3
+    egress = "nat"
+  }
+
+  assert {
+    condition     = !output.assign_public_ip && length(aws_nat_gateway.this) == 1 && length(aws_route.private_internet) == 3
+    error_message = "One gateway serves all zones."
+  }
+}
+
+run "nat_in_each_zone" {
+  command = plan
+  variables {
+    zones        = 3
+    egress       = "nat"
+    nat_per_zone = true
+  }
+
+  assert {
+    condition     = length(aws_nat_gateway.this) == 3 && length(aws_eip.nat) == 3
+    error_message = "A gateway and an address for each zone."
+  }
+}
+
+run "endpoints_instead_of_the_internet" {
+  command = plan
+  variables {
+    egress = "endpoints"
+    exec   = true
+  }
+
+  assert {
+    condition     = length(aws_route.private_internet) == 0 && length(aws_nat_gateway.this) == 0 && !output.assign_public_ip
+    error_message = "Private subnets have no way out."
+  }
+  assert {
+    condition     = toset(keys(aws_vpc_endpoint.interface)) == toset(["ecr.api", "ecr.dkr", "logs", "secretsmanager", "ssm", "ssmmessages"])
+    error_message = "What a task needs to start, and what a shell in it needs."
+  }
+  assert {
+    condition     = length(aws_iam_role_policy.task_exec) == 1 && length(output.driver_policy_arns) == 3
+    error_message = "A shell needs rights on both sides."
+  }
+}
+
+run "own_certificate" {
+  command = plan
+  variables {
+    certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0b5b2e6c"
+  }
+
+  assert {
+    condition     = aws_lb_listener.http.default_action[0].redirect[0].protocol == "HTTPS"
+    error_message = "HTTP leads to HTTPS."
+  }
+  assert {
+    condition     = aws_lb_listener.https[0].certificate_arn == var.certificate_arn && aws_lb_listener.https[0].default_action[0].fixed_response[0].status_code == "404"
+    error_message = "HTTPS answers 404 until Shipway adds rules."
+  }
+  assert {
+    condition     = length(aws_acm_certificate.this) == 0
+    error_message = "No second certificate."
+  }
+}
+
+run "domain_of_a_zone" {
+  command = plan
+  variables {
+    domain  = "apps.example.com"
+    zone_id = "Z0123456789"
+  }
+
+  assert {
+    condition     = contains(aws_acm_certificate.this[0].subject_alternative_names, "*.apps.example.com") && length(aws_route53_record.load_balancer) == 2
+    error_message = "A certificate and records for the domain and everything below it."
+  }
+}
+
+run "backing_as_in_shipway_yml" {
+  command = plan
+  variables {
+    backing = {
+      db    = { engine = "mariadb", version = "10.11" }
+      cache = { engine = "redis", version = "7", standby = true }
+    }
+  }
+
+  assert {
+    condition     = aws_db_instance.this["db"].engine_version == "10.11" && aws_db_instance.this["db"].storage_encrypted && !aws_db_instance.this["db"].publicly_accessible
+    error_message = "The database is private and encrypted."
+  }
+  assert {
+    condition     = aws_elasticache_replication_group.this["cache"].engine_version == "7.1" && aws_elasticache_replication_group.this["cache"].num_cache_clusters == 2
+    error_message = "shipway.yml's 7 is ElastiCache's 7.1; a standby takes over."
+  }
+  assert {
+    condition     = length(aws_secretsmanager_secret.url) == 0 && length(data.aws_secretsmanager_secret_version.password) == 1
+    error_message = "The output carries the password."
+  }
+}
+
+run "passwords_stay_out_of_the_state" {
+  command = plan
+  variables {
+    passwords_in_outputs = false
+    backing              = { db = { engine = "postgres" } }
+  }
+
+  assert {
+    condition     = length(aws_secretsmanager_secret.url) == 1 && length(data.aws_secretsmanager_secret_version.password) == 0
+    error_message = "The URL is a secret, and nothing reads the password."
+  }
+}
+
+run "refuses_a_name_that_does_not_fit" {
+  command = plan
+  variables {
+    name = "shipway-of-the-other-team"
+  }
+  expect_failures = [var.name]
+}
+
+run "refuses_a_foreign_name" {
+  command = plan
+  variables {
+    name = "acme"
+  }
+  expect_failures = [var.name]
+}
+
+run "refuses_a_domain_without_its_zone" {
+  command = plan
+  variables {
+    domain = "apps.example.com"
+  }
+  expect_failures = [var.domain]
+}
+
+run "refuses_a_range_too_small" {
+  command = plan
+  variables {
+    cidr = "10.0.0.0/24"
+  }
+  expect_failures = [var.cidr]
+}
+
+run "refuses_everybody_as_driver" {
+  command = plan
+  variables {
+    driver_principals = ["*"]
+  }
+  expect_failures = [var.driver_principals]
+}
+
+run "refuses_one_zone_and_an_unknown_egress" {
+  command = plan
+  variables {
+    zones  = 1
+    egress = "vpn"
+  }
+  expect_failures = [var.zones, var.egress]
+}
+
+run "refuses_backing_that_is_none" {
+  command = plan
+  variables {
+    backing = {
+      db    = { engine = "oracle" }
+      Cache = { engine = "redis", class = "db.t4g.micro" }
+    }
+  }
+  expect_failures = [var.backing]
+}
