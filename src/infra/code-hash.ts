@@ -7,8 +7,8 @@ import type { InfraSpec } from "../spec/app-spec.ts";
 const TERRAFORM_FILE = /\.(tf|tofu)(\.json)?$|\.tfvars(\.json)?$|(^|\/)\.terraform\.lock\.hcl$/;
 
 /**
- * A hash of what Terraform would read at a commit: every file below `dir`, and Terraform's files anywhere else, since modules are reached by relative paths.
- * Equal for two commits that differ in nothing of that. One look at git's trees; no file is read.
+ * A hash of what Terraform would read at a commit: every file below `dir`; Terraform's files anywhere else, since modules are reached by relative paths; and
+ * what lies beside or below those, since a module reads files of its own (`templatefile`). Equal for two commits that differ in nothing of that. One look at git's trees; no file is read.
  * @throws INFRA_INVALID when there is nothing below `dir`, or a variable file is not there
  */
 export async function hashCode(
@@ -26,8 +26,10 @@ export async function hashCode(
     .toString("utf8")
     .split("\0")
     .map((entry) => entry.split("\t"));
+  const isOfModule = belowAny(moduleDirs(all.map(([, path = ""]) => path)));
   const entries = all.filter(
-    ([, path = ""]) => isRoot || path.startsWith(prefix) || TERRAFORM_FILE.test(path) || varFiles.includes(path),
+    ([, path = ""]) =>
+      isRoot || path.startsWith(prefix) || TERRAFORM_FILE.test(path) || isOfModule(path) || varFiles.includes(path),
   );
   if (!entries.some(([, path = ""]) => isRoot || path.startsWith(prefix))) {
     throw fail("INFRA_INVALID", {
@@ -44,6 +46,17 @@ export async function hashCode(
   }
   return sha256(entries.map((entry) => entry.join("\t")).join("\n"));
 }
+
+/** Folders with Terraform code. The root is none of them: with a single file there, every commit would differ. */
+const moduleDirs = (paths: readonly string[]): Set<string> =>
+  new Set(paths.filter((path) => /\.(tf|tofu)(\.json)?$/.test(path) && path.includes("/")).map(posix.dirname));
+
+const belowAny =
+  (dirs: ReadonlySet<string>) =>
+  (path: string): boolean => {
+    for (let dir = posix.dirname(path); dir !== "."; dir = posix.dirname(dir)) if (dirs.has(dir)) return true;
+    return false;
+  };
 
 const trimmed = (dir: string) => dir.replace(/^\.\/(?=.)/, "").replace(/\/+$/, "") || ".";
 
