@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { runProgram } from "../shared/run-program.ts";
 
 const MODULE = join(import.meta.dirname, "../../terraform/aws-fargate");
+const DRIVER = join(import.meta.dirname, "../rollout/drivers/ecs");
 
 type Statement = {
   Sid: string;
@@ -16,6 +18,11 @@ type Statement = {
   Condition?: Record<string, Record<string, string | string[]>>;
 };
 type Policy = { Version: string; Statement: Statement[] };
+type Document = { name: string; text: string; policy: Policy };
+
+const statementsOfDriver = (all: Document[]): Statement[] =>
+  all.filter(({ name }) => name.startsWith("driver-")).flatMap(({ policy }) => policy.Statement);
+const actionsOfDriver = (all: Document[]): string[] => statementsOfDriver(all).flatMap(({ Action }) => list(Action));
 
 const read = (file: string) => readFile(join(MODULE, file), "utf8");
 const list = (one: string | string[] | undefined): string[] => (one === undefined ? [] : [one].flat());
@@ -33,7 +40,7 @@ const LONGEST = {
 const fill = (text: string, values: Record<string, string>) =>
   text.replace(/\$\{(\w+)\}/g, (_all, name: string) => values[name] ?? `[no value ${name}]`);
 
-let policies: { name: string; text: string; policy: Policy }[];
+let policies: Document[];
 let readme: string;
 beforeAll(async () => {
   const names = (await readdir(join(MODULE, "policies"))).sort();
@@ -110,14 +117,35 @@ describe("the policies of terraform/aws-fargate", () => {
   });
 
   it("let the driver write secrets and never read one, and hand over only the roles made for tasks", () => {
-    const driver = policies.filter(({ name }) => name.startsWith("driver-")).flatMap(({ policy }) => policy.Statement);
-    const actions = driver.flatMap(({ Action }) => list(Action));
+    const driver = statementsOfDriver(policies);
+    const actions = actionsOfDriver(policies);
     expect(actions).toContain("secretsmanager:PutSecretValue");
     expect(actions.filter((action) => /GetSecretValue|BatchGetSecret|ssm:Get|kms:/.test(action))).toEqual([]);
     expect(actions.filter((action) => action.startsWith("iam:"))).toEqual(["iam:PassRole"]);
     const pass = driver.find(({ Action }) => list(Action).includes("iam:PassRole"));
     expect(pass?.Condition).toEqual({ StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
     expect(list(pass?.Resource).every((arn) => /:role\/\$\{name\}-(exec|task|task-\*)$/.test(arn))).toBe(true);
+  });
+
+  it.skipIf(!existsSync(DRIVER))("allow every call that the ecs driver makes", async () => {
+    const services: Record<string, string> = {
+      ecs: "ecs",
+      elb: "elasticloadbalancing",
+      logs: "logs",
+      secrets: "secretsmanager",
+    };
+    const made = new Set<string>();
+    for (const file of await readdir(DRIVER)) {
+      if (!file.endsWith(".ts") || /(\.test|testing)\.ts$/.test(file)) continue;
+      for (const [, client = "", call = ""] of (await readFile(join(DRIVER, file), "utf8")).matchAll(
+        /\baws\.(ecs|elb|logs|secrets)\s*\.([a-z]\w+)\(/g,
+      )) {
+        made.add(`${services[client]}:${call.slice(0, 1).toUpperCase()}${call.slice(1)}`);
+      }
+    }
+    const allowed = new Set(actionsOfDriver(policies));
+    expect(made.size).toBeGreaterThan(20);
+    expect([...made].filter((action) => !allowed.has(action))).toEqual([]);
   });
 
   it("let nothing be made without Shipway's tag, where only a tag tells ours from others'", () => {
