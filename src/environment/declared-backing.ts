@@ -10,7 +10,12 @@ export type DeclaredBacking = Place & {
   spec: BackingSpec;
   /** How its container was last found to differ, and told; undefined while it is as declared. */
   drift: string | undefined;
+  /** The infra run that declared it last; of this environment or of another one of the app. */
+  runId: string | undefined;
 };
+
+/** Who declares: a person, or an infra run. */
+export type Declarer = { actor: string; runId?: string };
 
 export async function listDeclaredBacking(db: Database, place?: Place): Promise<DeclaredBacking[]> {
   let query = db.selectFrom("declared_backing").selectAll().orderBy("app").orderBy("environment").orderBy("name");
@@ -21,6 +26,7 @@ export async function listDeclaredBacking(db: Database, place?: Place): Promise<
     name: row.name,
     spec: { engine: row.engine, ...(row.version !== null && { version: row.version }) },
     drift: row.drift ?? undefined,
+    runId: row.run_id ?? undefined,
   }));
 }
 
@@ -40,20 +46,20 @@ export async function declareBacking(
   place: Place,
   name: string,
   spec: BackingSpec,
-  actor: string,
+  { actor, runId }: Declarer,
 ): Promise<boolean> {
   return db.transaction().execute(async (tx) => {
     await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
     const before = await tx
       .selectFrom("declared_backing")
-      .select(["engine", "version"])
+      .select(["engine", "version", "run_id"])
       .where("app", "=", place.app)
       .where("environment", "=", place.environment)
       .where("name", "=", name)
       .executeTakeFirst();
     if (before && before.engine !== spec.engine) throw otherEngine(place, name, before.engine, spec.engine);
-    const version = spec.version ?? null;
-    if (before?.version === version) return false;
+    const set = { version: spec.version ?? null, run_id: runId ?? null };
+    if (before?.version === set.version && before.run_id === set.run_id) return false;
     await tx
       .insertInto("declared_backing")
       .values({
@@ -61,11 +67,12 @@ export async function declareBacking(
         environment: place.environment,
         name,
         engine: spec.engine,
-        version,
         drift: null,
+        ...set,
       })
-      .onConflict((conflict) => conflict.columns(["app", "environment", "name"]).doUpdateSet({ version }))
+      .onConflict((conflict) => conflict.columns(["app", "environment", "name"]).doUpdateSet(set))
       .execute();
+    if (before?.version === set.version) return false;
     await appendEvent(tx, frameOf(place, name, actor), {
       kind: "backing.declared",
       data: { name, engine: spec.engine, ...(spec.version !== undefined && { version: spec.version }) },

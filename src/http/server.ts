@@ -233,19 +233,26 @@ function nameProblem(part: string, { instancePath, message }: FastifySchemaValid
   return `${[PARTS[part] ?? part, ...path].join(".")}: ${message ?? "is not valid"}`;
 }
 
+const byRuns = (method: string | string[]) =>
+  method === "GET" ? "Infra runs of the app may call it, too." : "An apply of the app's Terraform may call it, too.";
+
 const PROBLEM_SCHEMA = z.toJSONSchema(ErrorBody, { target: "draft-7", io: "output" });
 
 /** A route's entry in the OpenAPI document, with the role it needs and what any error looks like. */
 const describeRoute: typeof jsonSchemaTransform = (document) => {
   const described = jsonSchemaTransform(document);
-  const { role, everyApp } = document.route.config ?? {};
+  const { role, everyApp, forRuns } = document.route.config ?? {};
+  const { method } = document.route;
   if (described.schema === undefined || "hide" in described.schema) return described;
   const { response } = described.schema as { response?: object };
   return {
     ...described,
     schema: {
       ...described.schema,
-      description: role === "anyone" ? "Needs no token." : `Needs ${role}${everyApp ? " of every app" : ""}.`,
+      description:
+        role === "anyone"
+          ? "Needs no token."
+          : `Needs ${role}${everyApp ? " of every app" : ""}.${forRuns ? ` ${byRuns(method)}` : ""}`,
       ...(role === "anyone" && { security: [] }),
       response: { ...response, default: { description: "What went wrong", ...PROBLEM_SCHEMA } },
     },

@@ -87,7 +87,7 @@ describe("removing an environment", () => {
   });
 
   it("wants declared backing services to be removed first", async () => {
-    await declareBacking(store.db, demo, "cache", { engine: "redis" }, "ada");
+    await declareBacking(store.db, demo, "cache", { engine: "redis" }, { actor: "ada" });
     await expect(remove()).rejects.toMatchObject(refused(/cache is declared/));
     await forgetBacking(store.db, demo, "cache", "ada");
     await remove();

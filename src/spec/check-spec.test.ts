@@ -241,3 +241,24 @@ describe("notesOn", () => {
     ]);
   });
 });
+
+describe("what Terraform is handed", () => {
+  const parse = (infra: object) =>
+    AppSpec.safeParse({
+      app: "shop",
+      services: { web: { image: "a" } },
+      environments: { production: { infra: { dir: "infra", ...infra } } },
+    });
+
+  it.each(["SHIPWAY_SERVER", "SHIPWAY_TOKEN", "TF_HTTP_PASSWORD", "PATH"])(
+    "has no %s of the user's: Shipway sets that one itself",
+    (name) => {
+      const refused = [parse({ env: { [name]: "mine" } }), parse({ secrets: [name] })];
+      for (const { error } of refused) expect(error?.message).toContain("Shipway sets this one itself");
+    },
+  );
+
+  it("may be a token of the user's own as a Terraform variable", () => {
+    expect(parse({ secrets: ["TF_VAR_shipway_token"] }).success).toBe(true);
+  });
+});

@@ -13,7 +13,7 @@ export function resolveEnvironment(spec: AppSpec, environment: string): Environm
   if (!rules) {
     throw fail("ENVIRONMENT_NOT_FOUND", {
       message: `App ${spec.app} has no environment ${environment}: it has ${Object.keys(spec.environments).join(", ") || "none"}.`,
-      hint: "Declare it under `environments` in shipway.yml, or name one of those.",
+      hint: `Make it with \`shipway env create ${environment} --app ${spec.app}\`, declare it under \`environments\` in shipway.yml, or name one of those.`,
     });
   }
   const services = Object.entries(spec.services).map(([name, service]) => {

@@ -42,6 +42,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of TASK_DRIFT) await sql.raw(statement).execute(db);
     },
   },
+  "009-backing-run": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("alter table declared_backing add column run_id text").execute(db);
+    },
+  },
 };
 
 const FIRST = [

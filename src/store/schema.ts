@@ -165,6 +165,8 @@ export type DeclaredBackingTable = {
   version: string | null;
   /** How its container was last found to differ, and told; null while it is as declared. */
   drift: string | null;
+  /** The infra run that declared it last, if one did. */
+  run_id: string | null;
   created_at: CreatedAt;
 };
 

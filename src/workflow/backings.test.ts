@@ -4,7 +4,7 @@ import { newEnvironment } from "../environment/environments.ts";
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
 import { lastEventId, readEvents } from "../events/event-stream.ts";
-import { dueForDrift, skipDriftCheck } from "../infra/runs.ts";
+import { dueForDrift, requestRun, skipDriftCheck } from "../infra/runs.ts";
 import { newEnvironment as newInfra } from "../infra/states.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { fail } from "../shared/errors.ts";
@@ -22,6 +22,7 @@ let backings: Backings;
 /** Before each call of the target; may throw, as an engine that is gone does. */
 let onCall: (method: string) => void;
 const place = { app: "shop", environment: "production" };
+const ADA = { actor: "ada" };
 const redis = { engine: "redis" as const };
 beforeAll(async () => {
   store = await newTestStore();
@@ -63,51 +64,51 @@ async function live(): Promise<void> {
 describe("a backing service declared through the API", () => {
   it("runs when the answer comes, before any deployment, and a repetition starts nothing", async () => {
     const after = await lastEventId(store.db);
-    const status = await backings.put(place, "cache", redis, "ada");
+    const status = await backings.put(place, "cache", redis, ADA);
     expect(status).toMatchObject({ name: "cache", engine: "redis", state: "running", variables: ["CACHE_URL"] });
-    expect(await backings.put(place, "cache", redis, "ada")).toEqual(status);
+    expect(await backings.put(place, "cache", redis, ADA)).toEqual(status);
     expect([await backings.get(place, "cache"), await backings.list(place)]).toEqual([status, [status]]);
     expect(target.effects).toEqual(["start backing cache"]);
     expect(await eventsSince(after)).toEqual([["backing.declared", "ada", { name: "cache", engine: "redis" }]]);
   });
 
   it("shows what somebody did to it by hand, and comes back when it is declared again", async () => {
-    await backings.put(place, "cache", redis, "ada");
+    await backings.put(place, "cache", redis, ADA);
     target.stopBacking(place, "cache");
     expect(await backings.get(place, "cache")).toMatchObject({ state: "stopped" });
     target.loseBacking(place, "cache");
     expect(await backings.get(place, "cache")).toMatchObject({ state: "missing" });
-    expect(await backings.put(place, "cache", redis, "ada")).toMatchObject({ state: "running" });
+    expect(await backings.put(place, "cache", redis, ADA)).toMatchObject({ state: "running" });
   });
 
   it("changes its version over the same data, and its engine never", async () => {
-    await backings.put(place, "cache", redis, "ada");
-    expect(await backings.put(place, "cache", { ...redis, version: "7.2" }, "ada")).toMatchObject({ version: "7.2" });
+    await backings.put(place, "cache", redis, ADA);
+    expect(await backings.put(place, "cache", { ...redis, version: "7.2" }, ADA)).toMatchObject({ version: "7.2" });
     const refused = { code: "BACKING_REFUSED", message: expect.stringMatching(/is a redis; mysql/) };
-    await expect(backings.put(place, "cache", { engine: "mysql" }, "ada")).rejects.toMatchObject(refused);
+    await expect(backings.put(place, "cache", { engine: "mysql" }, ADA)).rejects.toMatchObject(refused);
     await backings.remove(place, "cache", "keep", "ada");
-    await expect(backings.put(place, "cache", { engine: "mysql" }, "ada")).rejects.toMatchObject({
+    await expect(backings.put(place, "cache", { engine: "mysql" }, ADA)).rejects.toMatchObject({
       code: "BACKING_REFUSED",
     });
     expect(await declaredNames()).toEqual([]);
     await backings.remove(place, "cache", "remove", "ada");
-    expect(await backings.put(place, "cache", { engine: "mysql" }, "ada")).toMatchObject({ engine: "mysql" });
+    expect(await backings.put(place, "cache", { engine: "mysql" }, ADA)).toMatchObject({ engine: "mysql" });
   });
 
   it("is declared no more when it could not be started at all, and stays declared when it was there before", async () => {
     onCall = (method) => {
       if (method === "ensureBacking") throw fail("IMAGE_UNAVAILABLE", { message: "no image" });
     };
-    const put = () => backings.put(place, "cache", redis, "ada");
+    const put = () => backings.put(place, "cache", redis, ADA);
     await expect(put()).rejects.toMatchObject({ code: "IMAGE_UNAVAILABLE" });
     expect(await declaredNames()).toEqual([]);
-    await declareBacking(store.db, place, "cache", redis, "ada");
+    await declareBacking(store.db, place, "cache", redis, ADA);
     await expect(put()).rejects.toMatchObject({ code: "IMAGE_UNAVAILABLE" });
     expect(await declaredNames()).toEqual(["cache"]);
   });
 
   it("goes once, and is not there afterwards", async () => {
-    await backings.put(place, "cache", redis, "ada");
+    await backings.put(place, "cache", redis, ADA);
     await backings.remove(place, "cache", "keep", "ada");
     const gone = { code: "NOT_FOUND" };
     await expect(backings.get(place, "cache")).rejects.toMatchObject(gone);
@@ -129,14 +130,14 @@ describe("a backing service declared through the API", () => {
 
   it.each(["web", "router"])("cannot be called %s: something else answers there", async (name) => {
     await live();
-    await expect(backings.put(place, name, redis, "ada")).rejects.toMatchObject({ code: "BACKING_REFUSED" });
+    await expect(backings.put(place, name, redis, ADA)).rejects.toMatchObject({ code: "BACKING_REFUSED" });
   });
 
   it("is there, or not, however declaring and removing it meet", async () => {
     await Promise.allSettled([
-      backings.put(place, "cache", redis, "ada"),
+      backings.put(place, "cache", redis, ADA),
       backings.remove(place, "cache", "keep", "ada"),
-      backings.put(place, "cache", redis, "ada"),
+      backings.put(place, "cache", redis, ADA),
       backings.remove(place, "cache", "keep", "ada"),
     ]);
     expect(await declaredNames()).toEqual([]);
@@ -160,7 +161,7 @@ describe("watching declared backing services", () => {
       .values({ ...newInfra(place), ...applied })
       .execute();
     await store.db.insertInto("environments").values(newEnvironment(place)).execute();
-    await backings.put(place, "cache", redis, "ada");
+    await backings.put(place, "cache", redis, ADA);
   });
 
   it("tells once what was done by hand, mends nothing, and lets the drift check not wait for its turn", async () => {
@@ -183,7 +184,7 @@ describe("watching declared backing services", () => {
     const texts = async () => (await eventsSince(after)).map(([, , data]) => (data as { text?: string }).text);
     target.loseBacking(place, "cache");
     await watch();
-    await backings.put(place, "cache", redis, "ada");
+    await backings.put(place, "cache", redis, ADA);
     await watch();
     target.stopBacking(place, "cache");
     await watch();
@@ -197,6 +198,27 @@ describe("watching declared backing services", () => {
     await store.db.updateTable("declared_backing").set({ version: "9" }).execute();
     await watch();
     expect(await due()).toEqual(["production"]);
+  });
+
+  it("is due where the Terraform is that declared it, also when that is another environment's", async () => {
+    const other = { app: "shop", environment: "base" };
+    const { id } = await store.db.transaction().execute((tx) =>
+      requestRun(tx, {
+        ...other,
+        kind: "plan",
+        commit: "c",
+        refName: "main",
+        actor: "ada",
+        spec: { ...spec, backend: {}, varFiles: [], approval: "always", approvers: "anyone" },
+        inputs: "",
+      }),
+    );
+    const applied = { applied_commit: "c", applied_spec: JSON.stringify(spec), drift_at: new Date() };
+    await store.db.updateTable("infra_environments").set(applied).where("environment", "=", "base").execute();
+    await backings.put(place, "cache", redis, { actor: `infra run ${id}`, runId: id });
+    target.loseBacking(place, "cache");
+    await watch();
+    expect((await due()).sort()).toEqual(["base", "production"]);
   });
 
   it.each(["deployment", "infra run"])("keeps quiet while a %s is at work there", async (what) => {

@@ -1,4 +1,5 @@
 import {
+  type Declarer,
   declareBacking,
   forgetBacking,
   getDeclaredBacking,
@@ -28,7 +29,7 @@ export type Backings = {
    * Declares it and returns when it answers a query. Repeating it mends what is missing, over the data that were kept.
    * @throws BACKING_REFUSED, BACKING_UNHEALTHY, IMAGE_UNAVAILABLE
    */
-  put(place: Place, name: string, spec: BackingSpec, actor: string): Promise<BackingStatus>;
+  put(place: Place, name: string, spec: BackingSpec, by: Declarer): Promise<BackingStatus>;
   /** Its data go only where asked, also when it is declared no more. @throws NOT_FOUND */
   remove(place: Place, name: string, data: KeptData, actor: string): Promise<void>;
 };
@@ -54,15 +55,15 @@ export function newBackings(deps: BackingDeps): Backings {
 
     get: statusOf,
 
-    put: (place, name, spec, actor) =>
+    put: (place, name, spec, by) =>
       lock(keyOf(place, name), async () => {
         await requireFreeName(db, place.app, name);
-        const isNew = await declareBacking(db, place, name, spec, actor);
+        const isNew = await declareBacking(db, place, name, spec, by);
         const backing = await withPassword(deps, place, name, spec);
         try {
           await target.ensureBacking(place, [backing], () => undefined);
         } catch (error) {
-          if (isNew) await takeBack(deps, place, backing, actor);
+          if (isNew) await takeBack(deps, place, backing, by.actor);
           throw error;
         }
         return statusOf(place, name);

@@ -296,7 +296,7 @@ describe("what is declared through the API", () => {
     const spec = SPEC.replace("port:", "env: { A: yml, B: yml }\n    secrets: [D]\n    port:");
     for (const name of ["B", "CACHE_URL", "D"]) await setVariable(store.db, place(), name, "variable", "ada");
     await secrets.set(place(), "D", "secret", "ada");
-    await newBackings({ db: store.db, secrets, target }).put(place(), "cache", { engine: "redis" }, "ada");
+    await newBackings({ db: store.db, secrets, target }).put(place(), "cache", { engine: "redis" }, { actor: "ada" });
     await delivered({ spec });
     const first = { B: "variable", CACHE_URL: "memory://cache", D: "secret" };
     expect(envOf(`${app}.production.web.r1-1`)).toEqual(first);
@@ -313,7 +313,7 @@ describe("what is declared through the API", () => {
 
   it("is a backing service that counts instead of shipway.yml's own, and the deployment says so and starts it again", async () => {
     const backings = newBackings({ db: store.db, secrets, target });
-    await backings.put(place(), "cache", { engine: "redis", version: "7" }, "ada");
+    await backings.put(place(), "cache", { engine: "redis", version: "7" }, { actor: "ada" });
     target.loseBacking(place(), "cache");
     await delivered({ spec: `${SPEC}backing:\n  cache: { engine: mysql }\n` });
     expect(await backings.get(place(), "cache")).toMatchObject({ engine: "redis", state: "running", version: "7" });
@@ -322,7 +322,7 @@ describe("what is declared through the API", () => {
   });
 
   it("is refused where a service of the pushed commit has its name", async () => {
-    await newBackings({ db: store.db, secrets, target }).put(place(), "web", { engine: "redis" }, "ada");
+    await newBackings({ db: store.db, secrets, target }).put(place(), "web", { engine: "redis" }, { actor: "ada" });
     expect(await delivered()).toMatchObject({ at: "spec", problem: { code: "SPEC_INVALID" } });
   });
 });

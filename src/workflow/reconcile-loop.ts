@@ -87,7 +87,9 @@ async function reconcileAll(deps: ReconcileDeps, looked: Looked): Promise<void> 
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
   await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
-  await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error));
+  await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error)).catch((error: unknown) =>
+    report(deps, error),
+  );
   for (const environment of await listEnvironments(deps.store.db)) {
     if (environment.running_deployment !== null) continue;
     await reconcileEnvironment(deps, environment, looked).catch((error: unknown) => report(deps, error));
@@ -114,6 +116,8 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, lo
   }
   const desired = await readDesiredState(deps, row);
   await deps.target.ensureBacking(place, desired.backing ?? [], () => undefined);
+  // That may have waited for a database. An environment that was removed meanwhile would be made again by what is desired of it here.
+  if (!(await isStillSo(deps, row))) return;
   const mended = await deps.target.reconcile(place, desired);
   for (const text of mended) {
     await appendEvent(
@@ -123,6 +127,11 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, lo
     );
   }
   await lookForDrift(deps, place, desired, looked);
+}
+
+async function isStillSo({ store }: ReconcileDeps, row: EnvironmentRow): Promise<boolean> {
+  const now = (await listEnvironments(store.db, row.app)).find(({ name }) => name === row.name);
+  return now?.live_release === row.live_release && now.running_deployment === null;
 }
 
 /** Looks once in a while whether anything runs otherwise than declared, beside what was just mended. */

@@ -3,6 +3,7 @@ import { appendEvent } from "../events/event-stream.ts";
 import { findInfra, makeDriftDue } from "../infra/runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { ObservedBacking } from "../rollout/target.ts";
+import type { Tx } from "../store/open-store.ts";
 import { type BackingDeps, backingOf } from "./backings.ts";
 
 /**
@@ -34,7 +35,7 @@ async function watchPlace(deps: BackingDeps, place: Place, declared: DeclaredBac
     const before = declared.find(({ name }) => name === one.name);
     if (before === undefined) continue;
     const drift = driftOf(one);
-    if (drift !== before.drift) await record(deps, place, one.name, drift, before.drift);
+    if (drift !== before.drift) await record(deps, before, drift);
   }
 }
 
@@ -56,25 +57,27 @@ function driftOf({ name, state, isChanged, version }: ObservedBacking): string |
   return state === "stopped" ? `the container of ${name} was stopped, paused or taken off its network` : undefined;
 }
 
-async function record(
-  { db }: BackingDeps,
-  place: Place,
-  name: string,
-  drift: string | undefined,
-  before: string | undefined,
-): Promise<void> {
+async function record({ db }: BackingDeps, before: DeclaredBacking, drift: string | undefined): Promise<void> {
+  const { app, environment, name } = before;
+  const place = { app, environment };
   await db.transaction().execute(async (tx) => {
     const updated = await tx
       .updateTable("declared_backing")
       .set({ drift: drift ?? null })
-      .where("app", "=", place.app)
-      .where("environment", "=", place.environment)
+      .where("app", "=", app)
+      .where("environment", "=", environment)
       .where("name", "=", name)
       // Another control plane may have told it meanwhile.
-      .where("drift", before === undefined ? "is" : "=", before ?? null)
+      .where("drift", before.drift === undefined ? "is" : "=", before.drift ?? null)
       .executeTakeFirst();
     if (updated.numUpdatedRows === 0n || drift === undefined) return;
     await appendEvent(tx, frameOf(place, name, "shipway"), { kind: "backing.drifted", data: { name, text: drift } });
     await makeDriftDue(tx, place);
+    const declaredIn = before.runId === undefined ? undefined : await findRunPlace(tx, before.runId);
+    if (declaredIn) await makeDriftDue(tx, declaredIn);
   });
 }
+
+/** Terraform of one environment may declare what is in another. */
+const findRunPlace = (tx: Tx, id: string): Promise<Place | undefined> =>
+  tx.selectFrom("infra_runs").select(["app", "environment"]).where("id", "=", id).executeTakeFirst();

@@ -55,7 +55,8 @@ export function backingRoutes(server: TypedServer, { store, backings }: Platform
     async (request) => {
       const { name, ...place } = request.params;
       await getApp(db, place.app);
-      return viewBacking(await backings.put(place, name, request.body, identityOf(request).name));
+      const { name: actor, tokenId, run } = identityOf(request);
+      return viewBacking(await backings.put(place, name, request.body, { actor, ...(run && { runId: tokenId }) }));
     },
   );
 
