@@ -205,10 +205,11 @@ async function variablesOf(
   const names = [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))];
   const restored = deployment.kind === "rollback" ? await versionsOf(deps, deployment) : undefined;
   const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored?.secrets;
-  const { values, versions } = await deps.secrets.resolve(deployment, names, kept);
-  const keptVariables = deployment.variable_versions ?? restored?.variables;
-  const variables = await resolveVariables(deps.store.db, deployment, keptVariables);
-  const outputs = await outputsOf(deps, deployment, spec);
+  const [{ values, versions }, variables, outputs] = await Promise.all([
+    deps.secrets.resolve(deployment, names, kept),
+    resolveVariables(deps.store.db, deployment, deployment.variable_versions ?? restored?.variables),
+    outputsOf(deps, deployment, spec),
+  ]);
   await deps.store.db
     .updateTable("deployments")
     .set({
@@ -313,18 +314,17 @@ export async function liveVariables(
 ): Promise<Record<string, TaskVariables>> {
   const record = await getRelease(deps.store.db, deployment.app, deployment.release);
   const { release, environmentSpec } = resolveRelease(record, deployment.environment);
-  // Tasks of a release that served before must come up again also when an output has gone since.
-  const outputs = await outputsOf(deps, deployment, environmentSpec).catch((error: unknown) => {
-    if (hasCode(error, "INFRA_OUTPUT_MISSING")) return {};
-    throw error;
-  });
   const versions = await versionsOf(deps, deployment);
-  const { values } = await deps.secrets.resolve(
-    deployment,
-    [...new Set(release.services.flatMap(({ secrets }) => secrets))],
-    versions?.secrets,
-  );
-  const variables = await resolveVariables(deps.store.db, deployment, versions?.variables);
+  const names = [...new Set(release.services.flatMap(({ secrets }) => secrets))];
+  const [{ values }, variables, outputs] = await Promise.all([
+    deps.secrets.resolve(deployment, names, versions?.secrets),
+    resolveVariables(deps.store.db, deployment, versions?.variables),
+    // Tasks of a release that served before must come up again also when an output has gone since.
+    outputsOf(deps, deployment, environmentSpec).catch((error: unknown) => {
+      if (hasCode(error, "INFRA_OUTPUT_MISSING")) return {};
+      throw error;
+    }),
+  ]);
   return handedOver(
     release.services.map((service) => [service.name, service]),
     { env: variables.values, given: { ...backing, ...outputs }, values },
