@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join, posix } from "node:path";
-import type { Problem } from "../shared/errors.ts";
+import { findMissingOutputs } from "../infra/check-outputs.ts";
+import { isTerraformFile } from "../infra/declared-outputs.ts";
+import { type Problem, toProblem } from "../shared/errors.ts";
 import { positionOf, readYaml, renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
 import type { AppSpec, InfraSpec } from "../spec/app-spec.ts";
 import { SPEC_FILE } from "./project.ts";
@@ -25,6 +27,17 @@ export async function missingInfraFiles(dir: string, spec: AppSpec): Promise<Pro
       hint: "Add the files, or name others; varFiles are relative to dir.",
     },
   ];
+}
+
+/** Outputs that an environment takes variables from and that the code in this checkout does not declare. */
+export async function undeclaredOutputs(dir: string, spec: AppSpec): Promise<Problem[]> {
+  const text = await readFile(join(dir, SPEC_FILE), "utf8");
+  const error = await findMissingOutputs(spec, text, Object.keys(spec.environments), async (folder) => {
+    const names = await readdir(join(dir, folder)).catch(() => undefined);
+    const read = async (name: string) => ({ name, text: await readFile(join(dir, folder, name), "utf8") });
+    return names && Promise.all(names.filter(isTerraformFile).map(read));
+  });
+  return error === undefined ? [] : [toProblem(error)];
 }
 
 async function missingOf(root: string, environment: string, infra: InfraSpec): Promise<Missing[]> {

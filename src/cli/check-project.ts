@@ -4,8 +4,9 @@ import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, type PlannedRef, planPipeline } from "../ci/plan.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
+import { notesOnOutputs } from "../spec/backing-variables.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
-import { missingInfraFiles } from "./check-infra-files.ts";
+import { missingInfraFiles, undeclaredOutputs } from "./check-infra-files.ts";
 import { SPEC_FILE } from "./project.ts";
 
 const PIPELINES_FILE = "bitbucket-pipelines.yml";
@@ -28,6 +29,8 @@ export async function checkProject(dir: string, ref: PlannedRef): Promise<Projec
     check.found.push(`${SPEC_FILE}: app ${spec.app}, ${describeServices(spec)}`);
     check.problems.push(...(await missingDockerfiles(dir, spec)));
     check.problems.push(...(await missingInfraFiles(dir, spec)));
+    check.problems.push(...(await undeclaredOutputs(dir, spec)));
+    check.notes.push(...notesOnOutputs(spec));
   }
   const planned = await collect(check, () => readPipeline(dir, ref));
   if (planned) describePipeline(planned, ref, check);

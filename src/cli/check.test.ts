@@ -83,6 +83,32 @@ describe("check", () => {
     expect((await cli.run(["check"])).code).toBe(0);
   });
 
+  it("finds outputs that the Terraform code does not declare, and says where one overrules a backing service", async () => {
+    const more = [
+      "backing:",
+      "  db: { engine: mariadb }",
+      "environments:",
+      "  production:",
+      "    infra: { dir: infra, outputs: { DB_URL: db_ulr } }",
+      "",
+    ].join("\n");
+    const infra = {
+      "infra/main.tf": 'output "db_url" {\n  value = 1\n}\n',
+      "infra/x.tf.json": '{"output":{"more":{}}}',
+    };
+    await write({ "shipway.yml": SPEC + more, "web/Dockerfile": "FROM scratch\n", ...infra });
+    const { code, err } = await cli.run(["check"]);
+    expect(code).toBe(2);
+    expect(err).toContain('shipway.yml:10:45  infra declares no output "db_ulr": did you mean "db_url"?');
+    expect(err).toContain(
+      "! environment production takes DB_URL from Terraform's outputs, and backing service db gives it",
+    );
+    await write({ "infra/override.tf": 'output "db_ulr" {}\n' });
+    expect((await cli.run(["check"])).code).toBe(0);
+    await write({ "infra/override.tf": "locals {\n" });
+    expect((await cli.run(["check"])).code).toBe(0);
+  });
+
   it("finds the pipeline of a tag", async () => {
     const tags = `${PIPELINE}  tags:\n    v*:\n      - step:\n          name: publish\n          script: [ls]\n`;
     await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": tags, "web/Dockerfile": "FROM scratch\n" });

@@ -33,6 +33,16 @@ export function parseAppSpec(text: string, file = "shipway.yml"): AppSpec {
   });
 }
 
+/** Problems that only other files show, under the user's own lines of a spec that is valid. */
+export function renderSpecProblems(text: string, file: string, problems: readonly SpecProblem[]): string {
+  const { source } = readYamlDeep(text);
+  return renderSome(
+    text,
+    file,
+    problems.map((problem) => place(source, problem)),
+  );
+}
+
 function renderSome(text: string, file: string, problems: YamlProblem[]): string {
   const inOrder = problems.toSorted((a, b) => a.line - b.line || a.column - b.column);
   const shown = renderYamlProblems(text, file, inOrder.slice(0, MAX_SHOWN));

@@ -1,3 +1,4 @@
+import { posix } from "node:path";
 import { readChangedPaths } from "../ci/changed-paths.ts";
 import type { StepExecutor } from "../ci/executor.ts";
 import type { CiOutcome } from "../ci/outcome.ts";
@@ -14,6 +15,8 @@ import type { Staged, Stages } from "../flow.ts";
 import { buildImages } from "../image/build-images.ts";
 import type { ImageBuilder } from "../image/builder.ts";
 import { planImages } from "../image/plan-images.ts";
+import { findMissingOutputs } from "../infra/check-outputs.ts";
+import { isTerraformFile } from "../infra/declared-outputs.ts";
 import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
 import { requestDeployment } from "../release/deployments.ts";
 import { buildLogId, stepLogId } from "../release/log-ids.ts";
@@ -121,6 +124,7 @@ async function readSpec(
         ? environmentsFor(spec, change)
         : [requireDeclared(spec, change.onlyEnvironment)];
     await refuseSharedNames(deps, change.app, spec, wanted);
+    await refuseMissingOutputs(deps, change, spec, wanted);
     await announce(wanted);
     const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
     for (const { environment, reason } of frozen) {
@@ -139,6 +143,36 @@ async function readSpec(
     await announce([]);
     throw error;
   }
+}
+
+/** Of one folder. More are left to Terraform: each is read by a git of its own. */
+const MOST_TERRAFORM_FILES = 64;
+
+/** Before anything is built: after the apply it would be known as well, and minutes later. @throws INFRA_OUTPUT_MISSING */
+async function refuseMissingOutputs(
+  { repositories }: DeliveryDeps,
+  { app, commit }: DeliveredChange,
+  spec: AppSpec,
+  environments: string[],
+): Promise<void> {
+  const text = (await repositories.readFile(app, commit, SPEC_FILE)) ?? "";
+  const error = await findMissingOutputs(spec, text, environments, async (dir) => {
+    const path = posix.normalize(dir).replace(/\/$/, "");
+    const tree = path === "." ? commit : `${commit}:${path}`;
+    const listed = await repositories.git.run(
+      [`--git-dir=${repositories.dirOf(app)}`, "ls-tree", "-z", "--name-only", tree],
+      // 128: there is no such folder.
+      { okExitCodes: [0, 128] },
+    );
+    const names = listed.stdout.toString("utf8").split("\0").filter(isTerraformFile);
+    if (names.length > MOST_TERRAFORM_FILES) return undefined;
+    const read = async (name: string) => {
+      const found = await repositories.readFile(app, commit, posix.join(path, name));
+      return found === undefined ? [] : [{ name, text: found }];
+    };
+    return (await Promise.all(names.map(read))).flat();
+  });
+  if (error) throw error;
 }
 
 async function parseSpecAt(deps: DeliveryDeps, change: DeliveredChange): Promise<AppSpec> {

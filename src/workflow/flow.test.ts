@@ -123,6 +123,14 @@ const deploymentsOf = (deliveryId: string) =>
   store.db.selectFrom("deployments").selectAll().where("delivery_id", "=", deliveryId).execute();
 
 const SPEC = "services:\n  web:\n    build: {}\n    port: 3000\nbake: 0s\n";
+const OUTPUTS = [
+  "environments:",
+  "  production:",
+  "    branch: main",
+  "    infra: { dir: ./infra/, outputs: { DB_URL: db_ulr } }",
+  "",
+].join("\n");
+
 type Push = { spec?: string; pipelines?: string; message?: string; files?: Record<string, string> };
 
 async function pushed({ spec = SPEC, pipelines, message = "Change", files = {} }: Push = {}): Promise<string> {
@@ -179,6 +187,14 @@ describe("a push", () => {
       { status: "stopped", at: "spec", problem: { code: "SPEC_INVALID" } },
     ],
     [
+      "that takes a variable from an output its code does not declare",
+      {
+        spec: SPEC + OUTPUTS,
+        files: { "infra/main.tf": 'output "db_url" {}\n', "infra/x/x.tf": 'output "db_ulr" {}' },
+      },
+      { status: "stopped", at: "spec", problem: { code: "INFRA_OUTPUT_MISSING" } },
+    ],
+    [
       "whose pipelines file is wrong",
       { pipelines: "pipelines: 7\n" },
       { status: "stopped", at: "ci", problem: { code: "PIPELINES_INVALID" } },
@@ -224,6 +240,12 @@ describe("a push", () => {
     if (end.problem) expect(end.problem.hint ?? end.problem.message).toMatch(/\S/);
     expect(target.answering(place(), "web")).toBeUndefined();
     expect(logged).toEqual([]);
+  });
+
+  it("is not stopped by what another environment's code lacks", async () => {
+    const elsewhere = OUTPUTS.replace("branch: main", "tag: v*").replace("production", "staging");
+    const spec = `${SPEC}${elsewhere}  production: { branch: main }\n`;
+    expect(await delivered({ spec, files: { "infra/main.tf": "" } })).toMatchObject({ status: "live" });
   });
 
   it("belongs to the app whose repository it came to", async () => {
