@@ -28,6 +28,8 @@ export function judgeApply({ events, lockHeld, erroredState, unsaved }: ApplyTra
   const errors = events.flatMap((event) =>
     event.type === "diagnostic" && event.diagnostic.severity === "error" ? [event.diagnostic.summary] : [],
   );
+  // Said last, after everything was done and the state written; the lock is taken back from here.
+  if (errors.length > 0 && errors.every((summary) => summary === UNLOCK_FAILED)) return { outcome: "applied" };
   if (errors.length === 0 && events.some((event) => event.type === "summary" && event.operation === "apply"))
     return { outcome: "applied" };
   // Stopped at once, it gives its lock back, too, but not what it was making.
@@ -40,6 +42,8 @@ export function judgeApply({ events, lockHeld, erroredState, unsaved }: ApplyTra
     return { outcome: "unknown", why: "Terraform reported an error and then did not end as it should" };
   return { outcome: "unknown", why: "Terraform was killed before it came to its end" };
 }
+
+const UNLOCK_FAILED = "Error releasing the state lock";
 
 const isNothing = (unsaved: Unsaved | undefined) =>
   unsaved !== undefined && [unsaved.finished, unsaved.uncertain, unsaved.beside].every((list) => list.length === 0);

@@ -43,10 +43,9 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
   const lines = await deps.terraform.output({ runDir }, "apply");
   const { state, lock, workspace } = await lookAtState(deps, place, run);
   const inState = idsIn(state);
-  const unsaved = findUnsaved(
-    lines.map((line) => parseStreamLine(line).event),
-    inState,
-  );
+  const events = lines.map((line) => parseStreamLine(line).event);
+  // With its output gone, too, all that it was to make may exist.
+  const unsaved = lines.length > 0 ? findUnsaved(events, inState) : mayExist(run, inState);
   // A recovery that was cut off itself: what it had not imported yet.
   const known = new Set([...inState.keys(), ...unsaved.finished.map(({ address }) => address)]);
   const left = run.imports.filter(({ address }) => !known.has(address));
@@ -58,6 +57,12 @@ export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recov
     inState,
     unsaved: { ...unsaved, finished: [...left.map((one) => ({ ...one, action: "create" })), ...unsaved.finished] },
   };
+}
+
+function mayExist({ plan }: InfraRun, inState: ReadonlyMap<string, string | undefined>): Unsaved {
+  const made = (plan?.changes ?? []).filter(({ action }) => action === "create" || action === "replace");
+  const uncertain = made.map(({ address }) => ({ address, action: "create", beside: inState.has(address) }));
+  return { finished: [], uncertain, beside: [] };
 }
 
 async function lookAtState(deps: InfraDeps, place: Place, run: InfraRun) {
