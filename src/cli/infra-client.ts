@@ -1,5 +1,6 @@
 import { z } from "zod";
 import {
+  IgnoredDriftBody,
   InfraBody,
   InfraRepositoryBody,
   InfraRunBody,
@@ -53,12 +54,19 @@ export function infraClient(server: Server) {
       get(StateDiffBody, `${statePath(app, environment, version)}/diff`, { from }),
     restoreState: (app: string, environment: string, version: string) =>
       post(StateVersionBody, `${statePath(app, environment, version)}/restore`),
-    acceptDrift: async (
+    acceptDrift: (app: string, environment: string, targets: string[]) =>
+      post(InfraStartedBody, `${infraPath(app, environment)}/drift/accept`, { targets }),
+    listIgnoredDrift: (app: string, environment: string) =>
+      get(z.array(IgnoredDriftBody), `${infraPath(app, environment)}/drift/ignored`),
+    ignoreDrift: async (
       app: string,
       environment: string,
-      body: { address: string; reason: string; for?: string | undefined },
+      body: { what: string; reason: string; for?: string | undefined },
     ) => {
-      await call("POST", `${infraPath(app, environment)}/drift/accept`, { body });
+      await call("POST", `${infraPath(app, environment)}/drift/ignore`, { body });
+    },
+    unignoreDrift: async (app: string, environment: string, what: string) => {
+      await call("POST", `${infraPath(app, environment)}/drift/unignore`, { body: { what } });
     },
     unlockState: async (app: string, environment: string, lockId: string) => {
       await call("POST", `${infraPath(app, environment)}/unlock`, { body: { lockId } });

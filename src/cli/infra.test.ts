@@ -49,6 +49,7 @@ const repository = {
 let server: TestServer;
 let cli: TestCli;
 let shown: InfraView;
+let asked: unknown;
 /** Other events than those of an apply that comes to wait. */
 let told: StoredEvent[] | undefined;
 const viewed: InfraRunView = {
@@ -63,6 +64,7 @@ const viewed: InfraRunView = {
   actor: "ada",
   approvedBy: null,
   canceledBy: "ada",
+  takeover: null,
   deliveryId: "i_3",
   createdAt: "2026-11-23T11:59:00.000Z",
   startedAt: null,
@@ -99,6 +101,21 @@ beforeEach(async () => {
     app.get("/api/infra/runs/i_3", async () => viewed);
     app.post("/api/infra/runs/:id/cancel", async (_request, reply) => reply.status(202).send(viewed));
     app.post("/api/infra/runs/:id/cancel/force", async (_request, reply) => reply.status(202).send(viewed));
+    app.post(`${INFRA}/drift/ignore`, async (request, reply) => {
+      asked = request.body;
+      return reply.status(204).send();
+    });
+    app.post(`${INFRA}/drift/unignore`, async (_request, reply) => reply.status(204).send());
+    app.get(`${INFRA}/drift/ignored`, async () => [
+      {
+        address: "aws_vpc.main",
+        path: "tags",
+        reason: "sale",
+        actor: "ada",
+        until: "2026-12-01T10:00:00.000Z",
+        createdAt: "2026-11-23T10:00:00.000Z",
+      },
+    ]);
     app.get(`${INFRA}/states`, async () => []);
     app.post(REPOSITORIES, async (_request, reply) => reply.status(201).send(repository));
     app.get(REPOSITORIES, async () => [repository]);
@@ -121,7 +138,7 @@ describe("shipway infra", () => {
         "Changed by hand; the next apply puts it back:",
         "  ~ aws_vpc.main",
         '      tags.team: "a" → "b"',
-        "Accepted:",
+        "Ignored:",
         "  - aws_eip.x (moved away)",
         "",
       ].join("\n"),
@@ -166,8 +183,28 @@ describe("shipway infra", () => {
     expect((await run("show")).out).toContain("Tasks: deployment d_1 is at work");
   });
 
-  it("drift wants a reason for what is accepted", async () => {
-    expect(await run("drift", "--accept", "aws_vpc.main")).toMatchObject({ code: 2 });
+  it.each([
+    [["--ignore", "aws_vpc.main"], "Why is it ignored?"],
+    [["--accept", "--revert"], "--revert and --accept are different things"],
+    [["--target", "aws_vpc.main"], "--target goes with --accept"],
+    [["--reason", "x"], "--reason and --for go with --ignore"],
+  ])("drift %j is refused: %s", async (words, message) => {
+    const { code, err } = await run("drift", ...words);
+    expect([code, err]).toEqual([2, expect.stringContaining(message)]);
+  });
+
+  it("drift keeps quiet about an attribute, and says how to hear of it again", async () => {
+    const { code, err } = await run("drift", "--ignore", "aws_vpc.main.tags", "--reason", "sale", "--for", "7d");
+    expect(code).toBe(0);
+    expect(asked).toEqual({ what: "aws_vpc.main.tags", reason: "sale", for: "7d" });
+    expect(err).toContain("Nobody is told of aws_vpc.main.tags for 7d. The next apply still puts it back.");
+    expect(err).toContain("`shipway infra drift --unignore aws_vpc.main.tags`");
+    const { out } = await run("drift", "--ignored");
+    expect(out.split("\n").slice(0, 2)).toEqual([
+      "WHAT               WHY   BY   UNTIL",
+      "aws_vpc.main.tags  sale  ada  2026-12-01 10:00",
+    ]);
+    expect((await run("drift", "--unignore", "aws_vpc.main.tags")).err).toContain("tells of aws_vpc.main.tags again");
   });
 
   it("apply is followed until it waits, and says how it goes on", async () => {

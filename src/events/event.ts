@@ -56,11 +56,19 @@ export type PlatformEvent =
   | { kind: "environment.driftGone"; data: Record<string, never> }
   | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
+  /** `takeover`: nothing real is changed, the state takes over what exists. */
   | {
       kind: "infra.started";
-      data: { runId: string; kind: InfraRunKind; commit: string; refName: string; repository?: string };
+      data: {
+        runId: string;
+        kind: InfraRunKind;
+        commit: string;
+        refName: string;
+        repository?: string;
+        takeover?: true;
+      };
     }
-  | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[] } }
+  | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[]; takeover?: true } }
   | { kind: "infra.waiting"; data: { runId: string; reasons: string[] } }
   | { kind: "infra.approved"; data: { runId: string; by: string } }
   | { kind: "infra.cancelRequested"; data: { runId: string; by: string; force: boolean } }
@@ -88,12 +96,19 @@ export type PlatformEvent =
         durationMs: number;
         /** How many resources the plan was to change. */
         changes: number;
+        takeover?: true;
         problem?: Problem;
       };
     }
   | { kind: "infra.driftFound"; data: { runId: string; resources: DriftedResource[] } }
   | { kind: "infra.driftGone"; data: { runId: string } }
+  /** Told until 0.1: what is called ignored now. */
   | { kind: "infra.driftAccepted"; data: { address: string; reason: string } }
+  /** `path` is empty for the whole resource; `until` is ISO 8601. */
+  | { kind: "infra.driftIgnored"; data: { address: string; path: string; reason: string; until: string | null } }
+  | { kind: "infra.driftUnignored"; data: { address: string; path: string } }
+  /** After the state was made to say what exists: what the code says otherwise, and the next apply would change. */
+  | { kind: "infra.codeDiffers"; data: { runId: string; resources: DriftedResource[] } }
   | { kind: "infra.lockForced"; data: { lock: StateLock } }
   | { kind: "infra.stateRestored"; data: { from: number; version: number } }
   | { kind: "infra.repositoryCreated" | "infra.repositoryRemoved"; data: { repository: string } }

@@ -58,6 +58,8 @@ function tell<S extends z.ZodType>(schema: S, lines: (data: z.output<S>, event: 
   };
 }
 
+const Mark = { takeover: z.literal(true).optional() };
+
 const TITLES: Record<string, string> = { plan: "infra plan", apply: "infra", drift: "drift check" };
 
 const TALES: Record<string, Tell> = {
@@ -65,12 +67,12 @@ const TALES: Record<string, Tell> = {
     `  … infra of ${environment} waits for run ${waitsFor}`,
   ]),
   "infra.started": tell(
-    z.object({ kind: z.string(), commit: z.string(), refName: z.string(), repository: z.string().optional() }),
-    ({ kind, commit, refName, repository }, { environment }) => [
-      `→ ${TITLES[kind] ?? "infra"} of ${environment}  ${repository === undefined ? "" : `${plain(shortAddress(repository))} `}${plain(refName)} ${commit.slice(0, 7)}`,
+    z.object({ kind: z.string(), commit: z.string(), refName: z.string(), repository: z.string().optional(), ...Mark }),
+    ({ kind, commit, refName, repository, takeover }, { environment }) => [
+      `→ ${takeover ? "taking over the drift" : (TITLES[kind] ?? "infra")} of ${environment}  ${repository === undefined ? "" : `${plain(shortAddress(repository))} `}${plain(refName)} ${commit.slice(0, 7)}`,
     ],
   ),
-  "infra.planned": tell(z.object({ changes: z.array(Change), outputs: z.array(z.string()) }), planned),
+  "infra.planned": tell(z.object({ changes: z.array(Change), outputs: z.array(z.string()), ...Mark }), planned),
   "infra.waiting": tell(z.object({ runId: z.string(), reasons: z.array(z.string()) }), ({ runId, reasons }) => [
     ...wrap("! ", `waits for an approval: ${reasons.slice(0, SHOWN_CHANGES).join("; ")}`),
     hint(`\`shipway infra approve ${runId}\``),
@@ -105,6 +107,7 @@ const TALES: Record<string, Tell> = {
       status: z.string(),
       durationMs: z.number(),
       changes: z.number(),
+      ...Mark,
       problem: z.object({ message: z.string(), hint: z.string().optional() }).optional(),
     }),
     ended,
@@ -120,6 +123,27 @@ const TALES: Record<string, Tell> = {
     ({ address, reason }, { environment }) =>
       wrap("! ", `drift of ${plain(address)} in ${environment} is accepted: ${plain(reason)}`),
   ),
+  "infra.driftIgnored": tell(
+    z.object({ address: z.string(), path: z.string(), reason: z.string(), until: z.string().nullable() }),
+    ({ address, path, reason, until }, { environment, actor }) =>
+      wrap(
+        "! ",
+        `${plain(actor)} keeps quiet about ${plain(join(address, path))} in ${environment}${until === null ? "" : ` until ${until.slice(0, 16).replace("T", " ")} UTC`}: ${plain(reason)}`,
+      ),
+  ),
+  "infra.driftUnignored": tell(
+    z.object({ address: z.string(), path: z.string() }),
+    ({ address, path }, { environment, actor }) =>
+      wrap("! ", `${plain(actor)} wants to hear of ${plain(join(address, path))} in ${environment} again`),
+  ),
+  "infra.codeDiffers": tell(z.object({ resources: z.array(Change) }), ({ resources }, { environment }) => [
+    ...wrap(
+      "! ",
+      `the state of ${environment} says what exists; the code says otherwise, and the next apply changes it:`,
+    ),
+    ...describeChanges(resources),
+    hint("write it into the code, or put it back with the next `shipway infra apply`"),
+  ]),
   "infra.lockForced": tell(
     z.object({ lock: z.object({ runId: z.string().nullable(), who: z.string().default("somebody") }) }),
     ({ lock: { runId, who } }, { environment, actor }) =>
@@ -142,12 +166,21 @@ const TALES: Record<string, Tell> = {
   ),
 };
 
+const join = (address: string, path: string) => (path === "" ? address : `${address}.${path}`);
+
 const describeInFlight = ({ address, seconds }: { address: string; seconds: number }) =>
   `${plain(address)} ${seconds} s`;
 /** The last part of an address says which repository it is; the whole would fill the line. */
 const shortAddress = (repository: string): string => /([^/:]+?)(\.git)?\/?$/.exec(repository)?.[1] ?? repository;
 
-function planned({ changes, outputs }: { changes: Change[]; outputs: string[] }): string[] {
+type Planned = { changes: Change[]; outputs: string[]; takeover?: true | undefined };
+
+function planned({ changes, outputs, takeover }: Planned): string[] {
+  if (takeover && changes.length > 0)
+    return [
+      `✓ the state would take over ${changes.length === 1 ? "one resource" : `${changes.length} resources`}; nothing real is changed`,
+      ...describeChanges(changes),
+    ];
   if (changes.length === 0)
     return [outputs.length === 0 ? "✓ plan: nothing to change" : `✓ plan: only outputs change (${outputs.join(", ")})`];
   const counts = Object.entries(WANTED).flatMap(([action, words]) => {
@@ -177,12 +210,18 @@ type Ended = {
   status: string;
   durationMs: number;
   changes: number;
+  takeover?: true | undefined;
   problem?: { message: string; hint?: string | undefined } | undefined;
 };
 
-function ended({ kind, status, durationMs, changes, problem }: Ended, { environment }: StoredEvent): string[] {
+function ended(
+  { kind, status, durationMs, changes, takeover, problem }: Ended,
+  { environment }: StoredEvent,
+): string[] {
   const title = TITLES[kind] ?? "infra";
   const took = formatDurationMs(durationMs);
+  if (status === "succeeded" && takeover)
+    return [`✓ the state of ${environment} says what exists (${took}); whether the code does is looked at next`];
   if (status === "succeeded")
     return [
       kind === "apply" && changes > 0 ? `✓ infra of ${environment} applied in ${took}` : `✓ ${title} done in ${took}`,

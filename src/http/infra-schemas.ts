@@ -34,6 +34,10 @@ export const InfraRunBody = z
     refName: z.string(),
     actor: z.string(),
     approvedBy: z.string().nullable(),
+    takeover: z
+      .object({ addresses: z.array(z.string()) })
+      .nullable()
+      .describe("Of a run that changes nothing real and takes over into the state what exists (of these, or of all)"),
     canceledBy: z.string().nullable().describe("Who asked to stop it while it ran"),
     deliveryId: z.string(),
     createdAt: Timestamp,
@@ -47,7 +51,14 @@ export const InfraRunBody = z
   .meta({ title: "InfraRun" });
 
 const LockBody = z
-  .object({ id: z.string(), operation: z.string(), who: z.string(), created: z.string(), runId: z.string().nullable() })
+  .object({
+    actor: z.string().optional().describe("Who asked for the run that holds it"),
+    id: z.string(),
+    operation: z.string(),
+    who: z.string(),
+    created: z.string(),
+    runId: z.string().nullable(),
+  })
   .meta({ title: "InfraLock" });
 
 const DriftBody = z
@@ -193,19 +204,48 @@ export const RecoverRequest = z.strictObject({
     .describe("With import: objects that were begun and never confirmed, and that somebody saw to exist"),
 });
 export const UnlockRequest = z.strictObject({ lockId: z.string().min(1) });
+const What = z
+  .string()
+  .min(1)
+  .max(500)
+  .describe("A resource, or one attribute of it: aws_ecs_service.web.desired_count");
 export const AcceptDriftRequest = z.strictObject({
-  address: z.string().min(1).max(500),
+  targets: z
+    .array(
+      z
+        .string()
+        .regex(/^[A-Za-z][^\s\u0000-\u001f]*$/, "write an address such as aws_vpc.main or module.db")
+        .max(500),
+    )
+    .max(50)
+    .default([])
+    .describe("Take over only these; default: all of the environment"),
+});
+export const IgnoreDriftRequest = z.strictObject({
+  what: What,
   reason: z.string().min(1).max(500),
   for: z
     .string()
     .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 12h or 30d")
     .optional()
-    .describe("How long; default: until it is taken back by an apply"),
+    .describe("How long; default: until somebody takes it back"),
 });
+export const UnignoreDriftRequest = z.strictObject({ what: What });
+export const IgnoredDriftBody = z
+  .object({
+    address: z.string(),
+    path: z.string().describe("Of an attribute; empty for the whole resource"),
+    reason: z.string(),
+    actor: z.string(),
+    until: Timestamp.nullable(),
+    createdAt: Timestamp,
+  })
+  .meta({ title: "IgnoredDrift" });
 
 export type InfraRunView = z.infer<typeof InfraRunBody>;
 export type InfraView = z.infer<typeof InfraBody>;
 export type TasksView = z.infer<typeof TasksBody>;
+export type IgnoredDriftView = z.infer<typeof IgnoredDriftBody>;
 export type DriftView = z.infer<typeof DriftBody>;
 export type StateVersionView = z.infer<typeof StateVersionBody>;
 export type RecoveryView = z.infer<typeof RecoveryBody>;

@@ -7,6 +7,7 @@ import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Database } from "../store/open-store.ts";
 import { hashCode, hashInputs } from "./code-hash.ts";
 import type { InfraCode, InfraCommit } from "./infra-code.ts";
+import type { Takeover } from "./infra-run.ts";
 import { findInfra, type InfraRun, type RunRequest, requestRun, type StartedRun } from "./runs.ts";
 
 export type AskDeps = { db: Database; repositories: Repositories; secrets: Secrets; code: InfraCode };
@@ -73,13 +74,13 @@ export async function codeOf(
 }
 
 /**
- * Asks for a drift check, or for an apply of what was applied last, which puts back what drifted.
+ * Asks for a drift check, or for an apply of what was applied last, which puts back what drifted; with `takeover`, for one that takes over what drifted.
  * @throws INFRA_NOT_DECLARED when nothing was applied yet, INFRA_BLOCKED
  */
 export async function askAgain(
   deps: Pick<AskDeps, "db">,
   place: Place,
-  wanted: { kind: "drift" | "apply"; actor: string },
+  wanted: { kind: "drift" | "apply"; actor: string; takeover?: Takeover },
 ): Promise<AskedRun> {
   const environment = await findInfra(deps.db, place);
   if (!environment?.applied_commit || !environment.applied_spec) {

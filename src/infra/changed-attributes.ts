@@ -1,7 +1,7 @@
 import type { ChangedAttribute } from "./infra-run.ts";
 
 /** More would hide the one that matters. */
-const MOST_ATTRIBUTES = 40;
+export const MOST_ATTRIBUTES = 40;
 const LONGEST_VALUE = 120;
 const SENSITIVE = "(sensitive)";
 /** What stands for a value that only the apply will know. */
@@ -17,10 +17,13 @@ export type Difference = {
   afterUnknown?: unknown;
 };
 
-/** The leaves in which two values differ, in the order of their paths; sensitive ones by name only. */
-export function changedAttributes(difference: Difference): ChangedAttribute[] {
-  return leavesOf(difference, "").slice(0, MOST_ATTRIBUTES);
+/** The leaves in which two values differ, in the order of their paths; sensitive ones by name only. All of them: show at most `MOST_ATTRIBUTES`. */
+export function allChangedAttributes(difference: Difference): ChangedAttribute[] {
+  return leavesOf(difference, "");
 }
+
+export const changedAttributes = (difference: Difference): ChangedAttribute[] =>
+  allChangedAttributes(difference).slice(0, MOST_ATTRIBUTES);
 
 function leavesOf(difference: Difference, path: string): ChangedAttribute[] {
   const { before, after, beforeSensitive, afterSensitive, afterUnknown } = difference;

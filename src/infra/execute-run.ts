@@ -9,14 +9,15 @@ import { fail, toProblem } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import { varFilesOf } from "./code-hash.ts";
 import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
-import type { InfraOutputs, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
+import { listIgnored } from "./ignored-drift.ts";
+import type { InfraOutputs, PlannedChange, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
 import { type ApplyVerdict, findUnsaved, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
-import { differingStarts, readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { differingStarts, readPlan, readTakeover, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { findWrites, isOurs } from "./rollout-writes.ts";
 import {
-  acceptedIn,
   appliedElsewhere,
   canceledUnchanged,
   findInfra,
@@ -65,11 +66,11 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   const { workspace, plan, maskValues, timings } = await makePlan(deps, run);
   const startedAt = Date.now();
   const mask = newMask(maskValues);
-  const read = readPlan(plan, run.spec.approval, run.imports.length > 0);
+  const found = read(run, plan);
   const moved = await stateHasMoved(deps, run, workspace.stateIn);
-  if (moved !== undefined && read.changes.length > 0) read.approval.push(moved);
-  const refused = refusalsOf(read.changes, run.spec);
-  const summary = maskAll({ ...read, ...(refused.length > 0 && { refused }) }, mask);
+  if (moved !== undefined && found.changes.length > 0) found.approval.push(moved);
+  const refused = refusalsOf(found.changes, run.spec);
+  const summary = maskAll({ ...found, ...(refused.length > 0 && { refused }) }, mask);
   const file = await readFile(join(workspace.runDir, PLAN_FILE));
   await recordPlan(deps.db, run, {
     summary,
@@ -81,6 +82,9 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   if (summary.refused !== undefined) throw refuse(run, summary.refused);
   return summary;
 }
+
+const read = ({ takeover, spec, imports }: InfraRun, plan: PlanJson): PlanSummary =>
+  takeover === null ? readPlan(plan, spec.approval, imports.length > 0) : readTakeover(plan, takeover);
 
 function refuse(run: InfraRun, reasons: readonly string[]) {
   const shown = reasons.slice(0, SHOWN_ERRORS);
@@ -117,7 +121,9 @@ export async function checkDrift(deps: InfraDeps, run: InfraRun): Promise<void> 
       hint: `Look again: \`shipway infra drift --app ${run.app} --env ${run.environment} --now\`.`,
     });
   }
-  const drift = readDrift(plan, await acceptedIn(deps.db, run, Date.now()));
+  const now = Date.now();
+  const [ignored, writes] = await Promise.all([listIgnored(deps.db, run, now), findWrites(deps.db, run)]);
+  const drift = readDrift(plan, { ignored, isOurs: (found) => isOurs(writes, found, now) });
   await recordDrift(deps.db, run, maskAll(drift, newMask(maskValues)));
 }
 
@@ -165,14 +171,16 @@ async function refuseCanceled(deps: InfraDeps, run: InfraRun): Promise<void> {
   if (by !== null) throw canceledUnchanged(run, by);
 }
 
-function planArgs(deps: InfraDeps, { kind, spec }: InfraRun, { runDir }: OpenWorkspace): string[] {
+function planArgs(deps: InfraDeps, { kind, spec, takeover }: InfraRun, { runDir }: OpenWorkspace): string[] {
   // The last one wins: what shipway.yml says goes before what a file says.
   const variables = [
     ...varFilesOf(spec).map((file) => `-var-file=${join(runDir, "tree", file)}`),
     ...Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`),
   ];
   const lock = kind === "apply" ? lockTimeout(deps) : "-lock=false";
-  return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...variables];
+  const only = takeover?.addresses.map((address) => `-target=${address}`) ?? [];
+  const mode = takeover === null ? [] : ["-refresh-only", ...only];
+  return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...mode, ...variables];
 }
 
 async function planFailed(
@@ -377,8 +385,11 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
  */
 async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const made = await makePlan(deps, run);
-  const now = maskAll(readPlan(made.plan, run.spec.approval, false).changes, newMask(made.maskValues));
-  const differing = differingStarts(run.plan?.changes ?? [], now);
+  const now = maskAll(read(run, made.plan).changes, newMask(made.maskValues));
+  const before = run.plan?.changes ?? [];
+  // What is taken over is what exists: there it is the other end that must be the same.
+  const differing =
+    run.takeover === null ? differingStarts(before, now) : differingStarts(before.map(turned), now.map(turned));
   if (differing.length === 0) return made;
   const shown = differing.slice(0, SHOWN_ERRORS).join(", ");
   const more = differing.length > SHOWN_ERRORS ? ` and ${differing.length - SHOWN_ERRORS} more` : "";
@@ -387,6 +398,11 @@ async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
     hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
   });
 }
+
+const turned = (change: PlannedChange): PlannedChange => ({
+  ...change,
+  attributes: change.attributes.map(({ path, before, after }) => ({ path, before: after, after: before })),
+});
 
 const isBare = ({ password }: OpenWorkspace) => password === "";
 

@@ -25,6 +25,12 @@ export type PlannedChange = {
   attributes: ChangedAttribute[];
 };
 
+/**
+ * Of an apply that changes nothing real and makes the state say what exists (`-refresh-only`): the addresses it is confined to, none for all of the
+ * environment.
+ */
+export type Takeover = { addresses: string[] };
+
 /** What a plan will do, read from `terraform show -json`. */
 export type PlanSummary = {
   changes: PlannedChange[];
@@ -54,7 +60,14 @@ export type DriftedResource = {
 export type DriftReport = { commit: string; runId: string; resources: DriftedResource[] };
 
 /** Who holds the state. `runId` is null for a lock that belongs to no run we know: one of a state that Shipway does not keep itself. */
-export type StateLock = { id: string; operation: string; who: string; created: string; runId: string | null };
+export type StateLock = {
+  id: string;
+  operation: string;
+  who: string;
+  created: string;
+  runId: string | null;
+  actor?: string;
+};
 
 /** Where the state lies: `shipway`, or the type of the code's own backend with what names the place in it (bucket, key); never a credential. */
 export type StateIn = { type: string; config: Record<string, string> };

@@ -13,6 +13,7 @@ const Change = z.object({
 const ResourceChange = z.object({
   address: z.string(),
   mode: z.string(),
+  type: z.string().optional(),
   /** The key of an object that an earlier replacement left behind. */
   deposed: z.string().optional(),
   previous_address: z.string().optional(),

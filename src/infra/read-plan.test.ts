@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { PlannedChange } from "./infra-run.ts";
 import { parsePlanJson } from "./plan-json.ts";
-import { newDrift, readDrift } from "./read-drift.ts";
-import { differingStarts, readPlan, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { type Ignored, newDrift, readDrift } from "./read-drift.ts";
+import { differingStarts, readPlan, readTakeover, refusalsOf, sensitiveValues } from "./read-plan.ts";
 
 type Change = { actions: string[]; before?: unknown; after?: unknown; [more: string]: unknown };
 const resource = (address: string, change: Change, more: object = {}) => ({
@@ -161,17 +161,44 @@ describe("two plans of the same code", () => {
   );
 });
 
+describe("readTakeover", () => {
+  const drift = [
+    resource("a.b", { actions: ["update"], before: { size: 2 }, after: { size: 7 } }),
+    resource("a.gone", { actions: ["delete"], before: {} }),
+    resource("a.moved", { actions: ["no-op"] }, { previous_address: "a.old" }),
+    resource("a.same", { actions: ["update"], before: { size: 2, tags: null }, after: { size: 2, tags: null } }),
+  ];
+
+  it("takes over what changed and drops what is gone, and always wants somebody to agree", () => {
+    const read = readTakeover(plan({ resource_drift: drift }), { addresses: [] });
+    expect(read.changes).toMatchObject([
+      { address: "a.b", action: "update", attributes: [{ path: "size", before: "2", after: "7" }] },
+      { address: "a.gone", action: "forget" },
+    ]);
+    expect(read.approval).toHaveLength(2);
+    expect(readTakeover(plan({ resource_drift: [] }), { addresses: [] })).toEqual({
+      changes: [],
+      outputs: [],
+      approval: [],
+    });
+  });
+
+  it("drops nothing that is protected, and not more than is allowed: with the wrong credentials all is gone", () => {
+    const { changes: found } = readTakeover(plan({ resource_drift: drift }), { addresses: [] });
+    expect(refusalsOf(found, { protect: ["a"] })).toEqual([
+      expect.stringMatching(/^it drops from the state a\.gone \(it was not found/),
+    ]);
+    expect(refusalsOf(found, { maxDestroy: 0 })).toHaveLength(1);
+  });
+});
+
 /** Each row of the measured table: what Terraform says, and what that is. */
 describe("readDrift", () => {
   const drifted = { actions: ["update"], before: { size: 2 }, after: { size: 7 } };
   const back = { actions: ["update"], before: { size: 7 }, after: { size: 2 } };
   const nothing = { actions: ["no-op"], before: { size: 7 }, after: { size: 7 } };
-  const read = (
-    resource_changes: object[],
-    resource_drift: object[],
-    accepted: { address: string; reason: string }[] = [],
-  ) =>
-    readDrift(plan({ resource_changes, resource_drift }), accepted).map(
+  const read = (resource_changes: object[], resource_drift: object[], ignored: Ignored[] = []) =>
+    readDrift(plan({ resource_changes, resource_drift }), { ignored, isOurs: () => false }).map(
       ({ address, kind, action }) => `${kind} ${action} ${address}`,
     );
 
@@ -207,15 +234,26 @@ describe("readDrift", () => {
       "undeployed update c.d",
     ]);
   });
-  it("keeps what somebody accepted apart, with the reason", () => {
-    expect(read([resource("a.b", back)], [resource("a.b", drifted)], [{ address: "a.b", reason: "sale" }])).toEqual([
-      "accepted update a.b",
+  it("keeps a resource that somebody ignores apart, also one that is gone", () => {
+    const rule = { address: "a.b", path: "", reason: "sale" };
+    expect(read([resource("a.b", back)], [resource("a.b", drifted)], [rule])).toEqual(["accepted update a.b"]);
+    const gone = resource("a.b", { actions: ["delete"] });
+    expect(read([resource("a.b", { actions: ["create"] })], [gone], [rule])).toEqual(["accepted delete a.b"]);
+    expect(read([resource("a.b", { actions: ["create"] })], [gone], [{ ...rule, path: "size" }])).toEqual([
+      "reverting delete a.b",
+    ]);
+  });
+  it("does not take an object that an earlier replacement left behind for its successor", () => {
+    const left = resource("a.b", { actions: ["delete"] }, { deposed: "1f2e" });
+    expect(read([resource("a.b", nothing), left], [resource("a.b", drifted)])).toEqual([
+      "informational update a.b",
+      "undeployed delete a.b",
     ]);
   });
   it("tells of the same drift once", () => {
     const found = readDrift(
       plan({ resource_changes: [resource("a.b", back)], resource_drift: [resource("a.b", drifted)] }),
-      [],
+      { ignored: [], isOurs: () => false },
     );
     expect(newDrift([], found)).toHaveLength(1);
     expect(newDrift(found, found)).toEqual([]);

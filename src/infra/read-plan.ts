@@ -1,7 +1,7 @@
 import type { InfraSpec } from "../spec/app-spec.ts";
 import { matchesAddress } from "./address.ts";
-import { changedAttributes, sensitiveTexts } from "./changed-attributes.ts";
-import type { PlannedAction, PlannedChange, PlanSummary } from "./infra-run.ts";
+import { allChangedAttributes, MOST_ATTRIBUTES, sensitiveTexts } from "./changed-attributes.ts";
+import type { ChangedAttribute, PlannedAction, PlannedChange, PlanSummary, Takeover } from "./infra-run.ts";
 import type { PlanJson, ResourceChange } from "./plan-json.ts";
 
 const REASONS: Record<string, string> = {
@@ -20,11 +20,43 @@ const REASONS: Record<string, string> = {
 /** What a plan will do, and why somebody has to approve it. */
 export function readPlan(plan: PlanJson, rule: InfraSpec["approval"], hasImports = false): PlanSummary {
   const changes = plan.resource_changes.flatMap(readChange);
-  const outputs = Object.entries(plan.output_changes)
-    .filter(([, { actions }]) => !actions.includes("no-op"))
-    .map(([name]) => name);
+  const outputs = outputsOf(plan);
   return { changes, outputs, approval: approvalReasons(changes, outputs, rule, hasImports) };
 }
+
+/** Said of an object that a refresh did not find. */
+const GONE = "it was not found: somebody removed it, or these credentials do not see it";
+
+/**
+ * What a refresh-only plan will take over into the state. Nothing real is changed by it; somebody has to agree all the same, since with the wrong
+ * credentials everything looks as if it were gone.
+ */
+export function readTakeover(plan: PlanJson, { addresses }: Takeover): PlanSummary {
+  const changes = plan.resource_drift.flatMap((resource): PlannedChange[] => {
+    const action = actionOf(resource);
+    if (action === undefined || action === "move") return [];
+    if (action === "delete") return [{ address: resource.address, action: "forget", reason: GONE, attributes: [] }];
+    const attributes = attributesOf(resource);
+    return attributes.length === 0 ? [] : [{ address: resource.address, action: "update", attributes }];
+  });
+  const outputs = outputsOf(plan);
+  const where = addresses.length === 0 ? "" : ` of ${addresses.join(", ")}`;
+  const approval =
+    changes.length === 0 && outputs.length === 0
+      ? []
+      : [
+          `from then on the state says what exists${where}, and no longer what was applied (${changes.map(({ address }) => address).join(", ") || "only outputs"})`,
+          ...changes.flatMap(({ address, action, reason }) =>
+            action === "forget" ? [`it drops ${address} from the state: ${reason}`] : [],
+          ),
+        ];
+  return { changes, outputs, approval };
+}
+
+const outputsOf = (plan: PlanJson): string[] =>
+  Object.entries(plan.output_changes)
+    .filter(([, { actions }]) => !actions.includes("no-op"))
+    .map(([name]) => name);
 
 function readChange(resource: ResourceChange): PlannedChange[] {
   const action = actionOf(resource);
@@ -44,8 +76,11 @@ function readChange(resource: ResourceChange): PlannedChange[] {
   ];
 }
 
-export function attributesOf({ change }: ResourceChange) {
-  return changedAttributes({
+export const attributesOf = (resource: ResourceChange): ChangedAttribute[] =>
+  allAttributesOf(resource).slice(0, MOST_ATTRIBUTES);
+
+export function allAttributesOf({ change }: ResourceChange): ChangedAttribute[] {
+  return allChangedAttributes({
     before: change.before,
     after: change.after,
     beforeSensitive: change.before_sensitive,
@@ -95,9 +130,8 @@ export function refusalsOf(
   const reasons = lost.flatMap(({ address, action, reason }) => {
     const rule = protect.find((one) => matchesAddress(one, address));
     if (rule === undefined) return [];
-    return [
-      `it ${GATED[action]} ${address}${reason === undefined ? "" : ` (${reason})`}, which is protected (${rule})`,
-    ];
+    const verb = reason === GONE ? "drops from the state" : GATED[action];
+    return [`it ${verb} ${address}${reason === undefined ? "" : ` (${reason})`}, which is protected (${rule})`];
   });
   if (maxDestroy !== undefined && lost.length > maxDestroy)
     reasons.push(

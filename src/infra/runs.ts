@@ -9,7 +9,15 @@ import { newId } from "../shared/new-id.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import type { InfraEnvironmentsTable, InfraRunsTable } from "../store/schema.ts";
-import type { DriftedResource, DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn } from "./infra-run.ts";
+import type {
+  DriftedResource,
+  DriftReport,
+  InfraRunKind,
+  InfraRunStatus,
+  PlanSummary,
+  StateIn,
+  Takeover,
+} from "./infra-run.ts";
 import { newDrift } from "./read-drift.ts";
 import { newEnvironment } from "./states.ts";
 
@@ -26,6 +34,7 @@ export type RunRequest = Place & {
   spec: InfraSpec;
   inputs: string;
   imports?: { address: string; id: string }[];
+  takeover?: Takeover;
 };
 
 /** A run to hand to the workflow engine, after the commit; recovery does so too. */
@@ -63,6 +72,7 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
       spec: JSON.stringify(request.spec),
       inputs: request.inputs,
       imports: JSON.stringify(request.imports ?? []),
+      takeover: JSON.stringify(request.takeover ?? null),
       plan: "null",
       plan_file: null,
       plan_sha256: null,
@@ -115,7 +125,7 @@ function blocked(place: Place, runId: string) {
   });
 }
 
-async function lockEnvironment(tx: Tx, place: Place): Promise<InfraEnvironment> {
+export async function lockEnvironment(tx: Tx, place: Place): Promise<InfraEnvironment> {
   await tx
     .insertInto("infra_environments")
     .values(newEnvironment(place))
@@ -190,6 +200,7 @@ const announceStart = (tx: Tx, run: InfraRun) =>
       commit: run.commit,
       refName: run.ref_name,
       ...(run.spec.repository !== undefined && { repository: run.spec.repository }),
+      ...markOf(run),
     },
   });
 
@@ -351,7 +362,7 @@ export async function recordPlan(
     const { changes, outputs } = plan.summary;
     await appendEvent(tx, frameOf(run), {
       kind: "infra.planned",
-      data: { runId: run.id, changes, outputs },
+      data: { runId: run.id, changes, outputs, ...markOf(run) },
     });
   });
 }
@@ -466,6 +477,8 @@ async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<
 }
 
 async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
+  // What is taken over was written by nobody's commit.
+  if (run.takeover !== null) return new Set([run.actor]);
   const pushed = await tx
     .selectFrom("changes")
     .select("actor")
@@ -527,11 +540,14 @@ export async function closeRun(
       status,
       durationMs: endedAt.getTime() - (run.started_at ?? run.created_at).getTime(),
       changes: countOf(run),
+      ...markOf(run),
       ...(problem && { problem }),
     },
   });
   return true;
 }
+
+const markOf = ({ takeover }: InfraRun) => (takeover === null ? {} : { takeover: true as const });
 
 const countOf = (run: InfraRun): number => run.plan?.changes.length ?? 0;
 
@@ -552,10 +568,38 @@ export async function endRun(db: Database, id: string, result: RunResult): Promi
     if (closed && run.kind === "apply") {
       if (result.status === "unknown") await updateEnvironment(tx, run, { blocked_by: run.id });
       if (result.status === "succeeded") await becomeApplied(tx, run, result.outputs);
+      if (result.status === "succeeded" && run.takeover !== null) await requestRun(tx, lookAfter(run));
     }
     await releaseEnvironment(tx, run);
     return startNextRun(tx, run);
   });
+}
+
+/** Once the state says what exists, what the code says otherwise is no drift any more: somebody has to be told in another way. */
+const lookAfter = (run: InfraRun): RunRequest => ({
+  app: run.app,
+  environment: run.environment,
+  kind: "drift",
+  commit: run.commit,
+  refName: run.ref_name,
+  actor: run.actor,
+  deliveryId: run.delivery_id,
+  spec: run.spec,
+  inputs: run.inputs,
+});
+
+/** The check that belongs to a takeover and was not started by it. */
+export async function findLookAfter(db: Database, id: string): Promise<StartedRun | undefined> {
+  const { takeover, delivery_id: deliveryId } = await getRun(db, id);
+  if (takeover === null) return undefined;
+  const row = await db
+    .selectFrom("infra_runs")
+    .select("id")
+    .where("delivery_id", "=", deliveryId)
+    .where("kind", "=", "drift")
+    .where("status", "=", "running")
+    .executeTakeFirst();
+  return row && { id: row.id, workflow: "infra" };
 }
 
 async function becomeApplied(tx: Tx, run: InfraRun, outputs: Buffer | undefined): Promise<void> {
@@ -597,17 +641,20 @@ export async function recordDrift(db: Database, run: InfraRun, resources: Drifte
     const before = (environment.drift?.resources ?? []).some(({ kind }) => kind === "reverting");
     const now = resources.some(({ kind }) => kind === "reverting");
     if (before && !now) await appendEvent(tx, frameOf(run), { kind: "infra.driftGone", data: { runId: run.id } });
+    const differs = resources.filter(({ kind }) => kind === "undeployed");
+    // Of a check that follows a takeover: what was drift is now code that says something else.
+    if (run.delivery_id !== run.id && differs.length > 0)
+      await appendEvent(tx, frameOf(run), { kind: "infra.codeDiffers", data: { runId: run.id, resources: differs } });
   });
 }
 
-/** Environments whose check is due, those first in which a change was seen, then the longest unchecked; none while one is being applied, checked or is blocked. */
+/** Environments whose check is due, those first in which a change was seen, then the longest unchecked; none while one is being applied. One that is blocked is looked at, too: that is when somebody needs to know. */
 export async function dueForDrift(db: Database, now: number): Promise<InfraEnvironment[]> {
   const rows = await db
     .selectFrom("infra_environments")
     .selectAll()
     .where("applied_commit", "is not", null)
     .where("running_run", "is", null)
-    .where("blocked_by", "is", null)
     .orderBy("drift_due", "desc")
     .orderBy("drift_at", (order) => order.asc().nullsFirst())
     .execute();
@@ -645,56 +692,6 @@ export async function skipDriftCheck(db: Database, place: Place): Promise<void> 
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
     .execute();
-}
-
-export async function acceptDrift(
-  db: Database,
-  place: Place,
-  accepted: { address: string; reason: string; until: Date | null },
-  actor: string,
-): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    const environment = await lockEnvironment(tx, place);
-    const { address, reason, until } = accepted;
-    await tx
-      .insertInto("infra_accepted")
-      .values({ app: place.app, environment: place.environment, address, reason, actor, until })
-      .onConflict((conflict) =>
-        conflict.columns(["app", "environment", "address"]).doUpdateSet({ reason, actor, until }),
-      )
-      .execute();
-    const report = environment.drift;
-    if (report) {
-      const resources = report.resources.map((one) =>
-        one.address === address && one.kind !== "undeployed" ? { ...one, kind: "accepted" as const, reason } : one,
-      );
-      await tx
-        .updateTable("infra_environments")
-        .set({ drift: JSON.stringify({ ...report, resources }) })
-        .where("app", "=", place.app)
-        .where("environment", "=", place.environment)
-        .execute();
-    }
-    await appendEvent(
-      tx,
-      { app: place.app, environment: place.environment, subject: `environment:${place.environment}`, actor },
-      { kind: "infra.driftAccepted", data: { address, reason } },
-    );
-  });
-}
-
-export async function acceptedIn(
-  db: Database,
-  place: Place,
-  now: number,
-): Promise<{ address: string; reason: string }[]> {
-  const rows = await db
-    .selectFrom("infra_accepted")
-    .selectAll()
-    .where("app", "=", place.app)
-    .where("environment", "=", place.environment)
-    .execute();
-  return rows.filter(({ until }) => until === null || until.getTime() > now);
 }
 
 /** Ends the block, on the record. The caller has dealt with what the state lacks, and starts what waits (`startNextRun`). */

@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Sealer } from "../environment/sealing.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
+import { formatDurationMs } from "../shared/duration.ts";
 import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import type { StateLock } from "./infra-run.ts";
@@ -192,7 +193,7 @@ export function newStates(db: Database, sealer: Sealer): States {
       exclusively(place, async (tx, held) => {
         if (held?.id === lockId) return insert(tx, place, state);
         throw fail("INFRA_STATE_REFUSED", {
-          message: `The state of ${place.app} ${place.environment} was not written: the lock ${lockId} does not hold it${held === undefined ? "" : ` (${describeLock(held)} does)`}.`,
+          message: `The state of ${place.app} ${place.environment} was not written: the lock ${lockId} does not hold it${held === undefined ? "" : ` (${describeLock(held, Date.now())} does)`}.`,
           hint: "Terraform keeps what it could not write in errored.tfstate; `shipway infra recover` takes it from there.",
         });
       }),
@@ -353,14 +354,22 @@ function sensitiveTree(paths: readonly unknown[]): unknown {
   return tree;
 }
 
-function describeLock({ operation, who, created, runId }: StateLock): string {
-  return `${operation}${runId === null ? "" : ` of run ${runId}`} by ${who} since ${created}`;
+/** `apply of run i_7c1m, asked for by ada, as root@vm, for 4 min 3 s`. */
+export function describeLock({ operation, who, created, runId, actor }: StateLock, now: number): string {
+  const heldMs = now - Date.parse(created);
+  const work = operation.replace(/^OperationType/, "").toLowerCase() || "lock";
+  return [
+    `${work}${runId === null ? "" : ` of run ${runId}`}`,
+    ...(actor === undefined ? [] : [`asked for by ${actor}`]),
+    `as ${who}`,
+    Number.isFinite(heldMs) ? `for ${formatDurationMs(Math.max(0, heldMs))}` : `since ${created}`,
+  ].join(", ");
 }
 
 export function lockedBy(place: Place, lock: StateLock) {
   const look = lock.runId === null ? `of ${lock.who}` : `\`shipway infra runs ${lock.runId}\``;
   return fail("INFRA_LOCKED", {
-    message: `The state of ${place.app} ${place.environment} is locked: ${describeLock(lock)}.`,
+    message: `The state of ${place.app} ${place.environment} is locked: ${describeLock(lock, Date.now())}.`,
     hint: `Wait for it (${look}). If it is gone for good: \`shipway infra unlock ${lock.id} --app ${place.app} --env ${place.environment}\`.`,
   });
 }
@@ -370,7 +379,7 @@ export function notThatLock(place: Place, id: string, held: StateLock | undefine
     message:
       held === undefined
         ? `The state of ${place.app} ${place.environment} is not locked.`
-        : `The lock of ${place.app} ${place.environment} is ${held.id}, not ${id}: ${describeLock(held)}.`,
+        : `The lock of ${place.app} ${place.environment} is ${held.id}, not ${id}: ${describeLock(held, Date.now())}.`,
     hint: "Look at it once more with `shipway infra state list`; it names the lock that holds now.",
   });
 }

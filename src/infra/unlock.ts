@@ -5,7 +5,7 @@ import { newId } from "../shared/new-id.ts";
 import { type InfraDeps, removeRunDir } from "./execute-run.ts";
 import { findForeignLock, isElsewhere, unlockForeign } from "./foreign-state.ts";
 import { findInfra, findLastApply, type InfraRun } from "./runs.ts";
-import { notThatLock } from "./states.ts";
+import { describeLock, notThatLock } from "./states.ts";
 import { openWorkspace } from "./workspace.ts";
 
 /**
@@ -15,7 +15,8 @@ import { openWorkspace } from "./workspace.ts";
 export async function forceUnlock(deps: InfraDeps, place: Place, lockId: string, actor: string): Promise<void> {
   const environment = await findInfra(deps.db, place);
   const lock = environment?.lock ?? undefined;
-  if (lock?.id === lockId && lock.runId === environment?.running_run) throw stillRuns(place, lock.runId);
+  if (lock?.id === lockId && lock.runId === environment?.running_run)
+    throw stillRuns(place, lock.runId, describeLock(lock, Date.now()));
   const last = lock === undefined ? await findLastApply(deps.db, place) : undefined;
   if (last === undefined || !isElsewhere(last)) {
     await deps.states.forceUnlock(place, lockId, actor);
@@ -53,9 +54,9 @@ async function unlockElsewhere(
   }
 }
 
-function stillRuns({ app, environment }: Place, runId: string | null) {
+function stillRuns({ app, environment }: Place, runId: string | null, holder?: string) {
   return fail("INFRA_LOCKED", {
-    message: `Run ${runId} holds the lock of ${app} ${environment} and is at work: taking it away would cost what it writes.`,
-    hint: `Wait for it: \`shipway infra runs ${runId}\`.`,
+    message: `Run ${runId} holds the lock of ${app} ${environment} and is at work${holder === undefined ? "" : ` (${holder})`}: taking it away would cost what it writes.`,
+    hint: `Wait for it (\`shipway infra runs ${runId}\`), or stop it: \`shipway infra cancel ${runId}\`.`,
   });
 }

@@ -47,6 +47,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("alter table declared_backing add column run_id text").execute(db);
     },
   },
+  "010-infra-drift": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of INFRA_DRIFT) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -363,4 +368,24 @@ const TASK_DRIFT = [
     foreign key (app, environment) references environments on delete cascade
   )`,
   "create index events_mended on events (app, environment, id) where kind = 'environment.mended'",
+];
+
+const INFRA_DRIFT = [
+  "alter table infra_accepted rename to infra_ignored",
+  "alter table infra_ignored add column path text not null default ''",
+  "alter table infra_ignored drop constraint infra_accepted_pkey",
+  "alter table infra_ignored add primary key (app, environment, address, path)",
+  "alter table infra_runs add column takeover jsonb",
+  `create table rollout_writes (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    type text not null,
+    object text not null,
+    path text not null,
+    among text not null,
+    value text not null,
+    previous text,
+    written_at timestamptz not null,
+    primary key (app, environment, type, object, path, among)
+  )`,
 ];

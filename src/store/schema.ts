@@ -1,6 +1,14 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
-import type { DriftReport, InfraRunKind, InfraRunStatus, PlanSummary, StateIn, StateLock } from "../infra/infra-run.ts";
+import type {
+  DriftReport,
+  InfraRunKind,
+  InfraRunStatus,
+  PlanSummary,
+  StateIn,
+  StateLock,
+  Takeover,
+} from "../infra/infra-run.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
@@ -204,6 +212,8 @@ export type InfraRunsTable = {
   /** Of code and inputs: a deployment skips the run when they are the applied ones. */
   inputs: string;
   imports: Json<{ address: string; id: string }[]>;
+  /** Set for a run that takes over into the state what exists. */
+  takeover: Json<Takeover | null>;
   plan: Json<PlanSummary | null>;
   /** The plan file, sealed; removed once it was applied. */
   plan_file: Buffer | null;
@@ -247,10 +257,13 @@ export type InfraStatesTable = {
   created_at: CreatedAt;
 };
 
-export type InfraAcceptedTable = {
+/** Drift that nobody wants to hear of. */
+export type InfraIgnoredTable = {
   app: string;
   environment: string;
   address: string;
+  /** Of an attribute; empty for the whole resource. */
+  path: string;
   reason: string;
   actor: string;
   until: Date | null;
@@ -308,6 +321,19 @@ export type InfraRefsTable = { repository: string; ref: string; commit: string }
 /** Who pushed a commit: its author, who may not approve what is applied from it. */
 export type InfraPushesTable = { repository: string; commit: string; actor: string; created_at: CreatedAt };
 
+/** What rollouts wrote into objects that Terraform manages, too. Texts are JSON. */
+export type RolloutWritesTable = {
+  app: string;
+  environment: string;
+  type: string;
+  object: string;
+  path: string;
+  among: string;
+  value: string;
+  previous: string | null;
+  written_at: Date;
+};
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -329,7 +355,8 @@ export type Schema = {
   infra_environments: InfraEnvironmentsTable;
   infra_runs: InfraRunsTable;
   infra_states: InfraStatesTable;
-  infra_accepted: InfraAcceptedTable;
+  infra_ignored: InfraIgnoredTable;
+  rollout_writes: RolloutWritesTable;
   task_drift: TaskDriftTable;
   notify_hooks: NotifyHooksTable;
   notify_deliveries: NotifyDeliveriesTable;

@@ -2,6 +2,7 @@ import { applyRun, checkDrift, type InfraDeps, planRun, readOutputs, removeRunDi
 import type { PlanSummary } from "../infra/infra-run.ts";
 import {
   endRun,
+  findLookAfter,
   getRun,
   type InfraRun,
   type RunResult,
@@ -98,9 +99,11 @@ async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: 
     if (result.status === "succeeded")
       for (const recovered of await recoveredRuns(deps.db, await getRun(deps.db, id)))
         await removeRunDir(deps, recovered);
-    return found ?? null;
+    const after = await findLookAfter(deps.db, id);
+    return after === undefined ? (found ?? null) : [after, ...(found ? [found] : [])];
   });
-  if (next !== null) await deps.startInfra(next);
+  // One, none, or (since takeovers) several: what is stored of a run that goes on after an upgrade may be either.
+  for (const one of [next ?? []].flat()) await deps.startInfra(one);
 }
 
 async function staged<T>(deps: InfraStageDeps, id: string, work: (run: InfraRun) => Promise<T>): Promise<Step<T>> {

@@ -1,13 +1,14 @@
 import { z } from "zod";
 import { describeChanges } from "../../events/narrate-infra.ts";
-import type { DriftView, InfraRunView, InfraView, RecoveryView } from "../../http/infra-schemas.ts";
+import type { InfraRunView, InfraView, RecoveryView } from "../../http/infra-schemas.ts";
 import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import type { ExitCode } from "../context.ts";
 import { followInfra } from "../follow-infra.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
-import { hasTaskDrift, showTasks } from "../show-tasks.ts";
+import { showTasks } from "../show-tasks.ts";
+import { infraDriftCommand, showDriftNow } from "./infra-drift.ts";
 import { infraRepositoryCommands } from "./infra-repository.ts";
 import { describeStateIn, infraStateCommands } from "./infra-state.ts";
 
@@ -58,40 +59,6 @@ export const infraCommands: Command[] = [
     },
   }),
   defineCommand({
-    name: "infra drift",
-    summary: "what differs from what was applied, and tasks that run otherwise than declared",
-    details:
-      "reverting: the next apply puts it back. informational: nothing would be done about it. undeployed: code that was not applied to the end. accepted: known. Tasks are looked at each time. Exits 1 when something is reverting, or a task differs.",
-    options: [
-      APP,
-      ENV,
-      { flags: "--now", summary: "look now instead of showing the last check" },
-      { flags: "--revert", summary: "put it back: the same as `infra apply --again`" },
-      { flags: "--accept <address>", summary: "say that this resource's drift is known (with --reason)" },
-      { flags: "--reason <text>", summary: "why it is accepted" },
-      { flags: "--for <duration>", summary: "accepted for so long: 12h, 30d (for good)" },
-      JSON_OUT,
-    ],
-    examples: [
-      { run: "shipway infra drift --now", does: "looks, and shows each resource with what changed" },
-      { run: "shipway infra drift --revert", does: "puts it back" },
-      {
-        run: 'shipway infra drift --accept aws_ecs_service.web --reason "scaled for the sale" --for 7d',
-        does: "until then nobody is told",
-      },
-    ],
-    input: z.strictObject({
-      ...Place,
-      ...JsonFlag,
-      now: z.boolean().default(false),
-      revert: z.boolean().default(false),
-      accept: z.string().optional(),
-      reason: z.string().optional(),
-      for: z.string().optional(),
-    }),
-    run: drift,
-  }),
-  defineCommand({
     name: "infra runs",
     summary: "plans, applies and drift checks; of one: its plan and how it went",
     args: [{ name: "id", summary: "one run (i_7c1m)", optional: true }],
@@ -138,7 +105,9 @@ export const infraCommands: Command[] = [
       const [last] = (await client.listEvents({ deliveryId: (await client.getInfraRun(input.id)).deliveryId })).slice(
         -1,
       );
-      return followInfra(await client.approveInfraRun(input.id), context, last?.id ?? 0);
+      const code = await followInfra(await client.approveInfraRun(input.id), context, last?.id ?? 0);
+      const run = await client.getInfraRun(input.id);
+      return code === 0 && run.takeover !== null && run.status === "succeeded" ? lookAfter(run, context) : code;
     },
   }),
   defineCommand({
@@ -223,6 +192,7 @@ export const infraCommands: Command[] = [
     }),
     run: recover,
   }),
+  infraDriftCommand,
   ...infraStateCommands,
   ...infraRepositoryCommands,
 ];
@@ -247,6 +217,18 @@ async function start(
   return code;
 }
 
+/** Once drift was taken over, what the code says otherwise is not drift any more: it is shown at once, so that nobody takes quiet for agreement. */
+async function lookAfter(run: InfraRunView, context: CommandContext): Promise<ExitCode> {
+  const client = await context.client();
+  const runs = await client.listInfraRuns(run.app, { environment: run.environment, limit: 20 });
+  const check = runs.find((one) => one.kind === "drift" && one.deliveryId === run.deliveryId);
+  if (check !== undefined) {
+    const code = await followInfra({ runId: check.id, deliveryId: check.deliveryId }, context);
+    if (code !== 0) return code;
+  }
+  return showDriftNow(run, false, context);
+}
+
 async function cancel(
   input: { id: string; json: boolean; force: boolean; yes: boolean },
   context: CommandContext,
@@ -264,70 +246,6 @@ async function cancel(
   const code = await followInfra({ runId: input.id, deliveryId }, context, last?.id ?? 0, "canceled");
   if (input.json && code !== 130) context.json(await client.getInfraRun(input.id));
   return code;
-}
-
-async function drift(
-  input: PlaceInput & {
-    json: boolean;
-    now: boolean;
-    revert: boolean;
-    accept?: string | undefined;
-    reason?: string | undefined;
-    for?: string | undefined;
-  },
-  context: CommandContext,
-): Promise<ExitCode> {
-  const client = await context.client();
-  const { app, environment } = await placeFor(input, context);
-  if (input.revert) return start(input, { kind: "apply", again: true }, context);
-  if (input.accept !== undefined) {
-    if (input.reason === undefined)
-      throw fail("USAGE", { message: "Why is it accepted?", hint: 'Say it with --reason "…": others will ask.' });
-    await client.acceptDrift(app, environment, { address: input.accept, reason: input.reason, for: input.for });
-    context.say(
-      `${context.colors.err.green("✓")} Drift of ${input.accept} is accepted. The next apply still puts it back.`,
-    );
-    return 0;
-  }
-  if (input.now && (await client.getInfra(app, environment)).applied !== null) {
-    const code = await followInfra(await client.startInfra(app, environment, { kind: "drift" }), context);
-    if (code !== 0) return code;
-  }
-  const { drift: found, applied, tasks } = await client.getInfra(app, environment);
-  if (input.json) context.json({ ...found, tasks });
-  else if (found === null)
-    context.say(
-      applied === null
-        ? "No Terraform was applied here yet. `shipway infra apply`"
-        : "Nobody looked yet. `shipway infra drift --now`",
-    );
-  else showDrift(found, context);
-  if (!input.json) showTasks(tasks, context);
-  return found?.resources.some(({ kind }) => kind === "reverting") || hasTaskDrift(tasks) ? 1 : 0;
-}
-
-const MEANING: Record<string, string> = {
-  reverting: "Changed by hand; the next apply puts it back",
-  informational: "Changed outside, and nothing would be done about it",
-  undeployed: "In the code, but not applied to the end",
-  accepted: "Accepted",
-};
-
-function showDrift(drift: DriftView, context: CommandContext): void {
-  const when = formatAgo(drift.checkedAt, context.now());
-  if (drift.resources.length === 0) {
-    context.data(`No drift: everything is as applied at ${shortCommit(drift.commit)} (looked ${when}).`);
-    return;
-  }
-  for (const [kind, meaning] of Object.entries(MEANING)) {
-    const found = drift.resources.filter((one) => one.kind === kind);
-    if (found.length === 0) continue;
-    context.data(`${meaning}:`);
-    for (const line of describeChanges(found)) context.data(line);
-  }
-  context.say(`  Looked ${when}, against ${shortCommit(drift.commit)}.`);
-  if (drift.resources.some(({ kind }) => kind === "reverting"))
-    context.say("  Put it back: `shipway infra drift --revert`; or bring the code in line and push.");
 }
 
 async function showRun(

@@ -69,6 +69,7 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
       who: info.Who,
       created: info.Created,
       runId: run.id,
+      actor: run.approved_by ?? run.actor,
     });
     return held === undefined ? reply.status(200).send() : refuse(reply, held);
   });

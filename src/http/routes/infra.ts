@@ -2,17 +2,10 @@ import { z } from "zod";
 import { askAgain, askRun } from "../../infra/ask-run.ts";
 import { describeAttributes, diffStates } from "../../infra/diff-states.ts";
 import { infraLogId } from "../../infra/execute-run.ts";
+import { ignoreDrift, listIgnored, unignoreDrift } from "../../infra/ignored-drift.ts";
 import { findOutputs, outputText } from "../../infra/outputs.ts";
 import { adviseRecovery, findRecovery, recover } from "../../infra/recovery.ts";
-import {
-  acceptDrift,
-  approveRun,
-  findInfra,
-  findLastApply,
-  getRun,
-  type InfraRun,
-  listRuns,
-} from "../../infra/runs.ts";
+import { approveRun, findInfra, findLastApply, getRun, type InfraRun, listRuns } from "../../infra/runs.ts";
 import { parseState, resourcesIn, type StateVersion } from "../../infra/states.ts";
 import { forceStop, rejectRun, requestStop } from "../../infra/stop-requests.ts";
 import { forceUnlock } from "../../infra/unlock.ts";
@@ -21,6 +14,8 @@ import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
 import {
   AcceptDriftRequest,
+  IgnoreDriftRequest,
+  IgnoredDriftBody,
   InfraBody,
   InfraRunBody,
   type InfraRunView,
@@ -33,6 +28,7 @@ import {
   StateDiffBody,
   StateVersionBody,
   type StateVersionView,
+  UnignoreDriftRequest,
   UnlockRequest,
 } from "../infra-schemas.ts";
 import type { Platform } from "../platform.ts";
@@ -50,6 +46,7 @@ export function infraRoutes(server: TypedServer, platform: Platform): void {
   runRoutes(server, platform);
   stateVersionRoutes(server, platform);
   careRoutes(server, platform);
+  driftRoutes(server, platform);
 }
 
 /** Asking for runs, watching and approving them. */
@@ -121,7 +118,8 @@ function runRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const run = await getRun(db, request.params.id);
-      requireApp(request, "tester", run.app);
+      // The state is an operator's to change where no code says so.
+      requireApp(request, run.takeover === null ? "tester" : "operator", run.app);
       const start = await approveRun(db, run.id, identityOf(request).name);
       if (start) await engine.startInfra(start);
       return reply.status(202).send({ runId: run.id, deliveryId: run.delivery_id });
@@ -272,6 +270,90 @@ function stateVersionRoutes(server: TypedServer, platform: Platform): void {
 
 const EMPTY_STATE = JSON.stringify({ serial: 0, lineage: "", resources: [] });
 
+/** What becomes of drift, beside putting it back. */
+function driftRoutes(server: TypedServer, { store, engine }: Platform): void {
+  const { db } = store;
+  const path = "/api/apps/:app/environments/:environment/infra/drift";
+
+  server.post(
+    `${path}/accept`,
+    {
+      config: { role: "operator" },
+      schema: {
+        summary: "Take over into the state what exists, once an operator approved the plan; nothing real is changed",
+        params,
+        body: AcceptDriftRequest,
+        response: { 202: InfraStartedBody },
+      },
+    },
+    async (request, reply) => {
+      await getApp(db, request.params.app);
+      const takeover = { addresses: request.body.targets };
+      const asked = await askAgain({ db }, request.params, {
+        kind: "apply",
+        actor: identityOf(request).name,
+        takeover,
+      });
+      if (asked.start) await engine.startInfra(asked.start);
+      return reply.status(202).send({ runId: asked.id, deliveryId: asked.id });
+    },
+  );
+
+  server.get(
+    `${path}/ignored`,
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "Drift that nobody wants to hear of",
+        params,
+        response: { 200: z.array(IgnoredDriftBody) },
+      },
+    },
+    async (request) => {
+      await getApp(db, request.params.app);
+      return (await listIgnored(db, request.params, Date.now())).map(({ until, createdAt, ...one }) => ({
+        ...one,
+        until: until?.toISOString() ?? null,
+        createdAt: createdAt.toISOString(),
+      }));
+    },
+  );
+
+  server.post(
+    `${path}/ignore`,
+    {
+      config: { role: "operator" },
+      schema: {
+        summary: "Keep quiet about the drift of a resource or of one attribute",
+        params,
+        body: IgnoreDriftRequest,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      await getApp(db, request.params.app);
+      const { what, reason } = request.body;
+      const forMs = request.body.for === undefined ? undefined : parseDurationMs(request.body.for);
+      const until = forMs === undefined ? null : new Date(Date.now() + forMs);
+      await ignoreDrift(db, request.params, { what, reason, until }, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
+  );
+
+  server.post(
+    `${path}/unignore`,
+    {
+      config: { role: "operator" },
+      schema: { summary: "Hear of it again", params, body: UnignoreDriftRequest, response: { 204: z.null() } },
+    },
+    async (request, reply) => {
+      await getApp(db, request.params.app);
+      await unignoreDrift(db, request.params, request.body.what, identityOf(request).name);
+      return reply.status(204).send(null);
+    },
+  );
+}
+
 /** What an environment has, its drift, and what to do when something went wrong. */
 function careRoutes(server: TypedServer, platform: Platform): void {
   const { store, infra, engine } = platform;
@@ -290,27 +372,6 @@ function careRoutes(server: TypedServer, platform: Platform): void {
     async (request) => {
       await getApp(db, request.params.app);
       return viewInfra(platform, request.params);
-    },
-  );
-
-  server.post(
-    "/api/apps/:app/environments/:environment/infra/drift/accept",
-    {
-      config: { role: "operator" },
-      schema: {
-        summary: "Say that a resource's drift is known, and why",
-        params,
-        body: AcceptDriftRequest,
-        response: { 204: z.null() },
-      },
-    },
-    async (request, reply) => {
-      await getApp(db, request.params.app);
-      const { address, reason } = request.body;
-      const forMs = request.body.for === undefined ? undefined : parseDurationMs(request.body.for);
-      const until = forMs === undefined ? null : new Date(Date.now() + forMs);
-      await acceptDrift(db, request.params, { address, reason, until }, identityOf(request).name);
-      return reply.status(204).send(null);
     },
   );
 
@@ -409,6 +470,7 @@ function viewRun(run: InfraRun): InfraRunView {
     refName: run.ref_name,
     actor: run.actor,
     approvedBy: run.approved_by,
+    takeover: run.takeover,
     canceledBy: run.cancel_requested_by,
     deliveryId: run.delivery_id,
     createdAt: run.created_at.toISOString(),
