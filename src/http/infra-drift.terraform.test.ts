@@ -84,8 +84,8 @@ describe.skipIf(!canRun)("drift of a real provider (SHIPWAY_TERRAFORM_MIRROR wit
       "reverting aws_cloudwatch_log_group.shop",
       "informational aws_ssm_parameter.ignored",
     ]);
-    const accepted = { address: "aws_cloudwatch_log_group.shop", reason: "disk is dear" };
-    await test.ask("POST", `${IN_PRODUCTION}/drift/accept`, accepted);
+    const ignored = { what: "aws_cloudwatch_log_group.shop", reason: "disk is dear" };
+    await test.ask("POST", `${IN_PRODUCTION}/drift/ignore`, ignored);
     await test.run({ kind: "drift" });
     expect(await resources()).toMatchObject([{ kind: "accepted", reason: "disk is dear" }, { kind: "informational" }]);
   }, 180_000);
