@@ -273,7 +273,7 @@ resource "reality_object" "next" {
       expect(run.problem?.message).toContain("stopped at once while it was at reality_object.slow");
       await test.idle();
       expect(await test.infra()).toMatchObject({ blockedBy: runId });
-      expect((await test.recovery()).uncertain).toEqual([{ address: "reality_object.slow", action: "create" }]);
+      expect((await test.recovery()).uncertain).toMatchObject([{ address: "reality_object.slow", action: "create" }]);
       expect(await stateOf("reality_object.slow")).toBeUndefined();
       expect(reality.named("slow")).toBeDefined();
       // Somebody needs to know what is there, most of all now.
