@@ -10,10 +10,11 @@ import { getDeployment, requestDeployment } from "../release/deployments.ts";
 import { recordRelease } from "../release/releases.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { createApp } from "../source/apps.ts";
+import { getInfraRepository } from "../source/infra-repositories.ts";
 import { recordManualChange } from "../source/record-push.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { newDeploymentStages } from "../workflow/deployment-stages.ts";
-import { recordMissedInfraPushes } from "../workflow/infra-push.ts";
+import { recordInfraPush, recordMissedInfraPushes } from "../workflow/infra-push.ts";
 import type { InfraRunView } from "./infra-schemas.ts";
 import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
 import { serveGit } from "./serve-git.ts";
@@ -225,6 +226,34 @@ describe.skipIf(!hasTerraform)("a hosted infra repository (with the real Terrafo
     ]);
     await test.resume({ workflow: "infra", id: (await runs())[0]?.id ?? "" });
     expect(await outputs()).toEqual(["disk-two"]);
+  });
+
+  it("applies the later of two quick pushes, whichever is recorded first", async () => {
+    await makeRepository();
+    const checkout = await newCheckout("infra");
+    const base = await checkout.commit({ "stack/main.tf": MAIN("one") });
+    await push(checkout);
+    await deployed(spec);
+    const [earlier, later] = [
+      await checkout.commit({ "stack/main.tf": MAIN("two") }),
+      await checkout.commit({ "stack/main.tf": MAIN("three") }),
+    ];
+    const { platform } = test;
+    await runProgram(["git", "push", "--quiet", platform.repositories.dirOf("shop-infra"), "main"], {
+      cwd: checkout.dir,
+    });
+    const repository = await getInfraRepository(platform.store.db, "shop", "shop-infra");
+    const record = (oldCommit: string, newCommit: string) =>
+      recordInfraPush({ db: platform.store.db, ...platform, code: platform.infra.code }, repository, {
+        actor: "ada",
+        options: [],
+        refs: [{ ref: "refs/heads/main", refKind: "branch", refName: "main", oldCommit, newCommit, forced: false }],
+      });
+    expect((await record(base, earlier)).runs).toEqual([]);
+    expect((await record(earlier, later)).runs).toMatchObject([{ kind: "apply" }]);
+    expect((await record(base, earlier)).runs).toEqual([]);
+    expect((await record(earlier, later)).runs).toEqual([]);
+    expect((await runs())[0]).toMatchObject({ commit: later });
   });
 
   it("says why nothing runs in an environment, and runs nothing in one that was removed", async () => {

@@ -5,7 +5,7 @@ import { isMissing, type RepositoryStore } from "./repository-store.ts";
 
 // What nobody has written to for this long was left by a process that was killed: git cleans up when its input ends, but
 // not on a signal (seen with 2.39). An upload writes all the time, and a lock is held for moments.
-const STALE_MS = 3_600_000;
+export const STALE_MS = 3_600_000;
 const STALE_LOCK_MS = 600_000;
 
 /** Clears what killed git processes left, then packs what is loose when git finds that it is worth it. Safe beside pushes. */
@@ -24,7 +24,12 @@ export async function removeStaleLocks(dir: string): Promise<void> {
   await removeOlder(join(dir, "refs"), /\.lock$/, STALE_LOCK_MS, { recursive: true });
 }
 
-async function removeOlder(dir: string, name: RegExp, ageMs: number, options = { recursive: false }): Promise<void> {
+export async function removeOlder(
+  dir: string,
+  name: RegExp,
+  ageMs: number,
+  options = { recursive: false },
+): Promise<void> {
   const entries = await readdir(dir, { withFileTypes: true, ...options }).catch((error) => {
     if (isMissing(error)) return [];
     throw error;

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -7,6 +7,7 @@ import Fastify, { type FastifyInstance } from "fastify";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Secret } from "../shared/secret.ts";
 import { until } from "../shared/until.ts";
+import { gitCommand } from "./git-command.ts";
 import { gitHttp } from "./git-http.ts";
 import { gitMirrors, type Mirrors } from "./mirrors.ts";
 import type { Remote } from "./remote-git.ts";
@@ -185,6 +186,34 @@ describe("a mirror of a repository elsewhere", () => {
     expect(Date.now() - startedAt).toBeLessThan(15_000);
     await until("git being gone", async () => !(await commandLines()).some((line) => line.includes(slow.url)));
     await closed(silent);
+  });
+
+  it("speaks ssh with no question asked, and says whose key it needs", async () => {
+    const commit = await push("one");
+    // In place of ssh: notes its arguments, and runs the command here instead of there.
+    const bin = join(dir, "bin");
+    await mkdir(bin);
+    const script = (last: string) =>
+      `#!/bin/sh\nfor word in "$@"; do echo "$word" >> ${join(dir, "words")}; command=$word; done\n${last}\n`;
+    const ssh = async (last: string) => writeFile(join(bin, "ssh"), script(last), { mode: 0o755 });
+    const overSsh = gitMirrors({ dir: join(dir, "mirrors"), git: gitCommand(`${bin}:/usr/bin:/bin`) });
+    const url = `ssh://git@git.example.com:7999${elsewhere.dirOf("infra")}`;
+    const there: Remote = { url, over: "ssh", host: "git.example.com", credential: undefined };
+    await ssh('exec sh -c "$command"');
+    expect(await overSsh.resolve("shop", there, undefined)).toEqual({ commit, refName: "main" });
+    const words = (await readFile(join(dir, "words"), "utf8")).split("\n");
+    expect(words).toContain("BatchMode=yes");
+    expect(words.slice(words.indexOf("-p"), words.indexOf("-p") + 3)).toEqual(["-p", "7999", "git@git.example.com"]);
+    await ssh('echo "git@git.example.com: Permission denied (publickey)." >&2; exit 255');
+    await expect(overSsh.resolve("shop", there, "main")).rejects.toMatchObject({
+      code: "INFRA_REPOSITORY_REFUSED",
+      hint: expect.stringContaining("~/.ssh"),
+    });
+    await ssh('echo "Host key verification failed." >&2; exit 255');
+    await expect(overSsh.resolve("shop", there, "main")).rejects.toMatchObject({
+      code: "INFRA_REPOSITORY_REFUSED",
+      hint: expect.stringContaining("ssh-keyscan git.example.com"),
+    });
   });
 
   it("takes a token to no other host", async () => {

@@ -5,7 +5,7 @@ import pLimit from "p-limit";
 import { fail } from "../shared/errors.ts";
 import { findCommit } from "./find-commit.ts";
 import type { GitCommand } from "./git-command.ts";
-import { removeStaleLocks } from "./maintain-repository.ts";
+import { removeOlder, removeStaleLocks, STALE_MS } from "./maintain-repository.ts";
 import { peel } from "./pushed-refs.ts";
 import { isRefName } from "./ref-name.ts";
 import { type Remote, type RemoteGitOptions, runRemoteGit } from "./remote-git.ts";
@@ -27,7 +27,7 @@ export type Mirrors = {
   resolve(app: string, remote: Remote, ref: string | undefined): Promise<{ commit: string; refName: string }>;
   /** Fetches only when the commit is not here. @throws as `resolve` */
   ensure(app: string, remote: Remote, commit: string): Promise<void>;
-  /** Packs what many small fetches have left. */
+  /** Packs what many small fetches have left, and clears what a creation that was cut off has. */
   maintain(app: string): Promise<void>;
   /** Everything that was fetched for an app. Repeating it is a no-op. */
   remove(app: string): Promise<void>;
@@ -91,6 +91,7 @@ export function gitMirrors(options: { dir: string; git: GitCommand; remote?: Rem
     },
 
     async maintain(app) {
+      await removeOlder(join(root, app), /\.git\.[0-9a-f-]{36}$/, STALE_MS);
       const names = await readdir(join(root, app)).catch(() => []);
       for (const name of names.filter((one) => /^[0-9a-f]{32}\.git$/.test(one))) {
         const key = join(app, name.slice(0, -".git".length));

@@ -239,7 +239,10 @@ async function usesOf(db: Database, app: string): Promise<InfraUse[]> {
     .sort((left, right) => (left.environment < right.environment ? -1 : 1));
 }
 
-/** The refs as they are now. Returns those that were not recorded at that commit yet. */
+/**
+ * Records the refs of a push, and returns those that lead to runs: not recorded at that commit yet, and there still. Of two quick pushes to one ref the later may
+ * be recorded first; the earlier must neither overwrite it nor be applied after it.
+ */
 async function recordRefs(
   tx: Tx,
   { repositories }: AskDeps,
@@ -257,17 +260,17 @@ async function recordRefs(
   const seen = await tx.selectFrom("infra_refs").selectAll().where("repository", "=", name).execute();
   const fresh = new Set<string>();
   for (const { ref, newCommit } of refs) {
-    const known = seen.find((one) => one.ref === ref)?.commit;
-    if (newCommit !== undefined && known !== newCommit) fresh.add(ref);
-    const commit = current.get(ref);
-    if (commit === undefined)
+    if (current.get(ref) !== newCommit) continue;
+    if (newCommit === undefined)
       await tx.deleteFrom("infra_refs").where("repository", "=", name).where("ref", "=", ref).execute();
-    else
+    else if (seen.find((one) => one.ref === ref)?.commit !== newCommit) {
+      fresh.add(ref);
       await tx
         .insertInto("infra_refs")
-        .values({ repository: name, ref, commit })
-        .onConflict((conflict) => conflict.columns(["repository", "ref"]).doUpdateSet({ commit }))
+        .values({ repository: name, ref, commit: newCommit })
+        .onConflict((conflict) => conflict.columns(["repository", "ref"]).doUpdateSet({ commit: newCommit }))
         .execute();
+    }
   }
   return fresh;
 }

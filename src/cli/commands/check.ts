@@ -12,7 +12,7 @@ export const checkCommands: Command[] = [
     name: "check",
     summary: "find mistakes in this checkout before a push does",
     details:
-      "Reads shipway.yml, bitbucket-pipelines.yml and the Dockerfiles they name; needs no server. Exits 2 when something is wrong.",
+      "Reads shipway.yml, bitbucket-pipelines.yml, and the Dockerfiles and Terraform folders they name; needs no server. Exits 2 when something is wrong.",
     options: [
       { flags: "--branch <name>", summary: "check the pipeline of this branch (default: the current one)" },
       { flags: "--tag <name>", summary: "check the pipeline of this tag" },
