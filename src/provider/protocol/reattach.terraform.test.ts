@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { sleep, until } from "../../shared/until.ts";
 import { newReality, type Reality, realityProvider } from "../testing/reality.ts";
 import { hasTerraform, newTerraformDir, type TerraformDir } from "../testing/terraform-testing.ts";
+import { defineProvider, resourcesOf } from "./define-provider.ts";
 
 const HEAD = `terraform {
   required_providers {
@@ -196,6 +198,50 @@ resource "reality_object" "web" {\n  name = terraform_data.name.output\n}`);
   it("says why the provider cannot be configured, at its line", async () => {
     await tf.write(`${HEAD}provider "reality" {\n  mood = "bad"\n}\n${WEB}}`);
     expect((await tf.plan()).diagnostics).toEqual(['Reality is in a bad mood | Try another mood. | mood = "bad"']);
+  });
+
+  it("tells a create that is under way that Terraform was interrupted, and keeps what was finished", async () => {
+    let begun = false;
+    const patient = defineProvider({
+      address: "terraform.test/shipway/patience",
+      attributes: {},
+      configure: () => undefined,
+      resources: {
+        patience_wait: resourcesOf<undefined>()({
+          description: "Waits until it is interrupted.",
+          attributes: { id: { type: "string", description: "Its id.", computed: true } },
+          async create(_inputs, { signal }) {
+            begun = true;
+            await sleep(60_000, signal);
+            return { id: "never" };
+          },
+          read: async (state) => state,
+          remove: async () => undefined,
+        }),
+      },
+      dataSources: {},
+    });
+    const dir = await newTerraformDir(patient);
+    try {
+      await dir.write(`terraform {
+  required_providers {
+    patience = { source = "terraform.test/shipway/patience" }
+  }
+}
+resource "terraform_data" "done" {}
+resource "patience_wait" "it" {
+  depends_on = [terraform_data.done]
+}`);
+      const { interrupt, ended } = dir.start("apply", "-auto-approve", "-no-color");
+      await until("the create", () => begun);
+      interrupt();
+      const { exitCode, stdout, stderr } = await ended;
+      expect(exitCode).toBe(1);
+      expect(stdout + stderr).toContain("Error: Interrupted");
+      expect((await dir.run("state", "list")).stdout).toBe("terraform_data.done\n");
+    } finally {
+      await dir.close();
+    }
   });
 
   it("reads state that lacks an attribute of today, or has one of yesterday", async () => {

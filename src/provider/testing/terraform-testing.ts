@@ -21,6 +21,8 @@ export type PlanFacts = {
   diagnostics: string[];
 };
 
+type Ran = { exitCode: number; stdout: string; stderr: string };
+
 export type TerraformDir = {
   /** Replaces the whole configuration. */
   write(text: string): Promise<void>;
@@ -33,7 +35,9 @@ export type TerraformDir = {
   /** All there is on disk about the state, in clear. */
   stateText(): Promise<string>;
   pushState(text: string): Promise<void>;
-  run(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }>;
+  run(...args: string[]): Promise<Ran>;
+  /** As `run`, with the means to send it SIGINT. */
+  start(...args: string[]): { interrupt(): void; ended: Promise<Ran> };
   close(): Promise<void>;
 };
 
@@ -52,15 +56,21 @@ export async function newTerraformDir<Client>(
     TF_REATTACH_PROVIDERS: reattach,
     ...env,
   };
-  const run: TerraformDir["run"] = (...args) =>
-    new Promise((resolve, reject) => {
-      execFile("terraform", args, { cwd: dir, env: whole }, (error, stdout, stderr) => {
+  const start: TerraformDir["start"] = (...args) => {
+    let interrupt = (): void => undefined;
+    const ended = new Promise<Ran>((resolve, reject) => {
+      const child = execFile("terraform", args, { cwd: dir, env: whole }, (error, stdout, stderr) => {
         if (error && typeof error.code !== "number") return reject(error);
         resolve({ exitCode: Number(error?.code ?? 0), stdout, stderr });
       });
+      interrupt = () => void child.kill("SIGINT");
     });
+    return { interrupt: () => interrupt(), ended };
+  };
+  const run: TerraformDir["run"] = (...args) => start(...args).ended;
   return {
     run,
+    start,
     write: (text) => writeFile(join(dir, "main.tf"), text),
     async init() {
       const { exitCode, stdout, stderr } = await run("init", "-no-color", "-input=false");
