@@ -83,13 +83,10 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
       .sort();
   }
 
+  /** All at once: each is a process that mostly loads its own code. */
   async function placesWithOurs(): Promise<string[]> {
-    const found: string[] = [];
-    for (const place of PLACES) {
-      const listed = JSON.stringify((await moto.aws<object>(...place)) ?? {});
-      if (listed.includes("shipway")) found.push(nameOf(place));
-    }
-    return found;
+    const listed = await Promise.all(PLACES.map((place) => moto.aws<object | undefined>(...place)));
+    return PLACES.filter((_place, index) => JSON.stringify(listed[index] ?? {}).includes("shipway")).map(nameOf);
   }
 
   it("is applied as it stands, and then nothing differs", async () => {
@@ -110,7 +107,6 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
       task_role_arn: "arn:aws:iam::123456789012:role/shipway-task",
       db_url: "(sensitive)",
     });
-    expect((await test.run({ kind: "plan" })).plan).toMatchObject({ changes: [], outputs: [] });
     expect(await drift()).toEqual([]);
     expect(await placesWithOurs()).toEqual(PLACES.map(nameOf));
   }, 500_000);
