@@ -1,4 +1,5 @@
 import type { StepExecutor } from "../ci/executor.ts";
+import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
@@ -116,8 +117,10 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, lo
   }
   const desired = await readDesiredState(deps, row);
   await deps.target.ensureBacking(place, desired.backing ?? [], () => undefined);
-  // That may have waited for a database. An environment that was removed meanwhile would be made again by what is desired of it here.
-  if (!(await isStillSo(deps, row))) return;
+  // That may have waited for a database, and the environment may have been changed or removed meanwhile.
+  const now = (await listEnvironments(deps.store.db, row.app)).find(({ name }) => name === row.name);
+  if (now === undefined) return await removeLeftovers(deps, place);
+  if (now.live_release !== row.live_release || now.running_deployment !== null) return;
   const mended = await deps.target.reconcile(place, desired);
   for (const text of mended) {
     await appendEvent(
@@ -129,9 +132,9 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, lo
   await lookForDrift(deps, place, desired, looked);
 }
 
-async function isStillSo({ store }: ReconcileDeps, row: EnvironmentRow): Promise<boolean> {
-  const now = (await listEnvironments(store.db, row.app)).find(({ name }) => name === row.name);
-  return now?.live_release === row.live_release && now.running_deployment === null;
+/** What was started in an environment that was just removed; unless somebody declared anything there again. Data stay. */
+async function removeLeftovers({ store, target }: ReconcileDeps, place: Place): Promise<void> {
+  if ((await listDeclaredBacking(store.db, place)).length === 0) await target.destroy(place, "keep");
 }
 
 /** Looks once in a while whether anything runs otherwise than declared, beside what was just mended. */
