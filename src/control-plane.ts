@@ -18,6 +18,7 @@ import { dockerBuilder } from "./image/drivers/docker.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import type { InfraDeps } from "./infra/execute-run.ts";
 import { newInfraCode } from "./infra/infra-code.ts";
+import { newLookSlots } from "./infra/look-slots.ts";
 import type { StartedRun } from "./infra/runs.ts";
 import { newStates } from "./infra/states.ts";
 import type { NotifyDeps } from "./notify/deliver.ts";
@@ -41,6 +42,9 @@ import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 
+/** Somebody waits for a plan, so more of them than of drift checks. */
+const PLANS_AT_ONCE = 4;
+
 export type ControlPlaneOptions = {
   dataDir: string;
   /** Label and name prefix of everything made in Docker; undefined draws a random one at the first start. */
@@ -56,10 +60,15 @@ export type ControlPlaneOptions = {
   /** A PATH in which git is found. */
   searchPath: string;
   /**
-   * The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), a filesystem mirror of its providers, and the
-   * program of Shipway's own provider.
+   * The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), a filesystem mirror of its providers, the program of
+   * Shipway's own provider, and how many drift checks are made at a time.
    */
-  terraform: { program: string | undefined; mirrorDir: string | undefined; providerProgram: string };
+  terraform: {
+    program: string | undefined;
+    mirrorDir: string | undefined;
+    providerProgram: string;
+    driftChecks: number;
+  };
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
@@ -112,6 +121,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
 
   const apiUrl = `http://${options.bind === "0.0.0.0" ? "127.0.0.1" : options.bind}:${options.port}`;
   const infra: InfraDeps = {
+    lookSlots: newLookSlots({ plans: PLANS_AT_ONCE, drifts: options.terraform.driftChecks }),
     db: store.db,
     secrets,
     sealer,

@@ -22,6 +22,7 @@ const Environment = z.object({
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
   SHIPWAY_TERRAFORM: z.string().min(1).optional(),
   SHIPWAY_TERRAFORM_MIRROR: z.string().optional(),
+  SHIPWAY_DRIFT_CHECKS: z.coerce.number().int().min(1).max(50).default(2),
   SHIPWAY_SERVER: z.string().optional(),
   SHIPWAY_TOKEN: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
@@ -73,6 +74,7 @@ async function main(): Promise<number> {
     terraform: {
       program: environment.SHIPWAY_TERRAFORM,
       mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR,
+      driftChecks: environment.SHIPWAY_DRIFT_CHECKS,
       providerProgram: providerProgramBeside(self),
     },
     version,

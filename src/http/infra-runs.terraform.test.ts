@@ -1,4 +1,6 @@
 import { readdir, readFile, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { applyRun, planRun, removeRunDir } from "../infra/execute-run.ts";
@@ -501,6 +503,35 @@ describe.skipIf(!hasTerraform)("drift checks (with the real Terraform)", () => {
     expect(await checkNextDue(deps, Date.now())).toBeUndefined();
     expect(await checkNextDue(deps, Date.now() + 3_600_001)).toBeDefined();
   });
+
+  it("are stopped when a provider waits for something that does not answer, and the next one is made", async () => {
+    let answers = true;
+    const other = createServer((_request, response) => {
+      if (answers) response.end(JSON.stringify({ version: 4, serial: 1, lineage: "x", outputs: {}, resources: [] }));
+    });
+    await new Promise<void>((resolve) => other.listen(0, "127.0.0.1", resolve));
+    try {
+      const { port } = other.address() as AddressInfo;
+      const waits = `data "terraform_remote_state" "other" {
+  backend = "http"
+  config  = { address = "http://127.0.0.1:${port}" }
+}
+`;
+      expect((await apply(1, {}, `${MAIN}${waits}`)).status).toBe("succeeded");
+      expect((await test.run({ kind: "drift" })).status).toBe("succeeded");
+      answers = false;
+      test.deps.planDeadlineMs = 3_000;
+      const stuck = await test.run({ kind: "drift" });
+      expect(stuck).toMatchObject({ status: "failed", problem: { code: "INFRA_FAILED" } });
+      expect(stuck.problem?.message).toContain("terraform plan did not come to its end within 3");
+      answers = true;
+      test.deps.planDeadlineMs = 60_000;
+      expect((await test.run({ kind: "drift" })).status).toBe("succeeded");
+    } finally {
+      other.closeAllConnections();
+      other.close();
+    }
+  }, 60_000);
 
   it("look at what was applied, not at what was pushed since; what was left half applied is undeployed", async () => {
     await apply(1);

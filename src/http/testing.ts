@@ -9,6 +9,7 @@ import { openEventStream } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
 import { terraformCli } from "../infra/drivers/terraform-cli.ts";
 import { newInfraCode } from "../infra/infra-code.ts";
+import { newLookSlots } from "../infra/look-slots.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import { newStates } from "../infra/states.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
@@ -66,6 +67,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       sealer,
       states: newStates(store.db, sealer),
       logs,
+      lookSlots: newLookSlots({ plans: 4, drifts: 2 }),
       git: repositories.git,
       code: newInfraCode({ db: store.db, repositories, mirrors, secrets }),
       dir: join(dir, "infra"),

@@ -5,6 +5,7 @@ import type { Sealer } from "../environment/sealing.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
+import { formatDurationMs } from "../shared/duration.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import { varFilesOf } from "./code-hash.ts";
@@ -12,6 +13,7 @@ import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
 import { listIgnored } from "./ignored-drift.ts";
 import type { InfraOutputs, PlannedChange, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
 import { type ApplyVerdict, findUnsaved, judgeApply } from "./judge-apply.ts";
+import type { LookSlots } from "./look-slots.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
@@ -42,9 +44,17 @@ export type InfraDeps = WorkspaceDeps & {
   sealer: Sealer;
   states: States;
   logs: LogStore;
+  /** Where plans and drift checks wait for their turn. */
+  lookSlots: LookSlots;
+  /** How long init and plan may take before they are stopped: a provider that hangs must not hold the others up. Default: an hour, of a drift check 15 minutes. */
+  planDeadlineMs?: number;
   /** How long an apply waits for somebody else's lock; 20 s. */
   lockWaitSeconds?: number;
 };
+
+const DEADLINE_MS = { plan: 3_600_000, apply: 3_600_000, drift: 900_000 };
+/** From the interrupt, with which Terraform gives its lock back, to the kill. */
+const GRACE_MS = 15_000;
 
 const lockTimeout = ({ lockWaitSeconds = 20 }: InfraDeps) => `-lock-timeout=${lockWaitSeconds}s`;
 
@@ -131,7 +141,9 @@ type MadePlan = { workspace: OpenWorkspace; plan: PlanJson; maskValues: Secret[]
 
 async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const startedAt = Date.now();
-  const { workspace, maskValues } = await openUnlessStopped(deps, run);
+  const limitMs = deps.planDeadlineMs ?? DEADLINE_MS[run.kind];
+  const deadline = AbortSignal.timeout(limitMs);
+  const { workspace, maskValues } = await openUnlessStopped(deps, run, deadline);
   const openedAt = Date.now();
   // What an earlier life of ours has left running is only in the way.
   await deps.terraform.kill(workspace, "plan");
@@ -139,11 +151,13 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   await refuseCanceled(deps, run);
   for (const name of ["plan.jsonl", "plan.pid", PLAN_FILE]) await rm(join(workspace.runDir, name), { force: true });
   await deps.terraform.start(workspace, "plan", planArgs(deps, run, workspace));
-  const { events } = await follow(deps, run, workspace, "plan", maskValues);
+  const stopLate = stopAtDeadline(deps, workspace, { deadline, graceMs: Math.min(GRACE_MS, limitMs) });
+  const { events } = await follow(deps, run, workspace, "plan", maskValues).finally(stopLate.end);
   const plannedAt = Date.now();
   // One that was killed could not give its lock back.
   if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
   await refuseCanceled(deps, run);
+  if (stopLate.happened()) throw tooLong(run, "plan", limitMs);
   const planned = await isThere(join(workspace.runDir, PLAN_FILE));
   if (!planned || errorsIn(events).length > 0)
     throw await planFailed(deps, run, workspace, events, newMask(maskValues));
@@ -163,6 +177,37 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
       warm: workspace.warm ? 1 : 0,
     },
   };
+}
+
+/** A plan changes nothing, so one that does not come to its end is stopped. */
+function stopAtDeadline(
+  deps: InfraDeps,
+  workspace: OpenWorkspace,
+  { deadline, graceMs }: { deadline: AbortSignal; graceMs: number },
+) {
+  let killing: NodeJS.Timeout | undefined;
+  let stopped = false;
+  const stop = () => {
+    stopped = true;
+    deps.terraform.interrupt(workspace, "plan").catch(() => undefined);
+    killing = setTimeout(() => deps.terraform.kill(workspace, "plan").catch(() => undefined), graceMs);
+  };
+  if (deadline.aborted) stop();
+  else deadline.addEventListener("abort", stop);
+  return {
+    happened: () => stopped,
+    end: () => {
+      deadline.removeEventListener("abort", stop);
+      clearTimeout(killing);
+    },
+  };
+}
+
+function tooLong(run: InfraRun, what: "init" | "plan", limitMs: number) {
+  return fail("INFRA_FAILED", {
+    message: `terraform ${what} did not come to its end within ${formatDurationMs(limitMs)} and was stopped; nothing was changed.`,
+    hint: `Most likely a provider waits for something that does not answer. The last it said: \`shipway infra runs ${run.id} --log\`.`,
+  });
 }
 
 /** @throws INFRA_CANCELED */
@@ -251,12 +296,13 @@ async function requireOwnPlace(deps: InfraDeps, run: InfraRun, stateIn: StateIn)
 }
 
 /** As `open`, of a run that has changed nothing yet. @throws INFRA_CANCELED as soon as somebody wants it stopped */
-async function openUnlessStopped(deps: InfraDeps, run: InfraRun): Promise<Opened> {
+async function openUnlessStopped(deps: InfraDeps, run: InfraRun, deadline?: AbortSignal): Promise<Opened> {
   const watch = abortWhenStopped(deps.db, run.id);
   try {
-    return await open(deps, run, watch.signal);
+    return await open(deps, run, deadline ? AbortSignal.any([watch.signal, deadline]) : watch.signal);
   } catch (error) {
     await refuseCanceled(deps, run);
+    if (deadline?.aborted) throw tooLong(run, "init", deps.planDeadlineMs ?? DEADLINE_MS[run.kind]);
     throw error;
   } finally {
     await watch.end();

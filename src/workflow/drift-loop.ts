@@ -3,8 +3,9 @@ import { sleep } from "../shared/until.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Logger } from "./durable.ts";
 
-/** How soon a due check is noticed. */
+/** How soon a due check is noticed, and how soon after one the next. */
 const EVERY_MS = 15_000;
+const NEXT_MS = 1_000;
 
 export type DriftLoopDeps = {
   store: Store;
@@ -21,12 +22,17 @@ export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
     await startOpen(deps).catch((error: unknown) =>
       deps.log.warn({ err: error }, "recorded infra runs could not start"),
     );
+    let asked: string | undefined;
     while (!stopping.signal.aborted) {
-      await sleep(EVERY_MS, stopping.signal).catch(() => undefined);
+      await sleep(asked === undefined ? EVERY_MS : NEXT_MS, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
-      await checkNextDue(deps, Date.now()).catch((error: unknown) =>
-        deps.log.warn({ err: error }, "a drift check could not start"),
-      );
+      const now = Date.now();
+      // While one is under way the next is looked for soon: an hour must do for every environment.
+      asked = await checkNextDue(deps, now).catch((error: unknown) => {
+        deps.log.warn({ err: error }, "a drift check could not start");
+        return undefined;
+      });
+      asked ??= (await isCheckingDrift(deps.store.db).catch(() => false)) ? "one under way" : undefined;
     }
   };
   const looping = loop();

@@ -24,10 +24,14 @@ type Step<T> = { ok: true; value: T } | { ok: false; problem: Problem };
 export async function runInfra(deps: InfraStageDeps, id: string, step: DurableStep): Promise<void> {
   const run = await step("infra-open", () => getRun(deps.db, id).then(({ kind }) => ({ kind })));
   if (run.kind === "drift") {
-    const checked = await step("infra-drift", () => staged(deps, id, (one) => checkDrift(deps, one)));
+    const checked = await step("infra-drift", () =>
+      staged(deps, id, (one) => deps.lookSlots(one, () => checkDrift(deps, one))),
+    );
     return end(deps, id, step, checked.ok ? { status: "succeeded" } : stopped(checked.problem));
   }
-  const planned = await step("infra-plan", () => staged(deps, id, (one) => planRun(deps, one)));
+  const planned = await step("infra-plan", () =>
+    staged(deps, id, (one) => deps.lookSlots(one, () => planRun(deps, one))),
+  );
   if (!planned.ok) return end(deps, id, step, stopped(planned.problem));
   if (run.kind === "plan") return end(deps, id, step, { status: "succeeded" });
   const { approval } = planned.value;
