@@ -69,7 +69,7 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
   }, 120_000);
   afterAll(async () => {
     await test?.close();
-    await moto?.stop();
+    await moto?.close();
   });
 
   const spec = (variables: object) => ({ "shipway.yml": specWith({ dir: DIR, env: moto.env, variables }) });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hasMoto, type Moto, startMoto } from "../infra/moto-testing.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
-import { hasMoto, type Moto, startMoto } from "./moto-testing.ts";
 
 /** A filesystem mirror that holds hashicorp/aws; without one, and without moto_server, there is no provider to drift. */
 const MIRROR = process.env.SHIPWAY_TERRAFORM_MIRROR;

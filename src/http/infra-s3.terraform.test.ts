@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { inflateRawSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { planRun } from "../infra/execute-run.ts";
+import { hasMoto, type Moto, startMoto } from "../infra/moto-testing.ts";
 import { getRun } from "../infra/runs.ts";
 import { until } from "../shared/until.ts";
 import type { InfraRunView } from "./infra-schemas.ts";
 import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
-import { hasMoto, type Moto, startMoto } from "./moto-testing.ts";
 
 const canRun = hasTerraform && hasMoto;
 if (!canRun) console.warn("SKIPPED: state in S3 needs terraform and moto_server (pip install 'moto[server]')");

@@ -37,7 +37,7 @@ describeWithAws("terraform/aws-fargate, planned in each of its forms", () => {
     await terraform("init", "-input=false");
   }, 180_000);
   afterAll(async () => {
-    await moto?.stop();
+    await moto?.close();
     await rm(dir, { recursive: true, force: true });
   });
 

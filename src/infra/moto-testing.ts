@@ -5,18 +5,21 @@ import { findFreePort } from "../shared/free-port.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 
+const has = (program: string, ...args: string[]) => spawnSync(program, args, { stdio: "ignore" }).status === 0;
+
+/** Whether the emulator of AWS (`pip install "moto[server]"`) is there: an implementation of its own, not ours. */
+export const hasMoto = has("moto_server", "--help");
+
 /** A filesystem mirror that holds hashicorp/aws. */
 export const AWS_MIRROR = process.env.SHIPWAY_TERRAFORM_MIRROR;
 
-const has = (program: string, ...args: string[]) => spawnSync(program, args, { stdio: "ignore" }).status === 0;
-
-/** What the tests with the AWS provider lack here; empty when they can run. The slow look is only taken where the mirror says that they are wanted. */
+/** What the tests with the AWS provider lack here; empty when they can run. */
 const missingForAws: readonly string[] =
   AWS_MIRROR === undefined
     ? ["SHIPWAY_TERRAFORM_MIRROR with hashicorp/aws"]
     : [
         ...(has("terraform", "version") ? [] : ["terraform"]),
-        ...(has("moto_server", "--help") ? [] : ["moto_server"]),
+        ...(hasMoto ? [] : ["moto_server"]),
         ...(has("aws", "--version") ? [] : ["aws"]),
       ];
 
@@ -33,10 +36,10 @@ export type Moto = {
   env: Record<string, string>;
   /** What the AWS CLI, a second client beside Terraform, printed, as JSON; undefined when it printed nothing. */
   aws<T>(...args: string[]): Promise<T>;
-  stop(): Promise<void>;
+  close(): Promise<void>;
 };
 
-/** AWS, as far as moto plays it, in a process of its own with an account of its own. */
+/** An AWS of one's own, empty, that answers. */
 export async function startMoto(): Promise<Moto> {
   const port = await findFreePort();
   const endpoint = `http://127.0.0.1:${port}`;
@@ -60,12 +63,12 @@ export async function startMoto(): Promise<Moto> {
       });
       return (stdout.trim() === "" ? undefined : JSON.parse(stdout)) as T;
     },
-    stop: () => stop(server),
+    close: () => stop(server),
   };
 }
 
 async function stop(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null) return;
+  if (server.exitCode !== null || server.signalCode !== null) return;
   const gone = once(server, "exit");
   server.kill();
   await gone;
