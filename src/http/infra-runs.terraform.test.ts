@@ -229,6 +229,35 @@ describe.skipIf(!hasTerraform)("the gate (with the real Terraform)", () => {
     expect(await kinds(run.id)).not.toContain("infra.resource");
   });
 
+  const FAILS_HALFWAY = `variable "size" {}
+resource "terraform_data" "first" {}
+resource "terraform_data" "second" {
+  depends_on = [terraform_data.first]
+  provisioner "local-exec" { command = "exit 3" }
+}
+`;
+  it.each([
+    ["to its end", MAIN, "succeeded"],
+    ["by half, from nothing", FAILS_HALFWAY, "failed"],
+  ])("applies a plan once, also one that was applied %s and whose run comes back", async (_how, main, ended) => {
+    const waiting = await apply(1, { approval: "always" }, main);
+    expect(waiting.status).toBe("waiting");
+    const { db } = test.platform.store;
+    const row = await getRun(db, waiting.id);
+    await test.ask("POST", `/api/infra/runs/${waiting.id}/approve`);
+    expect((await test.settled(waiting.id)).status).toBe(ended);
+    await test.idle();
+    const before = await states();
+    expect(await test.tryAsk("POST", `/api/infra/runs/${waiting.id}/approve`)).toMatchObject({
+      code: "INFRA_APPROVAL_REFUSED",
+    });
+    const back = { status: "running" as const, ended_at: null, apply_started_at: null, plan_file: row.plan_file };
+    await db.updateTable("infra_runs").set(back).where("id", "=", waiting.id).execute();
+    await test.resume({ workflow: "infra-apply", id: waiting.id });
+    expect(await test.settled(waiting.id)).toMatchObject({ status: "failed", problem: { code: "INFRA_PLAN_STALE" } });
+    expect(await states()).toEqual(before);
+  });
+
   it.each([
     ["destroys what is protected", { protect: ["terraform_data.big"] }, "terraform_data.big[0]"],
     ["destroys more than is allowed", { maxDestroy: 0 }, "maxDestroy"],
