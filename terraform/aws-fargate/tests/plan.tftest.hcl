@@ -207,3 +207,50 @@ run "refuses_backing_that_is_none" {
   }
   expect_failures = [var.backing]
 }
+
+run "smaller_settings" {
+  command = plan
+  variables {
+    name                 = "shipway-eu"
+    tags                 = { team = "shop" }
+    ingress_cidrs        = ["203.0.113.0/24"]
+    certificate_arn      = "arn:aws:acm:eu-central-1:123456789012:certificate/0b5b2e6c"
+    ssl_policy           = "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    idle_timeout         = 300
+    access_logs          = false
+    log_days             = 7
+    container_insights   = "enhanced"
+    driver_principals    = ["arn:aws:iam::123456789012:role/host"]
+    permissions_boundary = "arn:aws:iam::123456789012:policy/boundary"
+    protect              = false
+  }
+
+  assert {
+    condition     = aws_vpc.this.tags["team"] == "shop" && aws_vpc.this.tags["shipway:install"] == "shipway-eu"
+    error_message = "Your tags, and Shipway's."
+  }
+  assert {
+    condition     = alltrue([for rule in aws_security_group.load_balancer.ingress : tolist(rule.cidr_blocks) == tolist(["203.0.113.0/24"])])
+    error_message = "Nobody else reaches the load balancer."
+  }
+  assert {
+    condition     = aws_lb.this.name == "shipway-eu" && aws_lb.this.idle_timeout == 300 && !aws_lb.this.access_logs[0].enabled && !aws_lb.this.enable_deletion_protection
+    error_message = "The load balancer is as asked for."
+  }
+  assert {
+    condition     = aws_lb_listener.https[0].ssl_policy == "ELBSecurityPolicy-TLS13-1-3-2021-06"
+    error_message = "TLS is as asked for."
+  }
+  assert {
+    condition     = aws_s3_bucket_lifecycle_configuration.logs.rule[0].expiration[0].days == 7 && aws_s3_bucket.logs.force_destroy
+    error_message = "Logs are forgotten in time, and with the bucket."
+  }
+  assert {
+    condition     = tolist(aws_ecs_cluster.this.setting)[0].value == "enhanced"
+    error_message = "Insights are as asked for."
+  }
+  assert {
+    condition     = alltrue([for role in [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.driver[0]] : role.permissions_boundary == var.permissions_boundary])
+    error_message = "Every role is bounded."
+  }
+}
