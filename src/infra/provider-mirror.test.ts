@@ -5,8 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import packageJson from "../../package.json" with { type: "json" };
 import { PROVIDER_ADDRESS } from "../provider/shipway-provider.ts";
 import {
+  EARLIER_VERSIONS,
   isFoundInPath,
   layProviderMirror,
   PROVIDER_LAUNCHER,
@@ -85,6 +87,13 @@ describe("the provider's mirror", () => {
     expect(await readFile(first, "utf8")).toBe(PROVIDER_LAUNCHER);
     expect((await stat(files[1] ?? "")).ino).toBe(ino);
     expect(await readdir(dir)).toEqual(["shipway.internal"]);
+  });
+
+  it("has every version that was ever released, for lock files that name it", async () => {
+    const changelog = await readFile(new URL("../../CHANGELOG.md", import.meta.url), "utf8");
+    const released = [...changelog.matchAll(/^## \[(\d+\.\d+\.\d+)\]/gm)].map(([, version]) => version);
+    expect([...EARLIER_VERSIONS, packageJson.version]).toEqual(expect.arrayContaining(released));
+    expect(EARLIER_VERSIONS).not.toContain(packageJson.version);
   });
 
   it("keeps what earlier versions of Shipway laid", async () => {

@@ -5,8 +5,8 @@ import { newId } from "../shared/new-id.ts";
 /** As in `required_providers`; a test keeps it equal to what the provider says of itself. */
 export const PROVIDER_SOURCE = "shipway.internal/shipway/shipway";
 
-/** Versions of the provider that were released before this one and whose lock files must go on working. */
-const EARLIER_VERSIONS: readonly string[] = [];
+/** Versions of the provider that were released before this one and whose lock files must go on working. A test holds it to the changelog. */
+export const EARLIER_VERSIONS: readonly string[] = [];
 /** The same bytes for each: which of them Terraform is built for need not be what Node is built for. */
 const PLATFORMS = ["linux_amd64", "linux_arm64", "darwin_amd64", "darwin_arm64"];
 

@@ -1,5 +1,5 @@
 import { setTimeout as wait } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod/mini";
 import { ProviderProblem } from "./protocol/diagnostics.ts";
 
 export type ApiOptions = {
@@ -24,7 +24,7 @@ const TIMEOUT_MS = 60_000;
 /** A database's first start may pull its image; fetch itself waits 300 s for an answer to begin (undici, `headersTimeout`). */
 const SLOW_TIMEOUT_MS = 290_000;
 
-// Answers may have more in them: the server may be newer than the provider.
+// Answers may have more in them: the server may be newer than the provider. zod/mini, for each process that Terraform starts has to load it.
 const Timestamp = z.string();
 const AppAnswer = z.object({
   name: z.string(),
@@ -35,9 +35,9 @@ const AppAnswer = z.object({
 const EnvironmentAnswer = z.object({
   app: z.string(),
   name: z.string(),
-  liveRelease: z.number().nullable(),
+  liveRelease: z.nullable(z.number()),
   addresses: z.array(z.string()),
-  declared: z.object({ branch: z.string().nullable(), tag: z.string().nullable() }).nullable(),
+  declared: z.nullable(z.object({ branch: z.nullable(z.string()), tag: z.nullable(z.string()) })),
 });
 const VariableAnswer = z.object({ name: z.string(), value: z.string(), updatedAt: Timestamp });
 const SecretAnswer = z.object({ name: z.string(), version: z.number(), updatedAt: Timestamp });
@@ -56,8 +56,8 @@ const ErrorAnswer = z.object({
   error: z.object({
     code: z.string(),
     message: z.string(),
-    hint: z.string().optional(),
-    requestId: z.string().optional(),
+    hint: z.optional(z.string()),
+    requestId: z.optional(z.string()),
   }),
 });
 
@@ -66,9 +66,9 @@ const ABSENT = new Set(["NOT_FOUND", "APP_NOT_FOUND", "ENVIRONMENT_NOT_FOUND"]);
 
 export function newApi(options: ApiOptions) {
   const ask = newCaller(options);
-  const read = <S extends z.ZodType>(schema: S, path: string, signal: AbortSignal) =>
+  const read = <S extends z.ZodMiniType>(schema: S, path: string, signal: AbortSignal) =>
     ask(schema, { method: "GET", path, signal, absent: "undefined" });
-  const put = async <S extends z.ZodType>(
+  const put = async <S extends z.ZodMiniType>(
     schema: S,
     path: string,
     body: object,
@@ -163,7 +163,7 @@ function newCaller(options: ApiOptions) {
     }
   }
 
-  return async <S extends z.ZodType>(schema: S, call: Call): Promise<z.output<S> | undefined> => {
+  return async <S extends z.ZodMiniType>(schema: S, call: Call): Promise<z.output<S> | undefined> => {
     for (let tried = 1; ; tried++) {
       const outcome = await attempt(call);
       if ("done" in outcome) return answerOf(base, schema, call, outcome.done);
@@ -189,7 +189,7 @@ export const pauseMs = (tried: number, chance: number): number =>
 const mayPass = (method: Call["method"], status: number): boolean =>
   status === 429 || status === 503 || (method !== "POST" && (status === 502 || status === 504));
 
-async function answerOf<S extends z.ZodType>(
+async function answerOf<S extends z.ZodMiniType>(
   base: string,
   schema: S,
   call: Call,

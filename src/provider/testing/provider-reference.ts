@@ -211,4 +211,9 @@ Commit \`.terraform.lock.hcl\`. What Terraform installs is a launcher of a few l
 holds on the server, and goes on holding after an upgrade of Node or of Shipway and after the data directory has moved. So the locked version says which provider the code was written
 for, and the Shipway that runs it is the one that is installed. An upgrade of Shipway keeps serving the versions before it.
 
+## What it costs
+
+Terraform starts a provider three times for a plan and four times for an apply. Each start takes some 0.2 s of processor time, a third of it Node's own; a plan of three unchanged variables took 0.8 s of
+processor time in all on a 2-core machine. Calls to the server that fail for a moment are tried four times; an interrupt ends those that are under way.
+
 `;
