@@ -11,6 +11,7 @@ import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import type { DemoOptions, ExitCode } from "./context.ts";
 import { readCredentials } from "./credentials.ts";
+import { declareInfra, findTerraform, removeCacheByHand } from "./demo-infra.ts";
 import { fetchPage, startTraffic, type Traffic, type TrafficCounts } from "./demo-traffic.ts";
 import { removeInstance } from "./remove-instance.ts";
 import type { Terminal } from "./terminal.ts";
@@ -31,6 +32,8 @@ const THEME_FILE = "frontend/theme.js";
 
 type Demo = {
   deps: DemoDeps;
+  /** Its version; undefined where infrastructure as code cannot be shown. */
+  terraform: string | undefined;
   dir: string;
   checkout: string;
   port: number;
@@ -42,15 +45,16 @@ type Stage = { name: string; durationMs: number; requests?: number; failed?: num
 
 /**
  * The whole promise on real parts, in a place of its own (data directory, ports, containers): a first push, a visible second
- * one and a rollback, with requests flowing all the while. With `once` everything is removed at the end.
+ * one, a rollback, and something changed by hand, with requests flowing all the while. With `once` everything is removed at the end.
  */
 export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<ExitCode> {
   const say = (text: string) => deps.err(`${text}\n`);
   const stages: Stage[] = [];
   const demo = await prepare(deps);
+  const total = demo.terraform === undefined ? 5 : 6;
   let traffic: Traffic | undefined;
   const run = async (name: string, work: () => Promise<void>): Promise<void> => {
-    say(`\n── ${stages.length + 1}/5  ${name} ${"─".repeat(Math.max(0, 70 - name.length))}`);
+    say(`\n── ${stages.length + 1}/${total}  ${name} ${"─".repeat(Math.max(0, 70 - name.length))}`);
     const before = traffic?.counts();
     const startedAt = deps.now();
     await work();
@@ -78,6 +82,13 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
       await show(demo, ["shipway", "rollback"]);
       await expectPage(demo, (page) => !page.includes(NEW_HEADLINE), "the first release again");
     });
+    if (demo.terraform !== undefined)
+      await run("Changed by hand: seen, and put back", async () => {
+        deps.err(`$ ${await removeCacheByHand(dockerOf(demo), APP, await instanceOf(demo))}\n`);
+        await show(demo, ["shipway", "infra", "drift", "--now"], 1);
+        await show(demo, ["shipway", "infra", "drift", "--revert"]);
+        await show(demo, ["shipway", "infra", "drift", "--now"]);
+      });
     await run("What happened", () => show(demo, ["shipway", "releases"]));
     const counts = await traffic.stop();
     summarise(say, demo, stages, counts);
@@ -123,7 +134,8 @@ async function prepare(deps: DemoDeps): Promise<Demo> {
       detached: true,
     },
   );
-  return { deps, dir, checkout: join(dir, APP), port, httpPort, env, server };
+  const terraform = await findTerraform(deps.environment.SHIPWAY_TERRAFORM ?? "terraform");
+  return { deps, terraform, dir, checkout: join(dir, APP), port, httpPort, env, server };
 }
 
 /** The commands the demo shows are run as shown, so `shipway` has to be on the PATH. */
@@ -169,6 +181,14 @@ async function makeCheckout(demo: Demo): Promise<void> {
     recursive: true,
     filter: (path) => !skip.test(path.slice(demo.deps.projectDir.length)),
   });
+  if (demo.terraform === undefined) {
+    demo.deps.err(
+      "No Terraform here: database and cache come from `backing:` in shipway.yml. With it, the demo shows drift, too.\n",
+    );
+  } else {
+    const example = join(demo.deps.projectDir, "examples", "launches-infra");
+    demo.deps.err(`${await declareInfra(example, demo.checkout, APP)} (Terraform ${demo.terraform})\n`);
+  }
   for (const args of [
     ["init", "--quiet"],
     ["add", "--all"],
@@ -194,7 +214,7 @@ async function changeHeadline(demo: Demo): Promise<string> {
 }
 
 /** Runs a command as a user would, with its output shown as it comes. */
-async function show(demo: Demo, argv: [string, ...string[]]): Promise<void> {
+async function show(demo: Demo, argv: [string, ...string[]], expected = 0): Promise<void> {
   const { deps } = demo;
   deps.err(`$ ${argv.map((word) => (word.includes(" ") ? JSON.stringify(word) : word)).join(" ")}\n`);
   const [program, ...args] = argv;
@@ -205,7 +225,7 @@ async function show(demo: Demo, argv: [string, ...string[]]): Promise<void> {
     signal: deps.interrupted,
   });
   const [code] = (await once(child, "exit")) as [number | null];
-  if (code !== 0)
+  if (code !== expected)
     throw fail("API_UNREACHABLE", {
       message: `\`${argv.join(" ")}\` ended with ${code}.`,
       hint: "The lines above say why.",
@@ -224,7 +244,7 @@ async function expectPage(demo: Demo, isRight: (page: string) => boolean, what: 
 
 function summarise(say: (text: string) => void, demo: Demo, stages: Stage[], counts: TrafficCounts): void {
   say("\nThe demo in short");
-  for (const { name, durationMs, requests, failed } of stages.slice(0, 4)) {
+  for (const { name, durationMs, requests, failed } of stages.slice(0, -1)) {
     const flowing = requests === undefined ? "" : `  ${requests} requests meanwhile, ${failed} failed`;
     say(`  ✓ ${name.padEnd(44)} ${formatDurationMs(durationMs).padStart(9)}${flowing}`);
   }
@@ -238,9 +258,11 @@ async function cleanUp(demo: Demo): Promise<void> {
   const instance = await instanceOf(demo).catch(() => undefined);
   demo.server.kill("SIGINT");
   await gone;
-  if (instance !== undefined) await removeInstance(new Docker({ socketPath: demo.deps.dockerSocket }), instance);
+  if (instance !== undefined) await removeInstance(dockerOf(demo), instance);
   await rm(demo.dir, { recursive: true, force: true, maxRetries: 5 });
 }
+
+const dockerOf = ({ deps }: Demo) => new Docker({ socketPath: deps.dockerSocket });
 
 async function instanceOf(demo: Demo): Promise<string> {
   const credentials = await readCredentials(join(demo.dir, "config", "shipway", "credentials.json"));
