@@ -200,6 +200,17 @@ resource "reality_object" "web" {\n  name = terraform_data.name.output\n}`);
     expect((await tf.plan()).diagnostics).toEqual(['Reality is in a bad mood | Try another mood. | mood = "bad"']);
   });
 
+  it("is configured with what is known only in the apply, and says so where that comes too late", async () => {
+    const late = (input: string) =>
+      `resource "terraform_data" "mood" {\n  input = "${input}"\n}\nprovider "reality" {\n  mood = terraform_data.mood.output\n}\n`;
+    await applied(`${late("good")}${WEB}}`);
+    expect(reality.named("web")).toBeDefined();
+    await tf.write(`${HEAD}${late("better")}${WEB}}`);
+    expect((await tf.plan()).diagnostics[0]).toMatch(
+      /^The provider's mood is not known yet \| It comes from something/,
+    );
+  });
+
   it("tells a create that is under way that Terraform was interrupted, and keeps what was finished", async () => {
     let begun = false;
     const patient = defineProvider({
