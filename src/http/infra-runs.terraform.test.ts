@@ -1,4 +1,4 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -73,6 +73,20 @@ describe.skipIf(!hasTerraform)("an apply (with the real Terraform)", () => {
     expect(again.timings.warm).toBe(1);
     expect(await states()).toEqual(before);
   });
+
+  it("initialises anew for what init looks at, and for nothing else; also when what it left is gone", async () => {
+    const withModule = (module: string) => ({ ...files(2, {}, `${MAIN}${module}`), "infra/sub/main.tf": SUB });
+    const SUB = 'resource "terraform_data" "inner" {}\n';
+    expect((await apply(1)).timings.warm).toBe(0);
+    expect((await apply(2)).timings.warm).toBe(1);
+    await test.commit(withModule('module "sub" { source = "./sub" }\n'));
+    expect(await test.run({ kind: "apply" })).toMatchObject({ status: "succeeded", timings: { warm: 0 } });
+    await test.commit({ "infra/sub/main.tf": `${SUB}output "id" { value = terraform_data.inner.id }\n` });
+    expect(await test.run({ kind: "apply" })).toMatchObject({ status: "succeeded", timings: { warm: 1 } });
+    const kept = join(test.platform.infra.dir, "data", "shop", "production", "apply");
+    await rm(join(kept, "modules"), { recursive: true });
+    expect(await test.run({ kind: "apply" })).toMatchObject({ status: "succeeded", timings: { warm: 0 } });
+  }, 60_000);
 
   it("stops before it begins where the code is wrong, with the place and the reason", async () => {
     const run = await apply(

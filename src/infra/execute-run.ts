@@ -38,7 +38,7 @@ import { idsIn, lockedBy, parseState, type States } from "./states.ts";
 import { describeStopped } from "./stop-run.ts";
 import { abortWhenStopped, startStopWatch } from "./stop-watch.ts";
 import { describeDiagnostic, parseStreamLine, type StreamEvent } from "./terraform-stream.ts";
-import { type OpenWorkspace, openWorkspace, runDirOf, type WorkspaceDeps } from "./workspace.ts";
+import { forgetInitialised, type OpenWorkspace, openWorkspace, runDirOf, type WorkspaceDeps } from "./workspace.ts";
 
 export type InfraDeps = WorkspaceDeps & {
   sealer: Sealer;
@@ -158,6 +158,10 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
   await refuseCanceled(deps, run);
   if (stopLate.happened()) throw tooLong(run, "plan", limitMs);
+  if (workspace.warm && events.some(wantsInit)) {
+    await forgetInitialised(workspace);
+    return makePlan(deps, run);
+  }
   const planned = await isThere(join(workspace.runDir, PLAN_FILE));
   if (!planned || errorsIn(events).length > 0)
     throw await planFailed(deps, run, workspace, events, newMask(maskValues));
@@ -178,6 +182,12 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
     },
   };
 }
+
+/** A folder that was initialised earlier lacks something: a module or provider that somebody removed, or one that the files did not tell of. */
+const wantsInit = (event: StreamEvent) =>
+  event.type === "diagnostic" &&
+  event.diagnostic.severity === "error" &&
+  /\b(terraform|tofu) init\b/.test(`${event.diagnostic.summary} ${event.diagnostic.detail}`);
 
 /** A plan changes nothing, so one that does not come to its end is stopped. */
 function stopAtDeadline(

@@ -1,6 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { checkFiles } from "./check-files.ts";
-import { declaredBackends, filesRead, localModuleDirs, meetsConstraint, requiredVersions } from "./terraform-files.ts";
+import {
+  declaredBackends,
+  filesRead,
+  initInputs,
+  localModuleDirs,
+  meetsConstraint,
+  requiredVersions,
+} from "./terraform-files.ts";
 
 const TERRAFORM = { product: "Terraform", version: "1.11.4" } as const;
 const TOFU = { product: "OpenTofu", version: "1.8.1" } as const;
@@ -104,5 +111,37 @@ describe("checkFiles", () => {
 
   it("says so when there is nothing to run", () => {
     expect(() => checkFiles([], "infra", TERRAFORM, "1234567890")).toThrow("no Terraform files in infra at 1234567");
+  });
+});
+
+describe("what init looks at", () => {
+  const main = (text: string) => initInputs([{ name: "main.tf", text }]);
+  const BASE = `terraform {
+  required_providers { aws = { source = "hashicorp/aws", version = "~> 5.0" } }
+}
+module "net" {
+  source = "./net"
+  size   = 1
+}
+resource "aws_vpc" "a" { cidr = "{" }
+`;
+  it.each([
+    ["a value", BASE.replace("size   = 1", "size   = 2")],
+    ["another resource of a provider that is used", `${BASE}resource "aws_subnet" "b" {}\n`],
+    ["a comment", BASE.replace("module", "# terraform { }\nmodule")],
+    ["white space", BASE.replace("  required", "\n      required")],
+    ["the order", `resource "aws_vpc" "a" { cidr = "{" }\n${BASE.split("resource")[0]}`],
+  ])("is not %s", (_what, text) => expect(main(text)).toBe(main(BASE)));
+  it.each([
+    ["a version of a provider", BASE.replace("5.0", "6.0")],
+    ["where a module comes from", BASE.replace("./net", "./other")],
+    ["another module", `${BASE}module "dns" { source = "./net" }`],
+    ["a provider that is used without being named", `${BASE}resource "random_id" "x" {}\n`],
+    ["one that only reads", `${BASE}data "http" "x" {}\n`],
+    ["the backend", BASE.replace("terraform {", 'terraform {\n  backend "s3" { bucket = "a" }')],
+  ])("is %s", (_what, text) => expect(main(text)).not.toBe(main(BASE)));
+  it("is every file in JSON", () => {
+    const json = (text: string) => initInputs([{ name: "a.tf.json", text }]);
+    expect(json("{}")).not.toBe(json('{"a":1}'));
   });
 });

@@ -99,3 +99,39 @@ function compare(left: string, right: string): number {
   }
   return 0;
 }
+
+/**
+ * What `init` looks at in a configuration: its `terraform` blocks, where its modules come from, and which providers it uses, also without naming them.
+ * Equal for two commits for which an initialised folder is the same. Files in JSON count as a whole.
+ */
+export function initInputs(files: readonly TerraformFile[]): string {
+  const inputs = files.flatMap(({ name, text }) => {
+    if (name.endsWith(".json")) return [`${name} ${text}`];
+    const clean = withoutComments(text);
+    const modules = blocksOf(clean, /(?<=^|[\s}])module\s+"[^"]*"\s*\{/g).flatMap((block) => [
+      block.slice(0, block.indexOf("{")),
+      ...(block.match(/^\s*(?:source|version|providers)\s*=.*$/gm) ?? []),
+    ]);
+    const providers = [...clean.matchAll(/(?<=^|[\s}])(?:resource|data|ephemeral|provider)\s+"([A-Za-z0-9]+)/g)];
+    return [
+      ...blocksOf(clean, /(?<=^|[\s}])terraform\s*\{/g),
+      ...modules,
+      ...new Set(providers.map(([, provider = ""]) => `provider ${provider}`)),
+    ].map((part) => `${name} ${part.replace(/\s+/g, " ").trim()}`);
+  });
+  // In which file a resource stands, and in which order, is nothing to init.
+  return [...new Set(inputs)].sort().join("\n");
+}
+
+/** From each opening to its closing brace. */
+function blocksOf(text: string, opening: RegExp): string[] {
+  return [...text.matchAll(opening)].map(({ index, 0: head }) => {
+    const rest = text.slice(index + head.length);
+    let depth = 1;
+    for (const { 0: part, index: at } of rest.matchAll(/"(?:\\.|[^"\\\n])*"|[{}]/g)) {
+      if (part === "{") depth++;
+      if (part === "}" && --depth === 0) return head + rest.slice(0, at + 1);
+    }
+    return head + rest;
+  });
+}

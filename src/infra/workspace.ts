@@ -4,16 +4,17 @@ import { z } from "zod";
 import type { Secrets } from "../environment/secrets.ts";
 import { fail } from "../shared/errors.ts";
 import { runProgram } from "../shared/run-program.ts";
+import type { Secret } from "../shared/secret.ts";
 import type { GitCommand } from "../source/git-command.ts";
 import type { Database } from "../store/open-store.ts";
 import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
-import { hashCode, sha256 } from "./code-hash.ts";
+import { sha256 } from "./code-hash.ts";
 import type { InfraCode } from "./infra-code.ts";
 import type { StateIn } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
 import { newRunCredential, runToken } from "./runs.ts";
 import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
-import { type Backend, filesRead, localModuleDirs, type TerraformFile } from "./terraform-files.ts";
+import { type Backend, filesRead, initInputs, localModuleDirs, type TerraformFile } from "./terraform-files.ts";
 
 export type WorkspaceDeps = {
   db: Database;
@@ -36,6 +37,7 @@ export type OpenWorkspace = Workspace & {
   warm: boolean;
 };
 
+const LOCK_FILE = ".terraform.lock.hcl";
 const IMPORT_FILES = ["zzzz_shipway_import.tf", "zzzz_shipway_import.tofu"] as const;
 const OURS: ReadonlySet<string> = new Set([...OVERRIDE_FILES, ...IMPORT_FILES]);
 /** A module that calls itself by another path would be looked at for ever. */
@@ -59,23 +61,33 @@ export async function openWorkspace(
   const dataDir = join(deps.dir, "data", run.app, run.environment, run.kind);
   await deps.code.ensure(run, run.spec, run.commit);
   const repositoryDir = deps.code.dirOf(run.app, run.spec);
-  const [program, code] = await Promise.all([
+  const [program, secrets] = await Promise.all([
     deps.terraform.program(),
-    hashCode(deps.git, repositoryDir, run.commit, run.spec),
+    deps.secrets.resolve(run, run.spec.secrets),
+    run.kind === "apply" ? deps.code.pin(run.app, run.spec, run.commit) : undefined,
+    checkOut(deps, run, repositoryDir, tree),
   ]);
-  if (run.kind === "apply") await deps.code.pin(run.app, run.spec, run.commit);
-  await checkOut(deps, run, repositoryDir, tree);
   const files = await filesIn(codeDir, program);
-  const backend = checkFiles(files, run.spec.dir, program, run.commit, await moduleFiles(tree, run.spec.dir, program));
+  const modules = await moduleFiles(tree, run.spec.dir, program);
+  const backend = checkFiles(files, run.spec.dir, program, run.commit, modules);
   const settings = backendSettings(run, backend);
   if (backend.type === "shipway") await writeOurs(codeDir, OVERRIDE_FILES, OVERRIDE, program);
   if (run.imports.length > 0) await writeOurs(codeDir, IMPORT_FILES, importBlocks(run.imports), program);
   const password = await newRunCredential(deps.db, run.id);
-  const workspace: Workspace = { runDir, codeDir, dataDir, env: await environmentOf(deps, run, backend, password) };
+  const workspace: Workspace = {
+    runDir,
+    codeDir,
+    dataDir,
+    env: environmentOf(deps, run, backend, { password, secrets: secrets.values }),
+  };
   await mkdir(dataDir, { recursive: true, mode: 0o700 });
   // The folder's own path is in it: providers are linked by absolute paths, which lead nowhere after a move of the data directory.
-  const initialised = sha256([code, program.product, program.version, backend.type, dataDir, ...settings].join("\n"));
-  const warm = await initialise(deps.terraform, workspace, { key: initialised, settings, onInit, signal });
+  const lock = await readFile(join(codeDir, LOCK_FILE), "utf8").catch(() => "");
+  const { product, version } = program;
+  const key = sha256(
+    JSON.stringify([initInputs([...files, ...modules]), lock, product, version, backend.type, dataDir, settings]),
+  );
+  const warm = await initialise(deps.terraform, workspace, { key, settings, onInit, signal });
   const stateIn = await proveBackend(workspace, backend, run.spec.dir);
   return { ...workspace, backend, stateIn, password, warm };
 }
@@ -152,13 +164,12 @@ async function moduleFiles(tree: string, dir: string, program: TerraformProgram)
 /** About three minutes in all: a Terraform that finishes while Shipway restarts must find it again. */
 const STATE_RETRIES = { TF_HTTP_RETRY_MAX: "40", TF_HTTP_RETRY_WAIT_MIN: "1", TF_HTTP_RETRY_WAIT_MAX: "5" };
 
-async function environmentOf(
+function environmentOf(
   deps: WorkspaceDeps,
   run: InfraRun,
   backend: Backend,
-  password: string,
-): Promise<Record<string, string>> {
-  const { values } = await deps.secrets.resolve(run, run.spec.secrets);
+  { password, secrets: values }: { password: string; secrets: Record<string, Secret> },
+): Record<string, string> {
   const secrets = Object.fromEntries(Object.entries(values).map(([name, secret]) => [name, secret.reveal()]));
   const state = `${deps.apiUrl}/api/apps/${run.app}/environments/${run.environment}/infra/state`;
   return {
@@ -181,6 +192,12 @@ async function environmentOf(
   };
 }
 
+const keyFileOf = ({ dataDir }: Pick<Workspace, "dataDir">) => join(dataDir, "shipway-initialised");
+
+/** The next run initialises anew: Terraform found something missing that the files did not tell of. */
+export const forgetInitialised = (workspace: Pick<Workspace, "dataDir">): Promise<void> =>
+  rm(keyFileOf(workspace), { force: true });
+
 /** True when an earlier run had initialised the same already. */
 async function initialise(
   terraform: Terraform,
@@ -192,8 +209,8 @@ async function initialise(
     signal,
   }: { key: string; settings: string[]; onInit: (text: string) => void; signal: AbortSignal | undefined },
 ): Promise<boolean> {
-  const keyFile = join(workspace.dataDir, "shipway-initialised");
-  const lockFile = join(workspace.codeDir, ".terraform.lock.hcl");
+  const keyFile = keyFileOf(workspace);
+  const lockFile = join(workspace.codeDir, LOCK_FILE);
   const keptLock = join(workspace.dataDir, "shipway.lock.hcl");
   const isLocked = await isThere(lockFile);
   if ((await readFile(keyFile, "utf8").catch(() => "")) === key) {
