@@ -141,7 +141,7 @@ async function measureDrift(shipway, environments) {
   const aloneMs = median([...(await several(3, () => apply(shipway, "main")))].map(({ ms }) => ms));
   const growth = [];
   let beside;
-  for (const count of [1, 10, environments]) {
+  for (const count of [1, 10, environments].filter((one) => one <= environments)) {
     const startedAt = performance.now();
     const asked = await Promise.all(names.slice(0, count).map((name) => start(shipway, name, { kind: "drift" })));
     if (count === environments) {
