@@ -387,8 +387,12 @@ function withRetry({ app, environment, release }: Deployment, problem: Problem |
   return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
 }
 
+/** What only a commit mends: deploying the same release once more would stop at the same place. */
+const NEEDS_COMMIT = new Set(["INFRA_PROTECTED", "INFRA_INVALID"]);
+
 /** What stopped it before the rollout is dealt with first; the release is there already. */
 function withDeploy({ app, environment, release }: Deployment, problem: Problem): Problem {
+  if (NEEDS_COMMIT.has(problem.code)) return problem;
   const again = `Then deploy: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
   return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
 }

@@ -1,7 +1,8 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readFile, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { until } from "../../shared/until.ts";
 import { terraformCli } from "./terraform-cli.ts";
 
 let dir: string;
@@ -66,5 +67,48 @@ describe("the program that runs infrastructure", () => {
     await writeFile(named, "#!/bin/sh\necho hello\n");
     await chmod(named, 0o755);
     await expect(cli(named).program()).rejects.toMatchObject({ code: "TERRAFORM_MISSING" });
+  });
+});
+
+describe("a command that outlives us", () => {
+  const workspace = () => ({ runDir: dir, codeDir: dir, dataDir: join(dir, "data"), env: {} });
+  /** Says its arguments, then stays until it is killed. */
+  async function installLasting(): Promise<string> {
+    const path = join(dir, "lasting");
+    await writeFile(path, '#!/bin/sh\necho "$@"\nexec sleep 60\n');
+    await chmod(path, 0o755);
+    return path;
+  }
+
+  it("is known to another life from the moment it runs, with the arguments as they were given", async () => {
+    const program = await installLasting();
+    await cli(program).start(workspace(), "apply", ["apply", "-var=a=$(id) 'b'"]);
+    const other = cli(program);
+    expect(await other.state(workspace(), "apply")).toBe("running");
+    await until("its output", async () => (await other.output(workspace(), "apply")).length > 0);
+    expect(await other.output(workspace(), "apply")).toEqual([`-chdir=${dir} apply -var=a=$(id) 'b'`]);
+    await other.kill(workspace(), "apply");
+    await until("its end", async () => (await other.state(workspace(), "apply")) === "gone");
+  });
+
+  it("never started when we were killed before it ran, and starts then", async () => {
+    const program = await installLasting();
+    const out = join(dir, "apply.jsonl");
+    await writeFile(out, "");
+    await utimes(out, new Date(0), new Date(0));
+    const terraform = cli(program);
+    expect(await terraform.state(workspace(), "apply")).toBe("never started");
+    await terraform.start(workspace(), "apply", ["apply"]);
+    expect(await cli(program).state(workspace(), "apply")).toBe("running");
+    await terraform.kill(workspace(), "apply");
+    await until("its end", async () => (await cli(program).state(workspace(), "apply")) === "gone");
+  });
+
+  it("is not started a second time", async () => {
+    const program = await installLasting();
+    await cli(program).start(workspace(), "apply", ["apply"]);
+    await expect(cli(program).start(workspace(), "apply", ["apply"])).rejects.toThrow(/EEXIST/);
+    await cli(program).kill(workspace(), "apply");
+    expect(JSON.parse(await readFile(join(dir, "apply.pid"), "utf8"))).toMatchObject({ pid: expect.any(Number) });
   });
 });

@@ -1,10 +1,10 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { access, constants, mkdir, open, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { access, constants, mkdir, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
 import { newLineSplitter } from "../../shared/log-line.ts";
-import { sleep } from "../../shared/until.ts";
+import { sleep, until } from "../../shared/until.ts";
 import {
   layProviderMirror,
   PROVIDER_NODE_VARIABLE,
@@ -93,11 +93,14 @@ export function terraformCli(options: {
       await configure();
       const executable = await find();
       const { out, err, pid: pidFile } = filesOf(workspace.runDir, name);
-      // Exclusive: that the file is there is the journal that this was started.
+      // What an earlier life of ours left that was killed before the program ran.
+      if ((await stateOf(workspace.runDir, name, children)) === "never started") await rm(out, { force: true });
+      // Exclusive: with the pid file, that this file is there is the journal that this was started.
       const outFile = await open(out, "wx", 0o600);
       const errFile = await open(err, "w", 0o600);
       try {
-        const child = spawn(executable, [`-chdir=${workspace.codeDir}`, ...args], {
+        const command = [executable, `-chdir=${workspace.codeDir}`, ...args];
+        const child = spawn("/bin/sh", ["-c", LAUNCH, "sh", pidFile, ...command], {
           detached: true,
           stdio: ["ignore", outFile.fd, errFile.fd],
           env: environment(workspace),
@@ -109,8 +112,10 @@ export function terraformCli(options: {
         child.unref();
         children.set(out, child);
         child.once("exit", () => children.delete(out));
-        const pid = child.pid ?? 0;
-        await writeFile(pidFile, JSON.stringify({ pid, startedAt: await startTimeOf(pid) }), { mode: 0o600 });
+        await until("Terraform starting", async () => (await isThere(pidFile)) || child.exitCode !== null, {
+          withinMs: STARTING_MS,
+          everyMs: 2,
+        });
       } finally {
         await outFile.close();
         await errFile.close();
@@ -148,6 +153,22 @@ export function terraformCli(options: {
   };
 }
 
+/**
+ * Writes who it is, then becomes the program. Written by us, the file would be missing when we are killed right after the start, and an apply at
+ * work would be taken for one that is gone. Without the file the program never ran. The start time is field 22 of /proc/PID/stat (proc(5)).
+ */
+const LAUNCH = `
+pid_file=$1
+shift
+start_time() { shift 19; printf '"%s"' "$1"; }
+started=null
+if read -r line 2>/dev/null </proc/$$/stat; then started=$(start_time \${line##*) }); fi
+(umask 077 && printf '{"pid":%s,"startedAt":%s}' $$ "$started" >"$pid_file.new") && mv "$pid_file.new" "$pid_file" && exec "$@"
+exit 126`;
+
+/** From the spawn to the pid file it takes some 5 ms; on a machine that is out of breath, seconds. */
+const STARTING_MS = 10_000;
+
 function filesOf(runDir: string, name: string) {
   return { out: join(runDir, `${name}.jsonl`), err: join(runDir, `${name}.stderr`), pid: join(runDir, `${name}.pid`) };
 }
@@ -179,17 +200,29 @@ async function readPid(runDir: string, name: string): Promise<z.infer<typeof Pid
 }
 
 async function stateOf(runDir: string, name: string, children: ReadonlyMap<string, ChildProcess>) {
-  const { out } = filesOf(runDir, name);
+  const { out, pid } = filesOf(runDir, name);
   const child = children.get(out);
   if (child) return child.exitCode === null && child.signalCode === null ? ("running" as const) : ("gone" as const);
-  const started = await access(out).then(
-    () => true,
-    () => false,
-  );
-  if (!started) return "never started" as const;
+  if (!(await hasStarted(out, pid))) return "never started" as const;
   const known = await readPid(runDir, name);
   return known !== undefined && (await isAlive(known)) ? ("running" as const) : ("gone" as const);
 }
+
+/** An output file alone is a start that was cut off, or one that another life of ours has just begun. */
+async function hasStarted(out: string, pidFile: string): Promise<boolean> {
+  for (;;) {
+    const begun = await stat(out).catch(() => undefined);
+    if (await isThere(pidFile)) return true;
+    if (begun === undefined || Date.now() - begun.mtimeMs > STARTING_MS) return false;
+    await sleep(LOOK_EVERY_MS);
+  }
+}
+
+const isThere = (path: string) =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
 
 /** A number alone could belong to another process by now; its start time tells them apart. */
 async function isAlive({ pid, startedAt }: z.infer<typeof Pid>): Promise<boolean> {
