@@ -220,7 +220,7 @@ async function verifyAll({ input, deps }: Rollout, signal: AbortSignal): Promise
         title: "verify command",
         service: verify.service,
         command: verify.command,
-        variables: withUrl(variablesOf(deps.variables, verify.service), verifyUrl(input.release, verify.service)),
+        variables: withUrl(variablesOf(deps.variables, verify.service), verifyUrl(deps.target, input, verify.service)),
         deadlineMs: verify.timeout,
       },
     );
@@ -301,10 +301,10 @@ function variablesOf(variables: Record<string, TaskVariables>, service: string):
 }
 
 /** A verify command finds the service it belongs to, or else the first that has a port, through the router. */
-function verifyUrl(release: Release, service: string): string | undefined {
+function verifyUrl(target: RolloutTarget, { place, release }: RolloutInput, service: string): string | undefined {
   const own = release.services.find((one) => one.name === service && servesTraffic(one));
-  const target = own ?? release.services.find(servesTraffic);
-  return target === undefined ? undefined : `http://${target.name}`;
+  const asked = own ?? release.services.find(servesTraffic);
+  return asked === undefined ? undefined : target.addressOf(place, asked);
 }
 
 function withUrl(variables: TaskVariables, url: string | undefined): TaskVariables {

@@ -9,7 +9,8 @@ export type ObservedService = {
   service: string;
   /** `standby`: parked, ready to serve again. `draining`: out of traffic, still running. */
   traffic: "serving" | "draining" | "standby" | "none";
-  tasks: { name: string; state: "running" | "paused" | "exited" }[];
+  /** `paused`: parked where a runtime can pause; one that cannot keeps standby tasks `running`. `starting`: accepted, not yet running. */
+  tasks: { name: string; state: "starting" | "running" | "paused" | "exited" }[];
 };
 
 /** Why a task is not healthy, in facts; kept with the deployment after the task is gone. */
@@ -67,7 +68,8 @@ export type RunnableRelease = { release: Release; variables: Record<string, Task
 /**
  * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
  * Every call is idempotent and keyed by (place, release, service): repeating it finds the work done.
- * All may throw DOCKER_UNREACHABLE or another upstream code; what the user's own app does wrong is a returned report.
+ * All may throw DOCKER_UNREACHABLE, AWS_UNREACHABLE or another upstream code; what the user's own app does wrong is a returned report.
+ * A runtime may hold two releases of a service at a time; starting a third takes the place of the one on standby, never of the one that serves.
  */
 export interface RolloutTarget {
   /** All tasks of the place, of every release, whatever their state; oldest release first. Reads only. */
@@ -76,7 +78,10 @@ export interface RolloutTarget {
   /** Network, router and back ends for the release exist after this. Traffic does not change. */
   prepare(place: Place, release: Release): Promise<void>;
 
-  /** What tasks reach these backing services by; known whether or not they run. */
+  /** Where a task of the place reaches this service, which has a port: `http://web`, or the address from outside where a runtime has no other. */
+  addressOf(place: Place, service: ReleaseService): string;
+
+  /** What tasks reach these backing services by; known whether or not they run. @throws BACKING_NOT_ON_ECS where they come from elsewhere */
   backingVariables(place: Place, backing: Backing[]): BackingVariables;
 
   /** What is there of each of these, in their order. Reads only: a query to a running one is all it does. */
@@ -130,14 +135,14 @@ export interface RolloutTarget {
     options: { forMs: number; signal?: AbortSignal },
   ): Promise<HealthReport>;
 
-  /** In one move for all services: tasks of `release` get all new requests, every other task gets none, the parked ones stay parked. Returns when new requests are answered by `release`. */
+  /** One write a service at most, right after each other: tasks of `release` get all new requests, every other task gets none, the parked ones stay parked. Returns when new requests are answered by `release`. */
   shiftTraffic(place: Place, release: Release): Promise<void>;
 
   /** Waits until tasks of other releases than `serving` have no request in flight. `stillOpen` counts those that had one at the deadline, by request. */
   awaitDrained(place: Place, serving: number, deadlineMs: number): Promise<{ stillOpen: number }>;
 
   /**
-   * Tasks of services that serve traffic are paused (they answer within milliseconds of `wake`). Workers are stopped and removed, since a
+   * Tasks of services that serve traffic are kept as standby, paused where that is possible (they answer within milliseconds of `wake`). Workers are stopped and removed, since a
    * paused one could hold a lock or a job; so is what owns a host port or a volume, since the next release needs it.
    * A task with a request still open gets no new one and runs on; `reconcile` parks it when the request has ended.
    */
@@ -146,7 +151,7 @@ export interface RolloutTarget {
   /** Unpauses the parked tasks of a release, and says which services have all of their tasks running. */
   wake(place: Place, release: Release): Promise<{ ready: string[]; missing: string[] }>;
 
-  /** Stops and removes the tasks of a release (or only those of `services`), gracefully. Tasks that are gone are no error. */
+  /** Stops and removes the tasks of a release (or only those of `services`), gracefully; tasks on their way out are not observed any more. Tasks that are gone are no error. */
   stop(place: Place, release: number, services?: string[]): Promise<void>;
 
   /**

@@ -262,7 +262,84 @@ const Infra = z.strictObject({
     .describe("How often what really exists is compared with what was applied; off for never."),
 });
 
+const Arn = (service: string, form: RegExp, example: string) =>
+  z.string().regex(new RegExp(`^arn:aws[a-z-]*:${service}:${form.source}$`), `write an ARN such as ${example}`);
+const AwsId = (prefix: string) =>
+  z.string().regex(new RegExp(`^${prefix}-[0-9a-f]{4,}$`), `write an id such as ${prefix}-0a1b2c3d`);
+
+const RoleArn = Arn("iam", /:\d{12}:role\/[\w+=,.@/-]+/, "arn:aws:iam::123456789012:role/shop-task");
+
+/** What the ecs runtime has to be told of an AWS account. */
+export const AwsSettings = z.strictObject({
+  region: z
+    .string()
+    .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, "write a Region such as eu-central-1")
+    .describe("Region of all of it."),
+  cluster: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,255}$/, "write the cluster's name, not its ARN")
+    .describe("Name of the ECS cluster."),
+  listener: Arn(
+    "elasticloadbalancing",
+    /[a-z0-9-]+:\d{12}:listener\/app\/[\w-]+\/[0-9a-z]+\/[0-9a-z]+/,
+    "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/shop/0123456789abcdef/0123456789abcdef",
+  ).describe("ARN of the load balancer's listener that rules are added to."),
+  subnets: z.array(AwsId("subnet")).min(1).max(16).describe("Where tasks run."),
+  securityGroups: z.array(AwsId("sg")).min(1).max(5).describe("What tasks carry."),
+  executionRole: RoleArn.describe("ARN of the role that fetches images, reads secrets and writes logs for tasks."),
+  taskRole: RoleArn.optional().describe("ARN of the role the app itself has."),
+  publicIp: z.boolean().default(false).describe("Tasks get a public address: for subnets with no other way out."),
+});
+
+/** Each setting by the output of `terraform/aws-fargate` that has it: with that module nothing has to be written. */
+export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings>, string> = {
+  region: "region",
+  cluster: "cluster",
+  listener: "listener_arn",
+  subnets: "subnets",
+  securityGroups: "security_groups",
+  executionRole: "execution_role_arn",
+  taskRole: "task_role_arn",
+  publicIp: "assign_public_ip",
+};
+
+const LOG_DAYS = [
+  1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557, 2_922, 3_288, 3_653,
+];
+
+const Aws = z.strictObject({
+  ...AwsSettings.partial().shape,
+  publicIp: z.boolean().optional().describe("Tasks get a public address: for subnets with no other way out."),
+  outputs: z
+    .partialRecord(
+      z.enum(Object.keys(AWS_OUTPUTS) as [keyof typeof AWS_OUTPUTS]),
+      z.string().regex(/^[A-Za-z_][A-Za-z0-9_-]*$/, "write the name of a Terraform output"),
+    )
+    .default({})
+    .describe(
+      "Settings by the output of the environment's infra they take their value from. Default: the names of the module terraform/aws-fargate.",
+    ),
+  domain: Hostname.optional().describe("Services without domains answer at SERVICE-ENVIRONMENT-APP.DOMAIN."),
+  scheme: z.enum(["http", "https"]).default("https").describe("What the listener speaks."),
+  architecture: z.enum(["x86_64", "arm64"]).default("x86_64").describe("What the images are built for."),
+  storage: z.int().min(20).max(200).default(20).describe("GiB of disk of each task. Fargate gives 20 for nothing."),
+  logDays: z
+    .int()
+    .refine((days) => LOG_DAYS.includes(days), `use one of ${LOG_DAYS.join(", ")}`)
+    .default(30)
+    .describe("How long CloudWatch keeps the log lines of tasks."),
+});
+
 const Environment = z.strictObject({
+  runtime: z
+    .enum(["docker", "ecs"])
+    .default("docker")
+    .describe("Where it runs: this server's Docker Engine, or Amazon ECS with Fargate (docs/aws.md)."),
+  aws: Aws.optional().describe("The AWS account of runtime: ecs, where infra does not give all of it."),
+  backing: z
+    .literal("none")
+    .optional()
+    .describe("The app's backing services do not run here: their addresses come from infra or variables."),
   infra: Infra.optional().describe("Terraform that this environment needs; see docs/infrastructure.md."),
   branch: z.string().optional().describe("A push to a branch that matches this glob deploys here."),
   tag: z.string().optional().describe("A tag that matches this glob deploys here."),
@@ -289,7 +366,7 @@ export const AppSpec = z.strictObject({
     .describe("Databases and caches that run beside the services of every environment."),
   environments: z
     .record(Name, Environment)
-    .default({ production: { branch: "main", services: {}, env: {} } })
+    .default({ production: { branch: "main", runtime: "docker", services: {}, env: {} } })
     .describe("Where the app runs, and which branches and tags deploy there."),
   verify: z
     .array(Verify)
@@ -304,6 +381,7 @@ export type HealthCheck = z.infer<typeof HealthCheck>;
 export type ServiceSpec = z.infer<typeof Service>;
 export type BackingSpec = z.infer<typeof BackingSpec>;
 export type InfraSpec = z.infer<typeof Infra>;
+export type AwsSpec = z.infer<typeof Aws>;
 export type VerifySpec = z.infer<typeof Verify>;
 
 /** What one environment runs: the spec with that environment's overrides applied. */
@@ -313,6 +391,8 @@ export type EnvironmentSpec = {
   backing: Record<string, BackingSpec>;
   verify: VerifySpec[];
   infra?: InfraSpec;
+  runtime: "docker" | "ecs";
+  aws?: AwsSpec;
   bakeMs: number;
   standbyMs: number;
 };

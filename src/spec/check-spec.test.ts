@@ -227,6 +227,54 @@ describe("checkSpec", () => {
   });
 });
 
+describe("an environment with runtime: ecs", () => {
+  const problemsIn = (changes: object) => problemsOf(changes);
+  const ecs = (more: object = {}) => ({ production: { runtime: "ecs" as const, infra: { dir: "infra" }, ...more } });
+
+  it("needs nothing written where infra gives its outputs", () => {
+    expect(problemsIn({ environments: ecs() })).toEqual([]);
+  });
+
+  it("names the settings that are missing where there is no infra", () => {
+    expect(problemsIn({ environments: { production: { runtime: "ecs", aws: { region: "eu-central-1" } } } })).toEqual([
+      "environments.production.aws: runtime: ecs needs aws: { cluster, listener, subnets, securityGroups, executionRole }, or infra whose outputs give them",
+    ]);
+  });
+
+  it("takes no aws: on Docker", () => {
+    expect(problemsIn({ environments: { production: { aws: { region: "eu-central-1" } } } })).toEqual([
+      "environments.production.aws: aws needs runtime: ecs",
+    ]);
+  });
+
+  it("has its backing services from infra, and says so", () => {
+    const backing = { db: { engine: "mysql" as const } };
+    expect(problemsIn({ backing, environments: ecs() })).toEqual([
+      expect.stringMatching(
+        /^environments.production.runtime: db does not run on ECS: make it with infra.*backing: none/,
+      ),
+    ]);
+    expect(problemsIn({ backing, environments: ecs({ backing: "none" }) })).toEqual([]);
+  });
+
+  it("refuses what Fargate cannot do, with the nearest thing it can", () => {
+    const web = {
+      stopTimeout: "5m",
+      hostPort: 80,
+      volumes: ["data:/data"],
+      downtime: "accept",
+      domains: ["a", "b", "c", "d", "e"],
+    };
+    const problems = problemsIn({ web, environments: ecs() }).filter((text) => text.includes("Fargate"));
+    expect(problems).toEqual([
+      expect.stringMatching(/^services.web.hostPort: .*no host/),
+      expect.stringMatching(/^services.web.volumes: .*keep no volume/),
+      expect.stringMatching(/^services.web.stopTimeout: .*use stopTimeout: 120s/),
+      expect.stringMatching(/^services.web.domains: .*takes 4 domains: remove 1/),
+    ]);
+  });
+});
+
 describe("notesOn", () => {
   it("mentions what is allowed and may surprise", () => {
     const spec = AppSpec.parse({

@@ -162,7 +162,73 @@ function checkEnvironment(spec: AppSpec, name: string): SpecProblem[] {
   });
   const infra = checkInfra([...path, "infra"], spec.app, environment.infra);
   const overrides = Object.keys(environment.services).flatMap((service) => checkOverride(spec, name, service));
-  return [...globs, ...infra, ...overrides, ...checkReserved([...path, "env"], environment.env)];
+  return [
+    ...globs,
+    ...infra,
+    ...overrides,
+    ...checkRuntime(spec, name),
+    ...checkReserved([...path, "env"], environment.env),
+  ];
+}
+
+/** Settings without which there is no place to run; a task role and a public address one can do without. */
+const AWS_NEEDED = ["region", "cluster", "listener", "subnets", "securityGroups", "executionRole"] as const;
+/** Fargate kills a task at the latest after this (Amazon ECS API, ContainerDefinition, `stopTimeout`). */
+const MAX_FARGATE_STOP_MS = 120_000;
+/** At most 5 condition values a rule (Elastic Load Balancing, quotas for Application Load Balancers). */
+const MAX_RULE_HOSTS = 5;
+
+/** What Fargate and a load balancer cannot do is found here, before anything is built. */
+function checkRuntime(spec: AppSpec, name: string): SpecProblem[] {
+  const environment = spec.environments[name];
+  if (!environment) return [];
+  const path = ["environments", name];
+  const { runtime, aws, infra, backing } = environment;
+  if (runtime !== "ecs") {
+    return aws === undefined ? [] : [{ path: [...path, "aws"], at: "key", message: "aws needs runtime: ecs" }];
+  }
+  const problems: SpecProblem[] = [];
+  const report = (rest: (string | number)[], message: string) =>
+    problems.push({ path: [...path, ...rest], at: "key", message });
+  const missing = AWS_NEEDED.filter((setting) => aws?.[setting] === undefined);
+  if (infra === undefined && missing.length > 0) {
+    const message = `runtime: ecs needs aws: { ${missing.join(", ")} }, or infra whose outputs give them`;
+    report(aws === undefined ? ["runtime"] : ["aws"], message);
+  }
+  if (infra === undefined && Object.keys(aws?.outputs ?? {}).length > 0)
+    report(["aws", "outputs"], "outputs need infra, which gives them");
+  const declared = Object.keys(spec.backing);
+  if (declared.length > 0 && backing !== "none") {
+    const message = `${declared.join(", ")} ${declared.length === 1 ? "does" : "do"} not run on ECS: make ${declared.length === 1 ? "it" : "them"} with infra, hand over the addresses with infra: { outputs }, and write backing: none here`;
+    report(["runtime"], message);
+  }
+  for (const [service, declaredService] of Object.entries(spec.services))
+    problems.push(...checkOnFargate(spec, name, service, declaredService));
+  return problems;
+}
+
+function checkOnFargate(spec: AppSpec, environment: string, name: string, service: ServiceSpec): SpecProblem[] {
+  const path = ["services", name];
+  const where = `environment ${environment} runs on Fargate`;
+  const override = spec.environments[environment]?.services[name];
+  const domains = override?.domains ?? service.domains;
+  const problems: SpecProblem[] = [];
+  if (service.hostPort !== undefined)
+    problems.push({ path: [...path, "hostPort"], at: "key", message: `${where}, which has no host: remove hostPort` });
+  if (service.volumes.length > 0) {
+    const message = `${where}, whose tasks keep no volume: keep data in a database or in S3`;
+    problems.push({ path: [...path, "volumes"], at: "key", message });
+  }
+  if (service.stopTimeout > MAX_FARGATE_STOP_MS) {
+    const message = `${where}, which gives at most 120s: use stopTimeout: 120s`;
+    problems.push({ path: [...path, "stopTimeout"], at: "value", message });
+  }
+  if (domains.length >= MAX_RULE_HOSTS) {
+    const owner = override?.domains === undefined ? path : ["environments", environment, ...path];
+    const message = `${where}, behind a rule that takes ${MAX_RULE_HOSTS - 1} domains: remove ${domains.length - MAX_RULE_HOSTS + 1}`;
+    problems.push({ path: [...owner, "domains"], at: "key", message });
+  }
+  return problems;
 }
 
 function checkInfra(path: string[], app: string, infra: InfraSpec | undefined): SpecProblem[] {

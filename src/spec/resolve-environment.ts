@@ -33,9 +33,11 @@ export function resolveEnvironment(spec: AppSpec, environment: string): Environm
   return {
     environment,
     services: Object.fromEntries(services),
-    backing: spec.backing,
+    backing: rules.backing === "none" ? {} : spec.backing,
     verify: spec.verify,
     ...(rules.infra && { infra: rules.infra }),
+    runtime: rules.runtime ?? "docker",
+    ...(rules.aws && { aws: rules.aws }),
     bakeMs: spec.bake,
     standbyMs: spec.standby,
   };
@@ -80,7 +82,7 @@ export function withEnvironments(spec: AppSpec, declared: readonly OutsideRules[
     .filter(({ name }) => !Object.hasOwn(spec.environments, name))
     .map(({ name, branch, tag }) => {
       const rules = { ...(branch !== null && { branch }), ...(tag !== null && { tag }) };
-      return [name, { ...rules, services, env: {}, [OUTSIDE]: true }] as const;
+      return [name, { ...rules, runtime: "docker", services, env: {}, [OUTSIDE]: true }] as const;
     });
   if (missing.length === 0) return spec;
   return { ...spec, environments: { ...spec.environments, ...Object.fromEntries(missing) } };

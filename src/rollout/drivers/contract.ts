@@ -1,4 +1,5 @@
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type ErrorCode, hasCode } from "../../shared/errors.ts";
 import type { LogLine } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { until } from "../../shared/until.ts";
@@ -15,7 +16,7 @@ export type RolloutHarness = {
   service(place: Place, name: string, behaviour: Behaviour, changes?: Partial<ReleaseService>): ReleaseService;
   /** The release that answers a request from outside to the service now; undefined when none does. */
   answering(place: Place, service: string): Promise<number | undefined>;
-  /** Removes a running task behind the target's back. */
+  /** Takes a running task away for good, behind the target's back. */
   lose(place: Place, task: string): Promise<void>;
   /** Removes, or stops, the container of a backing service behind the target's back. */
   loseBacking(place: Place, name: string): Promise<void>;
@@ -25,6 +26,12 @@ export type RolloutHarness = {
   /** Puts something running into the place that nobody declares, and gives its name; `expel` takes all of them out again. */
   intrude(place: Place): Promise<string>;
   expel(): Promise<void>;
+  /** What parked tasks are seen as. */
+  parked: "paused" | "running";
+  /** How many releases of a service there can be at a time; the one on standby makes way for a third. */
+  holdsReleases: 2 | "any";
+  /** Where backing services are not this runtime's: the code that says so. */
+  refusesBacking?: ErrorCode;
   cleanUp(): Promise<void>;
 };
 
@@ -70,7 +77,12 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       expect(await prove(place, release)).toMatchObject({ status: "healthy" });
       await target.shiftTraffic(place, release);
     };
-    const seen = async (place: Place) => brief(await target.observe(place));
+    const settled = (place: Place) =>
+      until("no task is starting any more", async () => {
+        const observed = await target.observe(place);
+        return observed.every((one) => one.tasks.every((task) => task.state !== "starting")) && observed;
+      });
+    const seen = async (place: Place) => brief(await settled(place));
 
     it("finds nothing in a place that was never used, and takes stopping and destroying there for done", async () => {
       const place = newPlace();
@@ -83,7 +95,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       const place = newPlace();
       const release = releaseOf(place, 1, { web: "web", worker: "worker" });
       await start(place, release);
-      const first = await target.observe(place);
+      const first = await settled(place);
       await start(place, release);
       expect(await target.observe(place)).toEqual(first);
       expect(brief(first)).toEqual(["r1 web draining running", "r1 worker none running"]);
@@ -183,7 +195,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       await serve(place, second);
       await target.park(place, first);
       await target.park(place, first);
-      expect(await seen(place)).toEqual(["r1 web standby paused", "r2 web serving running"]);
+      expect(await seen(place)).toEqual([`r1 web standby ${harness.parked}`, "r2 web serving running"]);
       expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
       expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
       expect(await seen(place)).toEqual(["r1 web standby running", "r2 web serving running"]);
@@ -207,7 +219,9 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       await serve(place, releaseOf(place, 2, { web: "web" }));
       await target.park(place, first);
       await serve(place, releaseOf(place, 3, { web: "web" }));
-      expect(await seen(place)).toEqual(["r1 web standby paused", "r2 web draining running", "r3 web serving running"]);
+      const standby = harness.holdsReleases === 2 ? [] : [`r1 web standby ${harness.parked}`];
+      expect(await seen(place)).toEqual([...standby, "r2 web draining running", "r3 web serving running"]);
+      expect(await harness.answering(place, "web")).toBe(3);
     });
 
     it("stops a release, or only some of its services, and a repetition finds it done", async () => {
@@ -277,7 +291,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
         const desired = { live: { release, variables: {} }, inProgress: [] };
         expect(await target.reconcile(place, desired)).not.toEqual([]);
         expect(await seen(place)).toEqual(["r2 web serving running", "r2 worker none running"]);
-        expect(await harness.answering(place, "web")).toBe(2);
+        await until("r2 answers again", async () => (await harness.answering(place, "web")) === 2);
         expect(await target.reconcile(place, desired)).toEqual([]);
       });
 
@@ -377,6 +391,11 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       const backing = [
         { name: "cache", spec: { engine: "redis" as const }, password: new Secret("CACHE_PASSWORD", "x") },
       ];
+      if (harness.refusesBacking !== undefined) {
+        const refused = await target.ensureBacking(place, backing, () => undefined).catch((error: unknown) => error);
+        expect(hasCode(refused, harness.refusesBacking)).toBe(true);
+        return await target.ensureBacking(place, [], () => undefined);
+      }
       expect(target.backingVariables(place, backing).CACHE_URL?.reveal()).toMatch(/cache/);
       await target.ensureBacking(place, backing, () => undefined);
       await target.ensureBacking(place, backing, () => undefined);
@@ -384,6 +403,7 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
     });
 
     describe("a backing service", () => {
+      beforeEach(({ skip }) => skip(harness.refusesBacking !== undefined, "this runtime has none: refused above"));
       const cache = (spec: Backing["spec"] = { engine: "redis" }): Backing[] => [
         { name: "cache", spec, password: new Secret("CACHE_PASSWORD", "x") },
       ];

@@ -40,6 +40,8 @@ describeRolloutTarget("memory", async () => {
       return "stranger";
     },
     expel: async () => undefined,
+    parked: "paused",
+    holdsReleases: "any",
     cleanUp: async () => undefined,
   };
 });

@@ -151,6 +151,7 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       if (!prepared.has(placeKey(place))) effects.push(`prepare ${placeKey(place)}`);
       prepared.add(placeKey(place));
     },
+    addressOf: (_place, service) => `http://${service.name}`,
     backingVariables(_place, wanted) {
       const variables: BackingVariables = {};
       for (const backing of wanted) {

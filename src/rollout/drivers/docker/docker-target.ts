@@ -171,6 +171,9 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       await router.update((state) => withBackends(state, place, release, routerAddress));
     },
 
+    // The router, by the extra host that every task gets.
+    addressOf: (_place, service) => `http://${service.name}`,
+
     backingVariables: (place, backing) => Object.assign({}, ...backing.map((one) => backingVariables(place, one))),
 
     async observeBacking(place, backing) {

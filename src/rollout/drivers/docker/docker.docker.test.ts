@@ -34,6 +34,8 @@ describeRolloutTarget("docker", async () => {
     expel: async () => {
       for (const id of intruders.splice(0)) await stage.docker.getContainer(id).remove({ force: true });
     },
+    parked: "paused",
+    holdsReleases: "any",
     cleanUp: stage.cleanUp,
   };
 });

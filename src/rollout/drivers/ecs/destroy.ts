@@ -1,0 +1,119 @@
+import type { Place } from "../../release.ts";
+import { isAws } from "./aws-errors.ts";
+import type { Ground } from "./ensure.ts";
+import { logGroupName, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
+import { findRule } from "./read-account.ts";
+import { readTags, requireOurs } from "./tags.ts";
+
+/** One DeleteTaskDefinitions call takes at most 10 (Amazon ECS API reference, DeleteTaskDefinitions). */
+const DEFINITIONS_A_CALL = 10;
+/** How long a deleted secret can be brought back (Secrets Manager: 7 to 30 days). */
+const RECOVERY_DAYS = 7;
+
+/**
+ * Removes everything that was made for the place, in the order that AWS allows: rules, services, target groups, one-off tasks, task
+ * definitions, secrets, logs. What is gone is no error, so it can be called again after any crash. The images stay: they belong to the app.
+ */
+export async function destroyPlace(ground: Ground, place: Place): Promise<void> {
+  const { aws, reader, install, settings } = ground;
+  const { cluster } = settings;
+  const families = await findFamilies(ground, place);
+  const services = [
+    ...new Set(families.map((name) => name.slice(servicePrefix(install, place).length).replace(/_run$/, ""))),
+  ];
+  if (services.length === 0) return await destroyLogs(ground, place);
+  const rules = await reader.listenerRules();
+  for (const service of services) {
+    const rule = findRule(rules, install, place, service);
+    if (rule !== undefined) await unless(["RuleNotFound"], aws.elb.deleteRule({ RuleArn: rule.arn }));
+  }
+  for (const [service, slots] of await reader.slotsOf(place, services)) {
+    for (const name of SLOTS) {
+      const slot = slots[name];
+      if (slot?.status !== "ACTIVE") continue;
+      await unless(
+        ["ServiceNotFound", "ServiceNotActive"],
+        aws.ecs.deleteService({ cluster, service: slot.serviceName, force: true }),
+      );
+    }
+    for (const name of SLOTS) await destroyTargetGroup(ground, targetGroupName(install, place, service, name));
+    await destroySecret(ground, secretName(install, place, service));
+  }
+  for (const family of families) await destroyFamily(ground, family);
+  await destroyLogs(ground, place);
+}
+
+/** Task definitions are made first and removed last, so they say what else there may be. */
+async function findFamilies({ aws, install }: Ground, place: Place): Promise<string[]> {
+  const familyPrefix = servicePrefix(install, place);
+  const families: string[] = [];
+  let nextToken: string | undefined;
+  do {
+    const page = await aws.ecs.listTaskDefinitionFamilies({
+      familyPrefix,
+      status: "ACTIVE",
+      ...(nextToken && { nextToken }),
+    });
+    families.push(...(page.families ?? []).filter((family) => family.startsWith(familyPrefix)));
+    nextToken = page.nextToken;
+  } while (nextToken);
+  return families;
+}
+
+async function destroyTargetGroup({ aws, install }: Ground, Name: string): Promise<void> {
+  const found = await unless(["TargetGroupNotFound"], aws.elb.describeTargetGroups({ Names: [Name] }));
+  const arn = found?.TargetGroups?.[0]?.TargetGroupArn;
+  if (arn === undefined) return;
+  const { TagDescriptions } = await aws.elb.describeTags({ ResourceArns: [arn] });
+  requireOurs(install, `The target group ${Name}`, readTags(TagDescriptions?.[0]?.Tags));
+  await unless(["TargetGroupNotFound"], aws.elb.deleteTargetGroup({ TargetGroupArn: arn }));
+}
+
+async function destroySecret({ aws, install }: Ground, SecretId: string): Promise<void> {
+  const found = await unless(["ResourceNotFound"], aws.secrets.describeSecret({ SecretId }));
+  if (found === undefined || found.DeletedDate !== undefined) return;
+  requireOurs(install, `The secret ${SecretId}`, readTags(found.Tags));
+  await unless(["ResourceNotFound"], aws.secrets.deleteSecret({ SecretId, RecoveryWindowInDays: RECOVERY_DAYS }));
+}
+
+async function destroyFamily({ aws, settings }: Ground, family: string): Promise<void> {
+  const { taskArns } = await aws.ecs.listTasks({ cluster: settings.cluster, family });
+  for (const task of taskArns ?? []) {
+    await aws.ecs.stopTask({ cluster: settings.cluster, task, reason: "Shipway: the environment is removed" });
+  }
+  const revisions: string[] = [];
+  let nextToken: string | undefined;
+  do {
+    const page = await aws.ecs.listTaskDefinitions({
+      familyPrefix: family,
+      status: "ACTIVE",
+      ...(nextToken && { nextToken }),
+    });
+    revisions.push(...(page.taskDefinitionArns ?? []).filter((arn) => arn.split("/").at(-1)?.split(":")[0] === family));
+    nextToken = page.nextToken;
+  } while (nextToken);
+  for (const taskDefinition of revisions) await aws.ecs.deregisterTaskDefinition({ taskDefinition });
+  for (let at = 0; at < revisions.length; at += DEFINITIONS_A_CALL) {
+    await aws.ecs.deleteTaskDefinitions({ taskDefinitions: revisions.slice(at, at + DEFINITIONS_A_CALL) });
+  }
+}
+
+async function destroyLogs({ aws, install }: Ground, place: Place): Promise<void> {
+  const name = logGroupName(install, place);
+  const { logGroups } = await aws.logs.describeLogGroups({ logGroupNamePrefix: name });
+  const found = logGroups?.find((group) => group.logGroupName === name);
+  if (found === undefined) return;
+  const { tags } = await aws.logs.listTagsForResource({ resourceArn: (found.arn ?? "").replace(/:\*$/, "") });
+  requireOurs(install, `The log group ${name}`, tags ?? {});
+  await unless(["ResourceNotFound"], aws.logs.deleteLogGroup({ logGroupName: name }));
+}
+
+/** Undefined when AWS says one of these: the thing is gone already. */
+async function unless<T>(names: string[], asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if (isAws(error, ...names)) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+import { describe, expect, it } from "vitest";
+import { newService } from "../../testing.ts";
+import { isWanted, judgeNew, judgeProved, type SeenTask, type ServiceFacts, whyStopped } from "./judge.ts";
+
+const newTask = (changes: Partial<SeenTask> = {}): SeenTask => ({
+  arn: "arn:task/1",
+  startedBy: "ecs-svc/1",
+  status: "RUNNING",
+  createdAt: 0,
+  ip: "10.0.0.5",
+  stopCode: undefined,
+  stoppedReason: undefined,
+  exitCode: undefined,
+  containerReason: undefined,
+  health: undefined,
+  ...changes,
+});
+
+const deployment = {
+  id: "ecs-svc/1",
+  taskDefinition: "td:1",
+  release: 1,
+  state: "COMPLETED" as "COMPLETED" | "IN_PROGRESS" | "FAILED",
+  reason: "why",
+  running: 1,
+  pending: 0,
+  failedTasks: 0,
+};
+
+function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof deployment> = {}): ServiceFacts {
+  return {
+    service: newService("web"),
+    taskDefinition: "td:1",
+    slot: {
+      name: "a",
+      arn: "arn",
+      serviceName: "s_a",
+      status: "ACTIVE",
+      desired: 1,
+      primary: { ...deployment, ...primary },
+      draining: [],
+      role: undefined,
+      targetGroup: "tg",
+    },
+    tasks: [newTask()],
+    died: [],
+    targets: [{ ip: "10.0.0.5", state: "healthy", reason: undefined, description: undefined }],
+    ...changes,
+  };
+}
+
+const exited = newTask({ status: "STOPPED", stopCode: "EssentialContainerExited", exitCode: 1 });
+const unpulled = newTask({
+  status: "STOPPED",
+  stopCode: "TaskFailedToStart",
+  stoppedReason: "CannotPullContainerError: not found",
+});
+
+describe("a new release", () => {
+  it("is healthy when ECS has completed our deployment and the load balancer calls its own tasks healthy", () => {
+    expect(judgeNew(newFacts())).toEqual({ is: "healthy" });
+    expect(judgeNew(newFacts({ service: newService("worker", { port: undefined }), targets: [] }))).toEqual({
+      is: "healthy",
+    });
+  });
+
+  it.each([
+    ["ECS has not completed it", newFacts({}, { state: "IN_PROGRESS" })],
+    ["a task runs and its target is not healthy yet", newFacts({ targets: [] })],
+    ["the healthy target is a task of another deployment", newFacts({ tasks: [newTask({ ip: "10.0.0.9" })] })],
+    ["the container's own check fails", newFacts({ tasks: [newTask({ health: "UNHEALTHY" })] })],
+    ["no task was started yet", newFacts({ tasks: [] })],
+    ["one image pull failed", newFacts({ tasks: [], died: [unpulled] })],
+  ])("is waited for while %s", (_, facts) => {
+    expect(judgeNew(facts).is).toBe("waiting");
+  });
+
+  it.each([
+    ["its program exited once", newFacts({ died: [exited] }), /exited with 1/],
+    [
+      "its image could not be pulled three times",
+      newFacts({ died: [unpulled, unpulled, unpulled] }),
+      /could not be pulled/,
+    ],
+    ["the circuit breaker opened", newFacts({}, { state: "FAILED", reason: "circuit breaker" }), /circuit breaker/],
+    ["somebody else deployed there, which ECS calls stable", newFacts({}, { taskDefinition: "td:2" }), /td:2/],
+    ["the ECS service is gone", newFacts({ slot: undefined }), /gone/],
+  ])("has failed when %s", (_, facts, because) => {
+    expect(judgeNew(facts)).toEqual({ is: "failed", because: expect.stringMatching(because) });
+  });
+});
+
+describe("a release that was proved", () => {
+  it("fails by any task that died, and by a target that is unhealthy now", () => {
+    expect(judgeProved(newFacts()).is).toBe("healthy");
+    expect(judgeProved(newFacts({ died: [exited] })).is).toBe("failed");
+    const sick = { ip: "10.0.0.5", state: "unhealthy", reason: "r", description: "codes: [500]" };
+    expect(judgeProved(newFacts({ targets: [sick] }))).toMatchObject({ because: expect.stringContaining("[500]") });
+    expect(judgeProved(newFacts({ targets: [{ ...sick, ip: "10.0.0.1" }] })).is).toBe("healthy");
+  });
+});
+
+it("tells tasks that a smaller count ended from those that failed", () => {
+  const ended = newTask({ stopCode: "ServiceSchedulerInitiated", stoppedReason: "Scaling activity initiated by x" });
+  expect(isWanted(ended)).toBe(true);
+  expect(isWanted({ ...ended, stoppedReason: "Task failed ELB health checks" })).toBe(false);
+  expect(isWanted(exited)).toBe(false);
+});
+
+it.each([
+  [unpulled, /registry.*execution role.*subnets.*CannotPullContainerError/s],
+  [
+    newTask({ stopCode: "TaskFailedToStart", stoppedReason: "ResourceInitializationError: unable to pull secrets" }),
+    /secret could not be read/,
+  ],
+  [newTask({ exitCode: 137, containerReason: "OutOfMemoryError: killed" }), /more memory/],
+  [newTask({ stoppedReason: "Task failed ELB health checks in (target-group x)" }), /did not pass its health check/],
+  [newTask({ stopCode: "SpotInterruption", stoppedReason: "SpotInterruption" }), /Spot/],
+  [newTask({ exitCode: 3, stopCode: "EssentialContainerExited" }), /exited with 3/],
+  [newTask(), /^It stopped/],
+])("says in plain words why a task stopped (%#)", (task, words) => {
+  expect(whyStopped(task)).toMatch(words);
+});

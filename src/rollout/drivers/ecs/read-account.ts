@@ -1,0 +1,235 @@
+import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
+import type { Rule as ListenerRule } from "@aws-sdk/client-elastic-load-balancing-v2";
+import type { Place } from "../../release.ts";
+import type { AwsClients } from "./aws-clients.ts";
+import { isAws } from "./aws-errors.ts";
+import { newBatcher } from "./batch.ts";
+import type { SeenTarget, SeenTask } from "./judge.ts";
+import { SLOTS, type SlotName, serviceName, servicePrefix, targetGroupName, targetGroupNameOf } from "./names.ts";
+import type { Rule, SeenDeployment, ServiceView, Slot } from "./slots.ts";
+import { RELEASE_TAG, ROLE_TAG, readTags, requireOurs, type Tags } from "./tags.ts";
+
+/** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
+const SERVICES_A_CALL = 10;
+/** One DescribeTasks call takes at most 100 tasks (Amazon ECS API reference, DescribeTasks, `tasks`). */
+const TASKS_A_CALL = 100;
+/** Names come and go with releases, not within seconds; what this process makes is known at once. */
+const NAMES_FRESH_MS = 5_000;
+
+export type AccountReader = ReturnType<typeof newAccountReader>;
+
+/** Reads what is in one cluster and behind one listener, in few calls: askers of the same moment share them. */
+export function newAccountReader(aws: AwsClients, at: { install: string; cluster: string; listener: string }) {
+  const { install, cluster, listener } = at;
+  /** A revision never changes, so what it says of itself is asked once. */
+  const releases = new Map<string, Promise<number | undefined>>();
+  let names: { at: number; list: Promise<string[]> } | undefined;
+
+  const describeServices = newBatcher<Service>(SERVICES_A_CALL, async (keys) => {
+    const { services } = await aws.ecs.describeServices({ cluster, services: keys, include: ["TAGS"] });
+    return new Map((services ?? []).map((one) => [one.serviceName ?? "", one]));
+  });
+  const describeTasks = newBatcher<Task>(TASKS_A_CALL, async (keys) => {
+    const { tasks } = await aws.ecs.describeTasks({ cluster, tasks: keys, include: ["TAGS"] });
+    return new Map((tasks ?? []).map((one) => [one.taskArn ?? "", one]));
+  });
+
+  async function listServiceNames(): Promise<string[]> {
+    const found: string[] = [];
+    let nextToken: string | undefined;
+    do {
+      const page = await aws.ecs.listServices({ cluster, maxResults: 100, ...(nextToken && { nextToken }) });
+      found.push(...(page.serviceArns ?? []).map((arn) => arn.split("/").at(-1) ?? ""));
+      nextToken = page.nextToken;
+    } while (nextToken);
+    return found;
+  }
+
+  async function serviceNames(): Promise<string[]> {
+    if (names === undefined || Date.now() - names.at > NAMES_FRESH_MS) {
+      const list = listServiceNames();
+      names = { at: Date.now(), list };
+      list.catch(() => {
+        names = undefined;
+      });
+    }
+    return await names.list;
+  }
+
+  /** The release a revision belongs to; undefined when it is not ours. */
+  function releaseOf(taskDefinition: string): Promise<number | undefined> {
+    const known = releases.get(taskDefinition);
+    if (known !== undefined) return known;
+    const asked = aws.ecs.describeTaskDefinition({ taskDefinition, include: ["TAGS"] }).then(
+      ({ tags }) => releaseNumber(readTags(tags)),
+      (error: unknown) => {
+        // A revision that was deleted belongs to nobody.
+        if (isAws(error, "ClientException")) return undefined;
+        throw error;
+      },
+    );
+    releases.set(taskDefinition, asked);
+    asked.catch(() => releases.delete(taskDefinition));
+    return asked;
+  }
+
+  async function toSlot(name: SlotName, service: Service): Promise<Slot> {
+    requireOurs(install, `The ECS service ${service.serviceName}`, readTags(service.tags));
+    const deployments = await Promise.all((service.deployments ?? []).map(toDeployment));
+    return {
+      name,
+      arn: service.serviceArn ?? "",
+      serviceName: service.serviceName ?? "",
+      status: (service.status ?? "INACTIVE") as Slot["status"],
+      desired: service.desiredCount ?? 0,
+      primary: deployments.find((_, index) => service.deployments?.[index]?.status === "PRIMARY"),
+      draining: deployments.filter((_, index) => service.deployments?.[index]?.status !== "PRIMARY"),
+      role: readTags(service.tags)[ROLE_TAG],
+      targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
+    };
+  }
+
+  async function toDeployment(one: Deployment): Promise<SeenDeployment> {
+    const taskDefinition = one.taskDefinition ?? "";
+    return {
+      id: one.id ?? "",
+      taskDefinition,
+      release: await releaseOf(taskDefinition),
+      state: one.rolloutState ?? "IN_PROGRESS",
+      reason: one.rolloutStateReason ?? "ECS gave no reason",
+      running: one.runningCount ?? 0,
+      pending: one.pendingCount ?? 0,
+      failedTasks: one.failedTasks ?? 0,
+    };
+  }
+
+  /** All rules of the listener. */
+  async function listenerRules(): Promise<ListenerRule[]> {
+    const found: ListenerRule[] = [];
+    let marker: string | undefined;
+    do {
+      const page = await aws.elb.describeRules({
+        ListenerArn: listener,
+        PageSize: 400,
+        ...(marker && { Marker: marker }),
+      });
+      found.push(...(page.Rules ?? []));
+      marker = page.NextMarker;
+    } while (marker);
+    return found;
+  }
+
+  async function slotsOf(place: Place, services: string[]): Promise<Map<string, Partial<Record<SlotName, Slot>>>> {
+    const keys = services.flatMap((service) => SLOTS.map((slot) => serviceName(install, place, service, slot)));
+    const found = await describeServices(keys);
+    const entries = services.map(async (service) => {
+      const slots: Partial<Record<SlotName, Slot>> = {};
+      for (const name of SLOTS) {
+        const seen = found.get(serviceName(install, place, service, name));
+        if (seen !== undefined && seen.status !== "INACTIVE") slots[name] = await toSlot(name, seen);
+      }
+      return [service, slots] as const;
+    });
+    return new Map(await Promise.all(entries));
+  }
+
+  return {
+    listenerRules,
+    releaseOf,
+
+    /** After a service was made, the names that are known lack it. */
+    forgetNames(): void {
+      names = undefined;
+    },
+
+    /** These services of a place; without `services`, all that are there. */
+    async views(place: Place, services?: string[]): Promise<ServiceView[]> {
+      const wanted = services ?? [...new Set(placeServices(install, place, await serviceNames()))];
+      if (wanted.length === 0) return [];
+      const [slots, rules] = await Promise.all([slotsOf(place, wanted), listenerRules()]);
+      return wanted
+        .map((service) => ({
+          service,
+          slots: slots.get(service) ?? {},
+          rule: findRule(rules, install, place, service),
+        }))
+        .filter((view) => services !== undefined || Object.keys(view.slots).length > 0);
+    },
+
+    /** The slots alone, without the rules: one call for five services. */
+    slotsOf,
+
+    /** Tasks that a deployment or a run started and that are to run. */
+    async startedTasks(startedBy: string): Promise<SeenTask[]> {
+      const { taskArns } = await aws.ecs.listTasks({ cluster, startedBy });
+      return await tasksByArn(taskArns ?? []);
+    },
+
+    /** Stopped tasks, as long as ECS shows them: about an hour. */
+    async stoppedTasks(of: { serviceName: string } | { family: string }): Promise<SeenTask[]> {
+      const { taskArns } = await aws.ecs.listTasks({ cluster, desiredStatus: "STOPPED", ...of });
+      return await tasksByArn(taskArns ?? []);
+    },
+
+    tasksByArn,
+
+    async targets(targetGroup: string): Promise<SeenTarget[]> {
+      const { TargetHealthDescriptions } = await aws.elb.describeTargetHealth({ TargetGroupArn: targetGroup });
+      return (TargetHealthDescriptions ?? []).map(({ Target, TargetHealth }) => ({
+        ip: Target?.Id ?? "",
+        state: TargetHealth?.State ?? "unavailable",
+        reason: TargetHealth?.Reason,
+        description: TargetHealth?.Description,
+      }));
+    },
+  };
+
+  async function tasksByArn(arns: string[]): Promise<SeenTask[]> {
+    const found = await describeTasks(arns);
+    return [...found.values()].map(toTask).sort((a, b) => a.createdAt - b.createdAt || a.arn.localeCompare(b.arn));
+  }
+}
+
+/** The service names of a place among all of the cluster. */
+function placeServices(install: string, place: Place, names: string[]): string[] {
+  const prefix = servicePrefix(install, place);
+  return names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length).replace(/_[ab]$/, ""));
+}
+
+/** Ours is the rule that forwards to our target groups: their names are hashes of this place and service, and were checked when they were made. */
+export function findRule(rules: ListenerRule[], install: string, place: Place, service: string): Rule | undefined {
+  const names = { a: targetGroupName(install, place, service, "a"), b: targetGroupName(install, place, service, "b") };
+  for (const rule of rules) {
+    const groups = (rule.Actions ?? []).flatMap((action) => action.ForwardConfig?.TargetGroups ?? []);
+    const weightOf = (name: string) =>
+      groups.find((group) => targetGroupNameOf(group.TargetGroupArn ?? "") === name)?.Weight;
+    const weights = { a: weightOf(names.a), b: weightOf(names.b) };
+    if (weights.a === undefined && weights.b === undefined) continue;
+    const hosts = (rule.Conditions ?? []).flatMap((condition) => condition.HostHeaderConfig?.Values ?? []);
+    return { arn: rule.RuleArn ?? "", hosts, weights: { a: weights.a ?? 0, b: weights.b ?? 0 } };
+  }
+  return undefined;
+}
+
+function releaseNumber(tags: Tags): number | undefined {
+  const text = /^r(\d+)$/.exec(tags[RELEASE_TAG] ?? "")?.[1];
+  return text === undefined ? undefined : Number(text);
+}
+
+function toTask(task: Task): SeenTask {
+  const [container] = task.containers ?? [];
+  const details = task.attachments?.flatMap((one) => one.details ?? []);
+  return {
+    arn: task.taskArn ?? "",
+    startedBy: task.startedBy ?? "",
+    status: task.lastStatus ?? "",
+    createdAt: task.createdAt?.getTime() ?? 0,
+    ip: details?.find((one) => one.name === "privateIPv4Address")?.value,
+    stopCode: task.stopCode,
+    stoppedReason: task.stoppedReason,
+    // Before a task stopped it means nothing, and emulators say 0 from the first moment.
+    exitCode: task.lastStatus === "STOPPED" ? container?.exitCode : undefined,
+    containerReason: container?.reason,
+    health: container?.healthStatus,
+  };
+}

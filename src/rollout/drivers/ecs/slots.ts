@@ -1,0 +1,154 @@
+import type { Place, Release, ReleaseService } from "../../release.ts";
+import { servesTraffic, taskName } from "../../release.ts";
+import type { DesiredState, ObservedService } from "../../target.ts";
+import { otherSlot, SLOTS, type SlotName } from "./names.ts";
+
+/** One deployment of an ECS service: a task definition and how far its tasks are. */
+export type SeenDeployment = {
+  id: string;
+  taskDefinition: string;
+  /** Of the task definition; undefined when it is not one of ours. */
+  release: number | undefined;
+  state: "IN_PROGRESS" | "COMPLETED" | "FAILED";
+  reason: string;
+  running: number;
+  pending: number;
+  failedTasks: number;
+};
+
+/** An ECS service that is one of the two slots of a service. */
+export type Slot = {
+  name: SlotName;
+  arn: string;
+  /** Name of the ECS service. */
+  serviceName: string;
+  status: "ACTIVE" | "DRAINING" | "INACTIVE";
+  desired: number;
+  /** What the slot is for now; what goes before it is on its way out. */
+  primary: SeenDeployment | undefined;
+  draining: SeenDeployment[];
+  /** `live-r7`, `standby-r6`; valid only for that release. */
+  role: string | undefined;
+  targetGroup: string | undefined;
+};
+
+export type Rule = { arn: string; hosts: string[]; weights: Record<SlotName, number> };
+
+/** What is there of one service of a place. */
+export type ServiceView = { service: string; slots: Partial<Record<SlotName, Slot>>; rule: Rule | undefined };
+
+/** The release a slot holds; undefined when it is empty: what was scaled to nothing has tasks only on their way out. */
+export function releaseIn(slot: Slot | undefined): number | undefined {
+  return slot?.status === "ACTIVE" && slot.desired > 0 ? slot.primary?.release : undefined;
+}
+
+/** The slot that works: by the rule where there is one, else by the mark that was set when the release proved itself. */
+export function liveSlot({ slots, rule }: ServiceView): SlotName | undefined {
+  if (rule !== undefined) return SLOTS.find((name) => rule.weights[name] > 0);
+  return SLOTS.find((name) => {
+    const release = releaseIn(slots[name]);
+    return release !== undefined && slots[name]?.role === `live-r${release}`;
+  });
+}
+
+export const slotOf = (view: ServiceView, release: number): Slot | undefined =>
+  SLOTS.map((name) => view.slots[name]).find((slot) => releaseIn(slot) === release);
+
+/**
+ * Where a release starts: where it is already, else beside what works, which is never touched. Undefined when both slots of a worker hold
+ * releases of which none is known to work.
+ */
+export function chooseSlot(view: ServiceView, release: number): SlotName | undefined {
+  const own = SLOTS.find(
+    (name) => view.slots[name]?.status === "ACTIVE" && view.slots[name]?.primary?.release === release,
+  );
+  if (own !== undefined) return own;
+  const live = liveSlot(view);
+  if (live !== undefined) return otherSlot(live);
+  return SLOTS.find((name) => releaseIn(view.slots[name]) === undefined);
+}
+
+/** What the port calls observed: tasks are counted per deployment and named by their number. */
+export function observedOf(place: Place, views: ServiceView[]): ObservedService[] {
+  return views
+    .flatMap((view) =>
+      SLOTS.flatMap((name) => {
+        const slot = view.slots[name];
+        return slot === undefined ? [] : observedSlot(place, view, slot);
+      }),
+    )
+    .sort((a, b) => a.release - b.release || a.service.localeCompare(b.service));
+}
+
+function observedSlot(place: Place, view: ServiceView, slot: Slot): ObservedService[] {
+  const release = releaseIn(slot);
+  if (release === undefined || slot.primary === undefined) return [];
+  const running = Math.min(slot.primary.running, slot.desired);
+  const tasks = Array.from({ length: slot.desired }, (_, index) => ({
+    name: taskName(place, view.service, release, index + 1),
+    state: index < running ? ("running" as const) : ("starting" as const),
+  }));
+  return [{ release, service: view.service, traffic: trafficOf(view, slot, release), tasks }];
+}
+
+function trafficOf(view: ServiceView, slot: Slot, release: number): ObservedService["traffic"] {
+  if (view.rule === undefined) return "none";
+  if (view.rule.weights[slot.name] > 0) return "serving";
+  return slot.role === `standby-r${release}` ? "standby" : "draining";
+}
+
+/** One thing a reconciliation does. */
+export type Mending =
+  | { do: "scale-down"; slot: Slot; text: string }
+  | { do: "scale-up"; slot: Slot; desired: number; text: string }
+  | { do: "start"; service: ReleaseService; text: string }
+  | { do: "shift"; release: Release; text: string };
+
+/**
+ * What differs from what is declared, in the order it is mended. A release that somebody else put into a slot is ended; the live one is
+ * brought to its number of tasks with the task definition it proved itself with; traffic goes back to it where it has tasks that run.
+ */
+export function planMending(views: ServiceView[], { live, standby, inProgress }: DesiredState): Mending[] {
+  const known = new Set([live?.release.number, standby?.number, ...inProgress].filter((one) => one !== undefined));
+  const mendings: Mending[] = [];
+  for (const view of views) {
+    for (const name of SLOTS) {
+      const slot = view.slots[name];
+      const release = releaseIn(slot);
+      if (slot === undefined || release === undefined) continue;
+      const isStandbyWorker =
+        release === standby?.number && release !== live?.release.number && view.rule === undefined;
+      if (known.has(release) && !(isStandbyWorker && inProgress.length === 0)) continue;
+      mendings.push({ do: "scale-down", slot, text: `stopped ${view.service} of r${release}, which nothing declares` });
+    }
+  }
+  if (live === undefined) return mendings;
+  for (const service of live.release.services) mendings.push(...mendService(views, live.release, service));
+  if (inProgress.length === 0 && isMisled(views, live.release)) {
+    mendings.push({ do: "shift", release: live.release, text: `moved traffic back to r${live.release.number}` });
+  }
+  return mendings;
+}
+
+function mendService(views: ServiceView[], release: Release, service: ReleaseService): Mending[] {
+  const view = views.find((one) => one.service === service.name);
+  const slot = SLOTS.map((name) => view?.slots[name]).find(
+    (one) => one?.status === "ACTIVE" && one.primary?.release === release.number,
+  );
+  if (slot === undefined) {
+    return [{ do: "start", service, text: `started ${service.name} of r${release.number}, which was gone` }];
+  }
+  if (slot.desired === service.count) return [];
+  const text = `brought ${service.name} of r${release.number} from ${slot.desired} to ${service.count} tasks`;
+  return [{ do: "scale-up", slot, desired: service.count, text }];
+}
+
+/** A rule leads elsewhere although the live release has tasks that run. */
+function isMisled(views: ServiceView[], release: Release): boolean {
+  return release.services.filter(servesTraffic).some((service) => {
+    const view = views.find((one) => one.service === service.name);
+    const slot = view === undefined ? undefined : slotOf(view, release.number);
+    const isUp = slot?.primary !== undefined && slot.primary.running > 0;
+    return isUp && view?.rule !== undefined && view.rule.weights[slot.name] === 0;
+  });
+}

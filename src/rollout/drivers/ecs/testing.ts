@@ -1,0 +1,107 @@
+import { spawn, spawnSync } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { join } from "node:path";
+import { findFreePort } from "../../../shared/free-port.ts";
+import { until } from "../../../shared/until.ts";
+import type { Place, ReleaseService } from "../../release.ts";
+import type { EcsSettings } from "../../runtime.ts";
+import { newService } from "../../testing.ts";
+import type { Behaviour } from "../contract.ts";
+import { type AwsClients, openAws } from "./aws-clients.ts";
+import type { EcsTargetOptions, EcsTimes } from "./ecs-target.ts";
+
+/** Where the emulator is missing its tests are skipped, and say so. */
+export const hasMoto = spawnSync("python3", ["-c", "import moto.server"], { stdio: "ignore" }).status === 0;
+if (!hasMoto)
+  console.warn("SKIPPED: tests of the ECS driver. They need the AWS emulator: pip install 'moto[server]==5.2.1'");
+
+/** moto with the scheduler of `test/aws/scheduler.py`: what moto answers is an independent opinion, what the scheduler does is our belief. */
+export type AwsStage = {
+  endpoint: string;
+  settings: EcsSettings;
+  /** Clients of somebody else in the same account. */
+  aws: AwsClients;
+  answering(host: string): Promise<number | undefined>;
+  /** Tasks started, services made and task definitions registered so far. */
+  stats(): Promise<{ started: number; created: number; definitions: number }>;
+  cleanUp(): Promise<void>;
+};
+
+const SCHEDULER = join(import.meta.dirname, "../../../../test/aws/scheduler.py");
+
+/** The credentials of no account: an emulator wants some, and AWS takes none of these. */
+const TEST_CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" };
+
+export async function newAwsStage(): Promise<AwsStage> {
+  Object.assign(process.env, TEST_CREDENTIALS);
+  const port = await findFreePort();
+  const server = spawn("python3", [SCHEDULER, String(port)], { stdio: ["ignore", "ignore", "pipe"] });
+  const said: string[] = [];
+  server.stderr.on("data", (chunk: Buffer) => {
+    said.push(chunk.toString());
+    // Only what went wrong in the scheduler itself: the server logs each request.
+    if (/Traceback/.test(chunk.toString())) console.error(chunk.toString());
+  });
+  const endpoint = `http://127.0.0.1:${port}`;
+  const ask = async <T>(path: string): Promise<T> =>
+    (await (await fetch(`http://127.0.0.1:${port + 1}${path}`)).json()) as T;
+  const cleanUp = async () => {
+    const ended = new Promise((resolve) => server.once("exit", resolve));
+    server.kill("SIGKILL");
+    await ended;
+  };
+  try {
+    await until("moto answers", async () => (await fetch(`${endpoint}/moto-api/`)).ok, { withinMs: 30_000 });
+    const settings = await ask<EcsSettings>("/ground");
+    return {
+      endpoint,
+      settings,
+      aws: await openAws({ region: settings.region, endpoint, attempts: 1 }),
+      answering: async (host) => (await ask<{ release?: number }>(`/answering?host=${host}`)).release,
+      stats: () => ask("/stats"),
+      cleanUp,
+    };
+  } catch (error) {
+    await cleanUp();
+    throw new Error(`the AWS stage did not come up: ${said.join("").slice(-2_000)}`, { cause: error });
+  }
+}
+
+/** As fast as the scheduler; on AWS seconds are enough. */
+const FAST: EcsTimes = { pollMs: 40, logLagMs: 150, unseenMs: 5_000, watchMs: 40, startAllowanceMs: 0, quietMs: 0 };
+
+export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions> = {}): EcsTargetOptions {
+  return {
+    settings: stage.settings,
+    install: "test",
+    fingerprint: (text) => createHmac("sha256", "test").update(text).digest("hex"),
+    aws: { endpoint: stage.endpoint, attempts: 1, speed: 1_000 },
+    times: FAST,
+    ...changes,
+  };
+}
+
+const TAGS: Record<Behaviour, string> = {
+  web: "1",
+  "web-broken": "broken",
+  "web-exits": "exits",
+  "web-crashes": "crashes",
+  worker: "1",
+  "worker-exits": "exits",
+};
+
+export function ecsService(
+  place: Place,
+  name: string,
+  behaviour: Behaviour,
+  changes: Partial<ReleaseService> = {},
+): ReleaseService {
+  const image = `shop:${TAGS[behaviour]}`;
+  if (behaviour.startsWith("worker")) return newService(name, { image, port: undefined, ...changes });
+  const grace = behaviour === "web-broken" ? 1_500 : 10_000;
+  const health = { interval: 1_000, timeout: 1_000, healthy: 1, unhealthy: 1, grace };
+  return newService(name, { image, health, hosts: [hostOf(place, name)], ...changes });
+}
+
+export const hostOf = ({ app, environment }: Place, service: string): string =>
+  `${service}.${environment}.${app}.example.com`;
