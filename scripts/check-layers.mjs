@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 
 /** Each folder may import those before it at run time; types may be imported from any domain. */
-const ORDER = ["shared", "store", "events", "access", "source", "spec", "ci", "image", "environment", "infra", "rollout", "release", "notify", "workflow", "http", "provider", "cli"];
+const ORDER = ["shared", "aws", "store", "events", "access", "source", "spec", "ci", "image", "environment", "infra", "rollout", "release", "notify", "workflow", "http", "provider", "cli"];
 /** Wired at the top: they may import everything. */
 const TOP = new Set(["main.ts", "control-plane.ts"]);
 /** What edges and wiring alone may do. */

@@ -72,6 +72,7 @@ export const ERRORS = {
   AWS_THROTTLED: { kind: "upstream", http: 502, exit: 75 },
   AWS_CAPACITY: { kind: "upstream", http: 502, exit: 75 },
   AWS_TASK_FAILED: { kind: "upstream", http: 502, exit: 75 },
+  IMAGE_PUSH_FAILED: { kind: "upstream", http: 502, exit: 75 },
   POSTGRES_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   GIT_FAILED: { kind: "upstream", http: 502, exit: 75 },
   INFRA_REPOSITORY_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },

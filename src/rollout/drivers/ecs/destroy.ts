@@ -1,5 +1,5 @@
+import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
-import { isAws } from "./aws-errors.ts";
 import type { Ground } from "./ensure.ts";
 import { logGroupName, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
 import { findRule } from "./read-account.ts";

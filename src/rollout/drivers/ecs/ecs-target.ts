@@ -1,3 +1,5 @@
+import { toAwsError } from "../../../aws/aws-errors.ts";
+import type { AwsOptions } from "../../../aws/calls.ts";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import { fail } from "../../../shared/errors.ts";
 import { sleep } from "../../../shared/until.ts";
@@ -18,8 +20,7 @@ import {
   type RolloutTarget,
   type TaskVariables,
 } from "../../target.ts";
-import { type AwsOptions, openAws } from "./aws-clients.ts";
-import { toAwsError } from "./aws-errors.ts";
+import { openAws } from "./aws-clients.ts";
 import { destroyPlace } from "./destroy.ts";
 import {
   ensureLogGroup,

@@ -1,11 +1,11 @@
 import type { RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
+import { isAlreadyThere, isAws, isStillDraining, kindOf } from "../../../aws/aws-errors.ts";
 import { fail } from "../../../shared/errors.ts";
 import type { Secret } from "../../../shared/secret.ts";
 import { sleep } from "../../../shared/until.ts";
 import { healthDeadlineMs, type Place, type Release, type ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import { isAlreadyThere, isAws, isStillDraining, kindOf } from "./aws-errors.ts";
 import { hexHash, logGroupName, SLOTS, type SlotName, secretName, serviceName, targetGroupName } from "./names.ts";
 import { type AccountReader, findRule } from "./read-account.ts";
 import type { Rule, Slot } from "./slots.ts";

@@ -1,8 +1,8 @@
 import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
 import type { Rule as ListenerRule } from "@aws-sdk/client-elastic-load-balancing-v2";
+import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import { isAws } from "./aws-errors.ts";
 import { newBatcher } from "./batch.ts";
 import type { SeenTarget, SeenTask } from "./judge.ts";
 import { SLOTS, type SlotName, serviceName, servicePrefix, targetGroupName, targetGroupNameOf } from "./names.ts";

@@ -1,9 +1,9 @@
 import { z } from "zod";
+import { isAws } from "../../../aws/aws-errors.ts";
 import { fail } from "../../../shared/errors.ts";
 import type { LogSink } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { Place } from "../../release.ts";
-import { isAws } from "./aws-errors.ts";
 import { type Ground, networkOf } from "./ensure.ts";
 import { isOutOfMemory, type SeenTask, whyStopped } from "./judge.ts";
 import { hexHash, logGroupName, logStreamName, runFamilyName } from "./names.ts";

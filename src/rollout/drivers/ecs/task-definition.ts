@@ -62,7 +62,9 @@ function containerOf(input: TaskDefinitionInput): ContainerDefinition {
     cpu: service.cpu,
     memory: service.memoryMiB,
     ...(command !== undefined && { command }),
+    // ECS refuses a name that is both: the secret wins, as everywhere.
     environment: Object.keys(env)
+      .filter((name) => !secret?.keys.includes(name))
       .sort()
       .map((name) => ({ name, value: env[name] ?? "" })),
     ...(secret !== undefined && {

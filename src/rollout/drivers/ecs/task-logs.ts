@@ -1,7 +1,7 @@
+import { isAws } from "../../../aws/aws-errors.ts";
 import type { LogLine, LogSink } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import { isAws } from "./aws-errors.ts";
 
 export type LogStream = { group: string; stream: string };
 

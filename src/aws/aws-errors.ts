@@ -1,4 +1,4 @@
-import { errorCode, fail } from "../../../shared/errors.ts";
+import { errorCode, fail } from "../shared/errors.ts";
 
 /**
  * `throttle`: not done, ask again later. `transient`: done or not, nobody knows. `gap`: an emulator that lacks the operation.

@@ -1,4 +1,4 @@
-import { sleep } from "../../../shared/until.ts";
+import { sleep } from "../shared/until.ts";
 
 /** A bucket of tokens: `burst` at once, then `perSecond`. Callers are served in the order they came. */
 export function newBucket(

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { errorCode, type ShipwayError } from "../../../shared/errors.ts";
+import { errorCode, type ShipwayError } from "../shared/errors.ts";
 import { kindOf, toAwsError } from "./aws-errors.ts";
 
 const awsError = (name: string, status: number | undefined, message = "no") =>

@@ -1,0 +1,112 @@
+import type { InitializeMiddleware } from "@smithy/types";
+import { sleep } from "../shared/until.ts";
+import { type Asked, kindOf } from "./aws-errors.ts";
+import { limitOf, newBucket } from "./rate-limit.ts";
+
+export type AwsOptions = {
+  region: string;
+  /** Of an emulator; undefined for AWS itself. */
+  endpoint?: string | undefined;
+  /** How often one call is tried at most. */
+  attempts?: number;
+  /** How many times faster than AWS allows: an emulator has no limits. */
+  speed?: number;
+  /** Told of each call, before it is made: for figures and recordings. */
+  onCall?: (call: { service: string; command: string; input: unknown }) => void;
+};
+
+const ATTEMPTS = 6;
+const TIMEOUTS_MS = { connectionTimeout: 5_000, requestTimeout: 30_000 };
+
+/** What every client is made with. Credentials come from the SDK's default chain. */
+export const clientConfig = ({ region, endpoint }: AwsOptions) => ({
+  region,
+  ...(endpoint !== undefined && { endpoint }),
+  // Ours below knows what may be repeated; the SDK's repeats everything.
+  maxAttempts: 1,
+  requestHandler: TIMEOUTS_MS,
+  userAgentAppId: "shipway",
+});
+
+/** Where in a client's stack the guard stands: outside of everything, so that each attempt is signed anew. */
+export const GUARD_AT = { step: "initialize", name: "shipwayCalls" } as const;
+
+const BACK_OFF_MS = { first: 200, most: 10_000 };
+
+/** Repeated blindly they would leave a second revision or a second rule: their callers look first what is there. */
+const NOT_REPEATABLE = /^(RegisterTaskDefinition|CreateRule)$/;
+
+export type AwsGuard = {
+  /** To be added to the middleware of a client of this service. */
+  of<Input extends object, Output extends object>(service: string): InitializeMiddleware<Input, Output>;
+  /** What was being asked when this error came. */
+  askedOf(error: unknown): Asked | undefined;
+};
+
+/**
+ * Each call waits for its rate limit and is tried again, with a random and growing pause, when AWS throttled it or did not answer; never one
+ * whose repetition would do its effect twice.
+ */
+export function newAwsGuard(options: AwsOptions): AwsGuard {
+  const asked = new WeakMap<object, Asked>();
+  const buckets = new Map<string, ReturnType<typeof newBucket>>();
+  const bucketOf = (service: string, command: string) => {
+    const { name, burst, perSecond } = limitOf(service, command);
+    const bucket = buckets.get(name) ?? newBucket({ burst, perSecond: perSecond * (options.speed ?? 1) });
+    buckets.set(name, bucket);
+    return bucket;
+  };
+  return {
+    askedOf: (error) => (typeof error === "object" && error !== null ? asked.get(error) : undefined),
+    of: (service) => (next, context) => async (args) => {
+      const command = String(context.commandName ?? "").replace(/Command$/, "");
+      for (let attempt = 1; ; attempt++) {
+        await bucketOf(service, command).take();
+        options.onCall?.({ service, command, input: args.input });
+        try {
+          return await next(args);
+        } catch (error) {
+          const action = `${service}:${command}`;
+          if (typeof error === "object" && error !== null)
+            asked.set(error, { action, region: options.region, subject: subjectOf(args.input) });
+          if (attempt >= (options.attempts ?? ATTEMPTS) || !isRepeatable(command, error)) throw error;
+          await sleep(pauseMs(attempt));
+        }
+      }
+    },
+  };
+}
+
+function isRepeatable(command: string, error: unknown): boolean {
+  const kind = kindOf(error);
+  // What was throttled or never reached was not done.
+  if (kind === "throttle" || kind === "unreachable") return true;
+  return kind === "transient" && !NOT_REPEATABLE.test(command);
+}
+
+/** Full jitter: anything between nothing and a bound that doubles. */
+function pauseMs(attempt: number): number {
+  return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** attempt);
+}
+
+const SUBJECTS = [
+  "repositoryName",
+  "service",
+  "serviceName",
+  "taskDefinition",
+  "family",
+  "RuleArn",
+  "ListenerArn",
+  "TargetGroupArn",
+  "Name",
+  "logGroupName",
+  "SecretId",
+  "cluster",
+];
+
+/** What a call was about, for a message and a policy: the first of its members that names something. */
+function subjectOf(input: object): string | undefined {
+  const members = input as Record<string, unknown>;
+  const found = SUBJECTS.map((name) => members[name]).find((value) => typeof value === "string");
+  return typeof found === "string" ? found : undefined;
+}
