@@ -426,7 +426,13 @@ def step_service(account, region, backend, service):
         service.deployments = []
 
 
+# Without a load balancer ECS waits 40 s after RUNNING; here it is some ticks.
+STEADY_TICKS = 8
+
+
 def is_healthy(service, task):
+    if not service.load_balancers and task.ticks < STEADY_TICKS:
+        return False
     return all(targets.get(one["targetGroupArn"], {}).get(ip_of(task), (0, "unused"))[1] == "healthy" for one in service.load_balancers)
 
 
@@ -529,6 +535,15 @@ if __name__ == "__main__":
     port = int(sys.argv[1])
     threading.Thread(target=run_scheduler, daemon=True).start()
     threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port + 1), Control).serve_forever, daemon=True).start()
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
     from moto.server import main
 
+    # One request at a time, and none while the scheduler moves things: moto's own structures know no locks.
+    _call = DomainDispatcherApplication.__call__
+
+    def call_alone(self, environ, start_response):
+        with lock:
+            return _call(self, environ, start_response)
+
+    DomainDispatcherApplication.__call__ = call_alone
     main(["-H", "127.0.0.1", "-p", str(port)])

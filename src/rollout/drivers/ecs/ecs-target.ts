@@ -49,6 +49,7 @@ import { newAccountReader } from "./read-account.ts";
 import { type RunTimes, runOneOff } from "./run-once.ts";
 import {
   chooseSlot,
+  driftOf,
   liveSlot,
   observedOf,
   planMending,
@@ -78,6 +79,8 @@ export type EcsTimes = RunTimes & {
   startAllowanceMs: number;
   /** A place that was changed this recently is not reconciled. */
   quietMs: number;
+  /** How long the list of ECS services is used: names come and go with releases, not within seconds, and what this process makes it knows at once. */
+  namesFreshMs: number;
 };
 
 const TIMES: EcsTimes = {
@@ -88,6 +91,7 @@ const TIMES: EcsTimes = {
   // 57 s were measured for a 413 MB image; a large one over a slow link takes minutes (reference figures in docs/aws.md).
   startAllowanceMs: 240_000,
   quietMs: 5_000,
+  namesFreshMs: 5_000,
 };
 
 /** As many as fit one screen below the sentence that explains them. */
@@ -105,7 +109,8 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
   const { install, settings } = options;
   const times = { ...TIMES, ...options.times };
   const aws = await openAws({ ...options.aws, region: settings.region });
-  const reader = newAccountReader(aws, { install, cluster: settings.cluster, listener: settings.listener });
+  const { cluster, listener } = settings;
+  const reader = newAccountReader(aws, { install, cluster, listener, namesFreshMs: times.namesFreshMs });
   const ground: Ground = { aws, reader, install, settings, fingerprint: options.fingerprint };
   /** The task definition a service of a release was started with, so that somebody else's deployment is not taken for ours. */
   const startedWith = new Map<string, string>();
@@ -283,7 +288,10 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
         Date.now() - startedAt >= Math.min(deadlineMs, healthDeadlineMs(service)) + times.startAllowanceMs;
       for (;;) {
         signal?.throwIfAborted();
-        const judged = (await factsOf(place, release, services)).map((facts) => ({ facts, verdict: judgeNew(facts) }));
+        const judged = (await factsOf(place, release, services)).map((facts) => ({
+          facts,
+          verdict: judgeNew(facts, Date.now()),
+        }));
         for (const { facts, verdict } of judged) onProgress(progressOf(facts.service, verdict));
         const sick = judged.flatMap(({ facts, verdict }) => {
           if (verdict.is === "failed") return [{ facts, because: verdict.because }];
@@ -311,7 +319,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
           return { ...facts, died: facts.died.filter((task) => !known?.has(task.arn)) };
         });
         const sick = judged.flatMap((facts) => {
-          const verdict = judgeProved(facts);
+          const verdict = judgeProved(facts, Date.now());
           return verdict.is === "failed" ? [{ facts, because: verdict.because }] : [];
         });
         if (sick.length > 0) return await unhealthy(place, release, sick);
@@ -379,6 +387,13 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
         const slot = slotOf(view, release);
         if (slot !== undefined) await scale(slot, 0);
       }
+    },
+
+    async findDrift(place, desired) {
+      const [views, strangers] = await Promise.all([reader.views(place), reader.strangers(place)]);
+      const { subnets, securityGroups, publicIp } = settings;
+      const at = { cluster: settings.cluster, network: { subnets, securityGroups, publicIp } };
+      return driftOf(place, views, strangers, desired, at);
     },
 
     async reconcile(place, desired) {

@@ -7,6 +7,7 @@ const newTask = (changes: Partial<SeenTask> = {}): SeenTask => ({
   startedBy: "ecs-svc/1",
   status: "RUNNING",
   createdAt: 0,
+  startedAt: 0,
   ip: "10.0.0.5",
   stopCode: undefined,
   stoppedReason: undefined,
@@ -15,6 +16,8 @@ const newTask = (changes: Partial<SeenTask> = {}): SeenTask => ({
   health: undefined,
   ...changes,
 });
+
+const NOW = 60_000;
 
 const deployment = {
   id: "ecs-svc/1",
@@ -41,6 +44,7 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
       draining: [],
       role: undefined,
       targetGroup: "tg",
+      network: { subnets: [], securityGroups: [], publicIp: false },
     },
     tasks: [newTask()],
     died: [],
@@ -58,8 +62,8 @@ const unpulled = newTask({
 
 describe("a new release", () => {
   it("is healthy when ECS has completed our deployment and the load balancer calls its own tasks healthy", () => {
-    expect(judgeNew(newFacts())).toEqual({ is: "healthy" });
-    expect(judgeNew(newFacts({ service: newService("worker", { port: undefined }), targets: [] }))).toEqual({
+    expect(judgeNew(newFacts(), NOW)).toEqual({ is: "healthy" });
+    expect(judgeNew(newFacts({ service: newService("worker", { port: undefined }), targets: [] }), NOW)).toEqual({
       is: "healthy",
     });
   });
@@ -69,10 +73,19 @@ describe("a new release", () => {
     ["a task runs and its target is not healthy yet", newFacts({ targets: [] })],
     ["the healthy target is a task of another deployment", newFacts({ tasks: [newTask({ ip: "10.0.0.9" })] })],
     ["the container's own check fails", newFacts({ tasks: [newTask({ health: "UNHEALTHY" })] })],
+    [
+      "a worker has not stayed up for its grace",
+      newFacts({
+        service: newService("worker", {
+          port: undefined,
+          health: { grace: 90_000, interval: 1, timeout: 1, healthy: 1, unhealthy: 1 },
+        }),
+      }),
+    ],
     ["no task was started yet", newFacts({ tasks: [] })],
     ["one image pull failed", newFacts({ tasks: [], died: [unpulled] })],
   ])("is waited for while %s", (_, facts) => {
-    expect(judgeNew(facts).is).toBe("waiting");
+    expect(judgeNew(facts, NOW).is).toBe("waiting");
   });
 
   it.each([
@@ -86,17 +99,19 @@ describe("a new release", () => {
     ["somebody else deployed there, which ECS calls stable", newFacts({}, { taskDefinition: "td:2" }), /td:2/],
     ["the ECS service is gone", newFacts({ slot: undefined }), /gone/],
   ])("has failed when %s", (_, facts, because) => {
-    expect(judgeNew(facts)).toEqual({ is: "failed", because: expect.stringMatching(because) });
+    expect(judgeNew(facts, NOW)).toEqual({ is: "failed", because: expect.stringMatching(because) });
   });
 });
 
 describe("a release that was proved", () => {
   it("fails by any task that died, and by a target that is unhealthy now", () => {
-    expect(judgeProved(newFacts()).is).toBe("healthy");
-    expect(judgeProved(newFacts({ died: [exited] })).is).toBe("failed");
+    expect(judgeProved(newFacts(), NOW).is).toBe("healthy");
+    expect(judgeProved(newFacts({ died: [exited] }), NOW).is).toBe("failed");
     const sick = { ip: "10.0.0.5", state: "unhealthy", reason: "r", description: "codes: [500]" };
-    expect(judgeProved(newFacts({ targets: [sick] }))).toMatchObject({ because: expect.stringContaining("[500]") });
-    expect(judgeProved(newFacts({ targets: [{ ...sick, ip: "10.0.0.1" }] })).is).toBe("healthy");
+    expect(judgeProved(newFacts({ targets: [sick] }), NOW)).toMatchObject({
+      because: expect.stringContaining("[500]"),
+    });
+    expect(judgeProved(newFacts({ targets: [{ ...sick, ip: "10.0.0.1" }] }), NOW).is).toBe("healthy");
   });
 });
 

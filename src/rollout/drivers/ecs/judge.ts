@@ -10,6 +10,7 @@ export type SeenTask = {
   /** PROVISIONING, PENDING, ACTIVATING, RUNNING, … STOPPED. */
   status: string;
   createdAt: number;
+  startedAt: number | undefined;
   ip: string | undefined;
   stopCode: string | undefined;
   stoppedReason: string | undefined;
@@ -45,7 +46,8 @@ const FAILURES_BY_CHANCE = 3;
  * Healthy is: our deployment is the service's first, ECS calls it completed, all of its tasks run, and the load balancer calls as many
  * targets healthy, each of them an address of these tasks. Never "stable", which a service that was rolled back is too.
  */
-export function judgeNew({ service, taskDefinition, slot, tasks, died, targets }: ServiceFacts): Verdict {
+export function judgeNew(facts: ServiceFacts, now: number): Verdict {
+  const { service, taskDefinition, slot, tasks, died, targets } = facts;
   if (service.count === 0) return { is: "healthy" };
   if (slot === undefined || slot.status !== "ACTIVE") {
     return {
@@ -68,6 +70,9 @@ export function judgeNew({ service, taskDefinition, slot, tasks, died, targets }
     return { is: "failed", because: last === undefined ? `${primary.failedTasks} tasks failed.` : whyStopped(last) };
   }
   const healthy = healthyTasks(service, tasks, targets).length;
+  if (healthy === service.count && !hasStayedUp(service, tasks, now)) {
+    return { is: "waiting", healthy, detail: "running, and watched for as long as its `grace`" };
+  }
   if (healthy < service.count) return { is: "waiting", healthy, detail: detailOf(service, tasks, targets, died) };
   if (primary.state !== "COMPLETED" || primary.running < service.count) {
     return { is: "waiting", healthy, detail: "ECS has not completed the deployment yet" };
@@ -76,12 +81,12 @@ export function judgeNew({ service, taskDefinition, slot, tasks, died, targets }
 }
 
 /** After it was healthy once: any task that died or target that fails is a failure. */
-export function judgeProved(facts: ServiceFacts): Verdict {
+export function judgeProved(facts: ServiceFacts, now: number): Verdict {
   const { service, slot, died, tasks, targets } = facts;
   if (service.count === 0) return { is: "healthy" };
   const last = died.at(-1);
   if (last !== undefined) return { is: "failed", because: whyStopped(last) };
-  if (slot === undefined || slot.status !== "ACTIVE") return judgeNew(facts);
+  if (slot === undefined || slot.status !== "ACTIVE") return judgeNew(facts, now);
   const sick = targets.find((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip));
   if (sick !== undefined) return { is: "failed", because: targetText(service, sick) };
   return { is: "healthy" };
@@ -92,6 +97,13 @@ function healthyTasks(service: ReleaseService, tasks: SeenTask[], targets: SeenT
   if (!servesTraffic(service)) return running;
   const healthy = new Set(targets.filter((one) => one.state === "healthy").map((one) => one.ip));
   return running.filter((task) => task.ip !== undefined && healthy.has(task.ip));
+}
+
+/** A task that nobody can ask for its health proves itself by staying up. */
+function hasStayedUp(service: ReleaseService, tasks: SeenTask[], now: number): boolean {
+  const isProbed = servesTraffic(service) || service.health?.command !== undefined;
+  const grace = service.health?.grace ?? 0;
+  return isProbed || tasks.every((task) => task.startedAt !== undefined && now - task.startedAt >= grace);
 }
 
 function detailOf(service: ReleaseService, tasks: SeenTask[], targets: SeenTarget[], died: SeenTask[]): string {

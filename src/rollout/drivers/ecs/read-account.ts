@@ -6,21 +6,21 @@ import type { AwsClients } from "./aws-clients.ts";
 import { newBatcher } from "./batch.ts";
 import type { SeenTarget, SeenTask } from "./judge.ts";
 import { SLOTS, type SlotName, serviceName, servicePrefix, targetGroupName, targetGroupNameOf } from "./names.ts";
-import type { Rule, SeenDeployment, ServiceView, Slot } from "./slots.ts";
+import type { Network, Rule, SeenDeployment, ServiceView, Slot } from "./slots.ts";
 import { RELEASE_TAG, ROLE_TAG, readTags, requireOurs, type Tags } from "./tags.ts";
 
 /** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
 const SERVICES_A_CALL = 10;
 /** One DescribeTasks call takes at most 100 tasks (Amazon ECS API reference, DescribeTasks, `tasks`). */
 const TASKS_A_CALL = 100;
-/** Names come and go with releases, not within seconds; what this process makes is known at once. */
-const NAMES_FRESH_MS = 5_000;
-
 export type AccountReader = ReturnType<typeof newAccountReader>;
 
 /** Reads what is in one cluster and behind one listener, in few calls: askers of the same moment share them. */
-export function newAccountReader(aws: AwsClients, at: { install: string; cluster: string; listener: string }) {
-  const { install, cluster, listener } = at;
+export function newAccountReader(
+  aws: AwsClients,
+  at: { install: string; cluster: string; listener: string; namesFreshMs: number },
+) {
+  const { install, cluster, listener, namesFreshMs } = at;
   /** A revision never changes, so what it says of itself is asked once. */
   const releases = new Map<string, Promise<number | undefined>>();
   let names: { at: number; list: Promise<string[]> } | undefined;
@@ -46,7 +46,7 @@ export function newAccountReader(aws: AwsClients, at: { install: string; cluster
   }
 
   async function serviceNames(): Promise<string[]> {
-    if (names === undefined || Date.now() - names.at > NAMES_FRESH_MS) {
+    if (names === undefined || Date.now() - names.at > namesFreshMs) {
       const list = listServiceNames();
       names = { at: Date.now(), list };
       list.catch(() => {
@@ -86,6 +86,7 @@ export function newAccountReader(aws: AwsClients, at: { install: string; cluster
       draining: deployments.filter((_, index) => service.deployments?.[index]?.status !== "PRIMARY"),
       role: readTags(service.tags)[ROLE_TAG],
       targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
+      network: networkOf(service),
     };
   }
 
@@ -156,6 +157,12 @@ export function newAccountReader(aws: AwsClients, at: { install: string; cluster
         .filter((view) => services !== undefined || Object.keys(view.slots).length > 0);
     },
 
+    /** ECS services that have the place's prefix and are no slots. */
+    async strangers(place: Place): Promise<string[]> {
+      const prefix = servicePrefix(install, place);
+      return (await serviceNames()).filter((name) => name.startsWith(prefix) && !/_[ab]$/.test(name));
+    },
+
     /** The slots alone, without the rules: one call for five services. */
     slotsOf,
 
@@ -190,10 +197,17 @@ export function newAccountReader(aws: AwsClients, at: { install: string; cluster
   }
 }
 
+function networkOf({ networkConfiguration }: Service): Network {
+  const { subnets = [], securityGroups = [], assignPublicIp } = networkConfiguration?.awsvpcConfiguration ?? {};
+  return { subnets, securityGroups, publicIp: assignPublicIp === "ENABLED" };
+}
+
 /** The service names of a place among all of the cluster. */
 function placeServices(install: string, place: Place, names: string[]): string[] {
   const prefix = servicePrefix(install, place);
-  return names.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length).replace(/_[ab]$/, ""));
+  return names
+    .filter((name) => name.startsWith(prefix) && /_[ab]$/.test(name))
+    .map((name) => name.slice(prefix.length, -"_a".length));
 }
 
 /** Ours is the rule that forwards to our target groups: their names are hashes of this place and service, and were checked when they were made. */
@@ -224,6 +238,7 @@ function toTask(task: Task): SeenTask {
     startedBy: task.startedBy ?? "",
     status: task.lastStatus ?? "",
     createdAt: task.createdAt?.getTime() ?? 0,
+    startedAt: task.startedAt?.getTime(),
     ip: details?.find((one) => one.name === "privateIPv4Address")?.value,
     stopCode: task.stopCode,
     stoppedReason: task.stoppedReason,

@@ -135,6 +135,7 @@ const UNSEEN: SeenTask = {
   startedBy: "",
   status: "PROVISIONING",
   createdAt: 0,
+  startedAt: undefined,
   ip: undefined,
   stopCode: undefined,
   stoppedReason: undefined,

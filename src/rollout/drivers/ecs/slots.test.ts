@@ -27,6 +27,7 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
     draining: [],
     role,
     targetGroup: undefined,
+    network: { subnets: ["subnet-1"], securityGroups: ["sg-1"], publicIp: false },
   };
 }
 
@@ -37,7 +38,11 @@ function newView(a: SlotState, b: SlotState, live: SlotName | undefined, service
   if (slotA) slots.a = slotA;
   if (slotB) slots.b = slotB;
   const weights = { a: live === "a" ? 100 : 0, b: live === "b" ? 100 : 0 };
-  return { service, slots, rule: live === undefined ? undefined : { arn: "rule", hosts: [], weights } };
+  return {
+    service,
+    slots,
+    rule: live === undefined ? undefined : { arn: "rule", hosts: ["web.production.shop.localhost"], weights },
+  };
 }
 
 /** Every state a slot can be in, as far as choosing goes: none, empty, or holding r1, r2 or r3. */
@@ -126,6 +131,12 @@ describe("mending", () => {
     expect(told([newView(undefined, { release: 2, desired: 0 }, "b")])).toEqual(["scale-up"]);
     expect(told([])).toEqual(["start"]);
     expect(told([newView(undefined, { release: 2 }, "a")])).toEqual(["shift"]);
+  });
+
+  it("brings back the names that a rule leads from", () => {
+    const view = newView(undefined, { release: 2 }, "b");
+    if (view.rule) view.rule.hosts = ["elsewhere.example.com"];
+    expect(told([view])).toEqual(["shift"]);
   });
 
   it("does not lead traffic to a slot where nothing runs", () => {

@@ -1,6 +1,6 @@
 import type { Place, Release, ReleaseService } from "../../release.ts";
-import { servesTraffic, taskName } from "../../release.ts";
-import type { DesiredState, ObservedService } from "../../target.ts";
+import { servesTraffic, taskName, taskNames } from "../../release.ts";
+import type { DesiredState, ObservedService, TaskDrift } from "../../target.ts";
 import { otherSlot, SLOTS, type SlotName } from "./names.ts";
 
 /** One deployment of an ECS service: a task definition and how far its tasks are. */
@@ -30,7 +30,11 @@ export type Slot = {
   /** `live-r7`, `standby-r6`; valid only for that release. */
   role: string | undefined;
   targetGroup: string | undefined;
+  network: Network;
 };
+
+/** What the tasks of a slot are attached to. */
+export type Network = { subnets: string[]; securityGroups: string[]; publicIp: boolean };
 
 export type Rule = { arn: string; hosts: string[]; weights: Record<SlotName, number> };
 
@@ -143,12 +147,99 @@ function mendService(views: ServiceView[], release: Release, service: ReleaseSer
   return [{ do: "scale-up", slot, desired: service.count, text }];
 }
 
-/** A rule leads elsewhere although the live release has tasks that run. */
+/** A rule leads elsewhere, or from other names, although the live release has tasks that run. */
 function isMisled(views: ServiceView[], release: Release): boolean {
   return release.services.filter(servesTraffic).some((service) => {
     const view = views.find((one) => one.service === service.name);
     const slot = view === undefined ? undefined : slotOf(view, release.number);
     const isUp = slot?.primary !== undefined && slot.primary.running > 0;
-    return isUp && view?.rule !== undefined && view.rule.weights[slot.name] === 0;
+    return isUp && view?.rule !== undefined && (view.rule.weights[slot.name] === 0 || !hasHosts(view.rule, service));
   });
+}
+
+const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
+  [...rule.hosts].sort().join() === [...hosts].sort().join();
+
+/**
+ * What differs from what is declared. `strangers` are ECS services under the place's prefix that are no slots. Variables that were declared anew
+ * are not looked at: a task definition keeps no hash of them apart from the rest.
+ */
+export function driftOf(
+  place: Place,
+  views: ServiceView[],
+  strangers: string[],
+  desired: DesiredState,
+  at: { cluster: string; network: Network },
+): TaskDrift[] {
+  const { live, standby, inProgress } = desired;
+  const known = new Set([live?.release.number, standby?.number, ...inProgress]);
+  const unknown = views.flatMap((view) =>
+    SLOTS.flatMap((name): TaskDrift[] => {
+      const slot = view.slots[name];
+      const release = releaseIn(slot);
+      if (slot === undefined || release === undefined || known.has(release)) return [];
+      return [{ name: slot.serviceName, what: "unknown", kind: "unknown", attributes: [], mendsItself: true }];
+    }),
+  );
+  return [
+    ...(live?.release.services ?? []).flatMap((service) => serviceDrift(place, views, live?.release, service, at)),
+    ...unknown,
+    ...strangers.map((name): TaskDrift => {
+      const remedy = `Nothing of Shipway's made it. Look at it with \`aws ecs describe-services --cluster ${at.cluster} --services ${name}\`; remove it with \`aws ecs delete-service --force\` when nobody needs it.`;
+      return { name, what: "unknown", kind: "unknown", attributes: [], mendsItself: false, remedy };
+    }),
+  ];
+}
+
+function serviceDrift(
+  place: Place,
+  views: ServiceView[],
+  release: Release | undefined,
+  service: ReleaseService,
+  { cluster, network }: { cluster: string; network: Network },
+): TaskDrift[] {
+  if (release === undefined) return [];
+  const view = views.find((one) => one.service === service.name);
+  const slot = view && slotOf(view, release.number);
+  const names = taskNames(place, release.number, service);
+  const alive = Math.min(slot?.desired ?? 0, service.count);
+  const drift = names.slice(alive).map((name): TaskDrift => {
+    return { name, what: "task", kind: "missing", attributes: [], mendsItself: true };
+  });
+  if (slot === undefined || view === undefined) return drift;
+  const attributes = changedNetwork(network, slot.network);
+  const remedy = `The next release runs as declared again; until then it is undone with \`aws ecs update-service --cluster ${cluster} --service ${slot.serviceName} --network-configuration …\`.`;
+  if (attributes.length > 0) {
+    const changed = names.slice(0, alive).map((name): TaskDrift => {
+      return { name, what: "task", kind: "changed", attributes, mendsItself: false, remedy };
+    });
+    drift.push(...changed);
+  }
+  if (view.rule !== undefined && view.rule.weights[slot.name] === 0) {
+    const without = names.slice(0, alive).map((name): TaskDrift => {
+      return { name, what: "task", kind: "no-traffic", attributes: [], mendsItself: true };
+    });
+    drift.push(...without);
+  } else if (view.rule !== undefined && !hasHosts(view.rule, service)) {
+    const hosts = { path: "hosts", before: service.hosts.join(", "), after: view.rule.hosts.join(", ") };
+    drift.push({
+      name: names[0] ?? service.name,
+      what: "task",
+      kind: "changed",
+      attributes: [hosts],
+      mendsItself: true,
+    });
+  }
+  return drift;
+}
+
+function changedNetwork(declared: Network, seen: Network): TaskDrift["attributes"] {
+  const pairs = [
+    ["subnets", [...declared.subnets].sort().join(", "), [...seen.subnets].sort().join(", ")],
+    ["securityGroups", [...declared.securityGroups].sort().join(", "), [...seen.securityGroups].sort().join(", ")],
+    ["publicIp", String(declared.publicIp), String(seen.publicIp)],
+  ] as const;
+  return pairs
+    .filter(([, before, after]) => before !== after)
+    .map(([path, before, after]) => ({ path, before, after }));
 }

@@ -68,7 +68,15 @@ export async function newAwsStage(): Promise<AwsStage> {
 }
 
 /** As fast as the scheduler; on AWS seconds are enough. */
-const FAST: EcsTimes = { pollMs: 40, logLagMs: 150, unseenMs: 5_000, watchMs: 40, startAllowanceMs: 0, quietMs: 0 };
+const FAST: EcsTimes = {
+  pollMs: 40,
+  logLagMs: 150,
+  unseenMs: 5_000,
+  watchMs: 40,
+  startAllowanceMs: 0,
+  quietMs: 0,
+  namesFreshMs: 50,
+};
 
 export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions> = {}): EcsTargetOptions {
   return {
