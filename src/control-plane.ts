@@ -1,3 +1,4 @@
+import { createHmac } from "node:crypto";
 import { mkdir, statfs } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
@@ -15,6 +16,8 @@ import type { Platform } from "./http/platform.ts";
 import { serveGit } from "./http/serve-git.ts";
 import { buildServer, type Server } from "./http/server.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
+import { ecrPublisher } from "./image/drivers/ecr.ts";
+import type { ImagePublisher } from "./image/publisher.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import type { InfraDeps } from "./infra/execute-run.ts";
 import { newInfraCode } from "./infra/infra-code.ts";
@@ -23,8 +26,13 @@ import type { StartedRun } from "./infra/runs.ts";
 import { newStates } from "./infra/states.ts";
 import type { NotifyDeps } from "./notify/deliver.ts";
 import { httpSend } from "./notify/drivers/http-send.ts";
+import { runtimesOf } from "./release/runtimes.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
+import { lazyEcsTarget } from "./rollout/drivers/ecs/without-aws.ts";
+import { placedTarget, type TargetOf } from "./rollout/placed-target.ts";
+import type { RuntimeSettings } from "./rollout/runtime.ts";
+import type { RolloutTarget } from "./rollout/target.ts";
 import { newDeferred } from "./shared/deferred.ts";
 import { fail } from "./shared/errors.ts";
 import { gitMirrors } from "./source/mirrors.ts";
@@ -69,6 +77,8 @@ export type ControlPlaneOptions = {
     providerProgram: string;
     driftChecks: number;
   };
+  /** Where images of ECS environments are really pushed to; undefined for Amazon ECR itself. */
+  registryEndpoint: string | undefined;
   version: string;
   log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
@@ -113,8 +123,12 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
-  const { docker, router, repositories, mirrors, target, builder, executor, namespace } = newDrivers(options, instance);
-  const sealer = newSealer(await readOrCreateKey(join(dataDir, "secret.key")));
+  const drivers = newDrivers(options, instance);
+  const { docker, router, repositories, mirrors, builder, executor, namespace } = drivers;
+  const key = await readOrCreateKey(join(dataDir, "secret.key"));
+  const sealer = newSealer(key);
+  const { targetOf, publisherOf } = newRuntimes(options, { instance, key, ...drivers });
+  const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
   const code = newInfraCode({ db: store.db, repositories, mirrors, secrets });
@@ -168,7 +182,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         repositories,
         code,
         logs,
-        target,
+        targetOf,
+        publisherOf,
         httpPort: options.httpPort,
         startDeployment,
         startInfra,
@@ -306,10 +321,46 @@ function newDrivers(options: ControlPlaneOptions, instance: string) {
   });
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
-  const target = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
+  const onDocker = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
   const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
-  return { docker, router, repositories, mirrors, target, builder, executor, namespace };
+  return { docker, router, repositories, mirrors, onDocker, builder, executor, namespace };
+}
+
+/** The target of each runtime, and where its images come from. What concerns AWS is loaded by the first environment that is there. */
+function newRuntimes(
+  options: ControlPlaneOptions,
+  { instance, key, docker, onDocker }: { instance: string; key: Buffer; docker: Docker; onDocker: RolloutTarget },
+) {
+  const targets = new Map<string, RolloutTarget>();
+  const publishers = new Map<string, ImagePublisher>();
+  // Keyed, so that the name of a secret's version says nothing about its content.
+  const fingerprint = (text: string) => createHmac("sha256", key).update("secret version").update(text).digest("hex");
+  const targetOf: TargetOf = (runtime) => {
+    if (runtime.kind === "docker") return onDocker;
+    const { settings } = runtime;
+    return getOrMake(targets, JSON.stringify(settings), () =>
+      lazyEcsTarget(settings, async () => {
+        const { openEcsTarget } = await import("./rollout/drivers/ecs/ecs-target.ts");
+        return openEcsTarget({ settings, install: instance, fingerprint });
+      }),
+    );
+  };
+  const publisherOf = (runtime: RuntimeSettings): ImagePublisher | undefined => {
+    if (runtime.kind === "docker") return undefined;
+    const { region } = runtime.settings;
+    const { registryEndpoint } = options;
+    return getOrMake(publishers, region, () =>
+      ecrPublisher({ docker, install: instance, aws: { region }, registryEndpoint }),
+    );
+  };
+  return { targetOf, publisherOf };
+}
+
+function getOrMake<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const found = known.get(key) ?? make();
+  known.set(key, found);
+  return found;
 }
 
 /** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */

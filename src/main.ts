@@ -20,6 +20,7 @@ const Environment = z.object({
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
+  SHIPWAY_REGISTRY: z.url().optional(),
   SHIPWAY_TERRAFORM: z.string().min(1).optional(),
   SHIPWAY_TERRAFORM_MIRROR: z.string().optional(),
   SHIPWAY_DRIFT_CHECKS: z.coerce.number().int().min(1).max(50).default(2),
@@ -71,6 +72,7 @@ async function main(): Promise<number> {
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
     dockerSocket,
     searchPath: environment.PATH,
+    registryEndpoint: environment.SHIPWAY_REGISTRY,
     terraform: {
       program: environment.SHIPWAY_TERRAFORM,
       mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR,

@@ -49,7 +49,9 @@ export type Installation = {
   remove(): Promise<void>;
 };
 
-export async function newInstallation(options: { dockerSocket?: string } = {}): Promise<Installation> {
+export async function newInstallation(
+  options: { dockerSocket?: string; env?: Record<string, string> } = {},
+): Promise<Installation> {
   const dir = await mkdtemp(join(tmpdir(), "shipway-e2e-"));
   await chmod(dir, 0o711);
   const [port, httpPort] = [await findFreePort(), await findFreePort()];
@@ -68,6 +70,7 @@ export async function newInstallation(options: { dockerSocket?: string } = {}): 
     GIT_TERMINAL_PROMPT: "0",
     DOCKER_HOST: `unix://${options.dockerSocket ?? DOCKER_SOCKET}`,
     SHIPWAY_LOG: "warn",
+    ...options.env,
   };
   let server: ChildProcess | undefined;
   let output = "";

@@ -82,7 +82,7 @@ async function deployed(infra: object) {
   const request = { ...PRODUCTION, release, kind: "deploy" as const, actor: "ada", deliveryId };
   const { id } = await db.transaction().execute((tx) => requestDeployment(tx, request));
   const stages = newDeploymentStages(
-    { ...platform, ...deps, startDeployment: async () => undefined, log: QUIET },
+    { ...platform, ...deps, targetOf: () => platform.target, startDeployment: async () => undefined, log: QUIET },
     (_name, work) => work(),
   );
   await deploy(id, stages);

@@ -34,6 +34,7 @@ export async function removeEnvironment(
   await db.transaction().execute(async (tx) => {
     await requireIdle(tx, place);
     await tx.deleteFrom("environments").where("app", "=", app).where("name", "=", environment).execute();
+    await tx.deleteFrom("runtimes").where("app", "=", app).where("environment", "=", environment).execute();
     await forgetValues(tx, place, data);
     await leaveEnvironment(tx, place);
     await appendEvent(

@@ -48,7 +48,8 @@ export function resolveRelease(
         SHIPWAY_COMMIT: record.commit,
       },
       secrets: spec.secrets,
-      hosts: spec.port === undefined ? [] : [defaultHost(place, name), ...spec.domains],
+      hosts: spec.port === undefined ? [] : hostsOf(place, name, spec.domains, environmentSpec),
+      ...(environmentSpec.runtime === "ecs" && { scheme: environmentSpec.aws?.scheme ?? "https" }),
       ...(spec.release && { releaseCommand: spec.release }),
       stopTimeoutMs: spec.stopTimeout,
       ...(spec.hostPort !== undefined && { hostPort: spec.hostPort }),
@@ -59,6 +60,14 @@ export function resolveRelease(
   return { release: { app: record.app, number: record.number, services }, environmentSpec };
 }
 
+/** Behind a load balancer names of this machine lead nowhere: there is the team's own domain, or what the service declares. */
+function hostsOf(place: Place, service: string, domains: string[], { runtime, aws }: EnvironmentSpec): string[] {
+  if (runtime === "docker") return [defaultHost(place, service), ...domains];
+  // One label, since a certificate for `*.DOMAIN` covers no more.
+  const own = aws?.domain === undefined ? [] : [`${service}-${place.environment}-${place.app}.${aws.domain}`];
+  return domains.length + own.length > 0 ? [...domains, ...own] : [defaultHost(place, service)];
+}
+
 /** `SERVICE.ENV.APP.localhost`; every name below localhost is the loopback address (RFC 6761). */
 function defaultHost(place: Place, service: string): string {
   return `${service}.${place.environment}.${place.app}.localhost`;
@@ -67,7 +76,8 @@ function defaultHost(place: Place, service: string): string {
 /** One address per service that a browser can open: its first domain, else the default host; in the order of shipway.yml. */
 export function addressesOf(release: Release, httpPort: number): string[] {
   const port = httpPort === 80 ? "" : `:${httpPort}`;
-  return release.services.flatMap(({ hosts: [byDefault, domain] }) => {
+  return release.services.flatMap(({ hosts: [byDefault, domain], scheme }) => {
+    if (scheme !== undefined) return byDefault === undefined ? [] : [`${scheme}://${byDefault}`];
     const host = domain ?? byDefault;
     return host === undefined ? [] : [`http://${host}${port}`];
   });

@@ -20,6 +20,8 @@ export type ReleaseService = {
   secrets: string[];
   /** Host names from outside, the default `SERVICE.ENV.APP.localhost` included. Empty without a port. */
   hosts: string[];
+  /** How those are spoken to where a load balancer answers at its own port; undefined where Shipway's router does. */
+  scheme?: "http" | "https";
   releaseCommand?: string[];
   stopTimeoutMs: number;
   hostPort?: number;

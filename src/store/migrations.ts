@@ -52,6 +52,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of INFRA_DRIFT) await sql.raw(statement).execute(db);
     },
   },
+  "011-runtimes": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of RUNTIMES) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -387,5 +392,26 @@ const INFRA_DRIFT = [
     previous text,
     written_at timestamptz not null,
     primary key (app, environment, type, object, path, among)
+  )`,
+];
+
+/** Where environments are and were beside Docker, and what their images were pushed as. */
+const RUNTIMES = [
+  `create table runtimes (
+    app text not null references apps on delete cascade,
+    environment text not null,
+    key text not null,
+    settings jsonb not null,
+    is_current boolean not null,
+    primary key (app, environment, key)
+  )`,
+  `create table published_images (
+    app text not null references apps on delete cascade,
+    service text not null,
+    digest text not null,
+    registry text not null,
+    reference text not null,
+    created_at timestamptz not null default now(),
+    primary key (app, service, digest, registry)
   )`,
 ];

@@ -9,6 +9,7 @@ import type {
   StateLock,
   Takeover,
 } from "../infra/infra-run.ts";
+import type { RuntimeSettings } from "../rollout/runtime.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
@@ -271,6 +272,26 @@ export type InfraIgnoredTable = {
 };
 
 /** What of an environment's tasks was last found changed by hand: what is new is told once. */
+/** Where an environment is, or was and may have left something. */
+export type RuntimesTable = {
+  app: string;
+  environment: string;
+  /** Same key, same place in the world. */
+  key: string;
+  settings: Json<RuntimeSettings>;
+  is_current: boolean;
+};
+
+/** An image of the engine, and the reference in a registry that it was pushed as. */
+export type PublishedImagesTable = {
+  app: string;
+  service: string;
+  digest: string;
+  registry: string;
+  reference: string;
+  created_at: CreatedAt;
+};
+
 export type TaskDriftTable = { app: string; environment: string; drift: Json<TaskDrift[]> };
 
 /** Where somebody wants to be told what happens. */
@@ -358,6 +379,8 @@ export type Schema = {
   infra_ignored: InfraIgnoredTable;
   rollout_writes: RolloutWritesTable;
   task_drift: TaskDriftTable;
+  runtimes: RuntimesTable;
+  published_images: PublishedImagesTable;
   notify_hooks: NotifyHooksTable;
   notify_deliveries: NotifyDeliveriesTable;
   infra_repositories: InfraRepositoriesTable;

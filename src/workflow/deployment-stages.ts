@@ -5,6 +5,7 @@ import { appendEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
 import { maskQuotes, newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import type { Stages } from "../flow.ts";
+import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
 import { findOutputs, outputText, outputVariables } from "../infra/outputs.ts";
 import { findInfra, type StartedRun } from "../infra/runs.ts";
@@ -20,11 +21,22 @@ import {
 import { deploymentLogId } from "../release/log-ids.ts";
 import { getRelease } from "../release/releases.ts";
 import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
+import {
+  moveTo,
+  publishedRelease,
+  recordPublished,
+  recordRuntime,
+  registryKey,
+  unpublished,
+} from "../release/runtimes.ts";
 import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
-import type { Place } from "../rollout/release.ts";
+import type { TargetOf } from "../rollout/placed-target.ts";
+import type { Place, Release } from "../rollout/release.ts";
 import { rollOut } from "../rollout/run.ts";
+import { type RuntimeSettings, runtimeKey, runtimeOf } from "../rollout/runtime.ts";
 import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
 import { assertNever } from "../shared/assert-never.ts";
+import { formatDurationMs } from "../shared/duration.ts";
 import { ERRORS, errorCode, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { LogSink } from "../shared/log-line.ts";
 import { Secret } from "../shared/secret.ts";
@@ -44,7 +56,9 @@ export type DeploymentDeps = {
   code: InfraCode;
   startInfra(run: StartedRun): Promise<void>;
   logs: LogStore;
-  target: RolloutTarget;
+  targetOf: TargetOf;
+  /** Undefined where tasks are started from the engine's own images. */
+  publisherOf?: (runtime: RuntimeSettings) => ImagePublisher | undefined;
   /** Where the apps answer. */
   httpPort: number;
   startDeployment(id: string): Promise<void>;
@@ -94,14 +108,22 @@ async function rollOutDeployment(
   const write = eventWriter(deps, deployment);
   const emit = (event: RolloutEvent & { addresses?: string[] }) => write(maskQuotes(event, mask));
   try {
-    const target = await getRelease(deps.store.db, place.app, deployment.release);
-    const { release, environmentSpec } = resolveRelease(target, place.environment);
+    const record = await getRelease(deps.store.db, place.app, deployment.release);
+    const { release: resolved, environmentSpec } = resolveRelease(record, place.environment);
+    const runtime = runtimeOf(place, environmentSpec, await outputValues(deps, place, environmentSpec));
+    await recordRuntime(deps.store.db, place, runtime);
+    const release = await publish(deps, resolved, runtime, { step, log: logs.sink("images"), emit });
+    const target = deps.targetOf(runtime);
     const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
-    const addresses = deps.target.backingVariables(place, backing.all);
-    const [variables, previous] = await Promise.all([
+    const addresses = target.backingVariables(place, backing.all);
+    const [variables, before] = await Promise.all([
       variablesOf(deps, deployment, environmentSpec, addresses),
       findPrevious(deps, deployment, addresses),
     ]);
+    // A release that serves elsewhere is not replaced but left: it serves until the names lead here, for as long as a standby is kept.
+    const isMoved = before !== undefined && runtimeKey(before.runtime) !== runtimeKey(runtime);
+    const previous = isMoved ? undefined : before;
+    if (isMoved) await emit({ kind: "note", text: movedText(before.release.number, environmentSpec) });
     const outcome = await rollOut(
       {
         place,
@@ -113,14 +135,15 @@ async function rollOutDeployment(
         bakeMs: environmentSpec.bakeMs,
       },
       {
-        target: deps.target,
-        ensureBacking: (signal) =>
-          ensureBacking(deps.target, place, backing, { log: logs.sink("backing"), emit, signal }),
+        target,
+        ensureBacking: (signal) => ensureBacking(target, place, backing, { log: logs.sink("backing"), emit, signal }),
         variables,
         durable: step,
         onEvent: async (event) => {
-          if (event.kind === "live")
+          if (event.kind === "live") {
             await markLive(deps.store.db, deployment, event.afterMs, addressesOf(release, deps.httpPort));
+            await moveTo(deps.store.db, place, runtime);
+          }
           await emit(event.kind === "live" ? { ...event, addresses: addressesOf(release, deps.httpPort) } : event);
         },
         log: logs.sink,
@@ -129,7 +152,12 @@ async function rollOutDeployment(
         now: Date.now,
       },
     );
-    return maskQuotes(resultOf(deployment, environmentSpec, outcome), mask);
+    if (isMoved && outcome.status !== "done") await moveTo(deps.store.db, place, before.runtime);
+    const result = resultOf(deployment, environmentSpec, outcome);
+    return maskQuotes(
+      isMoved && outcome.status === "done" ? { ...result, standby: deployment.from_release } : result,
+      mask,
+    );
   } catch (error) {
     return maskQuotes(brokenResult(deps, deployment, error), mask);
   } finally {
@@ -299,11 +327,53 @@ async function versionsOf(
 async function findPrevious(deps: DeploymentDeps, deployment: Deployment, backing: BackingVariables) {
   if (deployment.from_release === null) return undefined;
   const record = await getRelease(deps.store.db, deployment.app, deployment.from_release);
-  const { release } = resolveRelease(record, deployment.environment);
+  const { release, environmentSpec } = resolveRelease(record, deployment.environment);
+  const place = { app: deployment.app, environment: deployment.environment };
+  // By its own record and not by where the environment is now: that changes while this deployment goes on, and must not when it is resumed.
+  const runtime = runtimeOf(place, environmentSpec, await outputValues(deps, place, environmentSpec));
   return {
-    release,
+    release: await publishedRelease(deps.store.db, release, runtime),
+    runtime,
     variables: await liveVariables(deps, { ...deployment, release: deployment.from_release }, backing),
   };
+}
+
+/** Every output by its name, for the settings that come from there. */
+async function outputValues(
+  { store, sealer }: Pick<DeploymentDeps, "store" | "sealer">,
+  place: Place,
+  { runtime, infra }: EnvironmentSpec,
+): Promise<Record<string, unknown>> {
+  if (runtime === "docker" || infra === undefined) return {};
+  const outputs = (await findOutputs(store.db, sealer, place)) ?? {};
+  return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]));
+}
+
+/** Images are pushed once, in a step of its own, and only where tasks do not start from the engine's. */
+async function publish(
+  deps: DeploymentDeps,
+  release: Release,
+  runtime: RuntimeSettings,
+  { step, log, emit }: { step: DurableStep; log: LogSink; emit(event: RolloutEvent): Promise<void> },
+): Promise<Release> {
+  const { db } = deps.store;
+  const registry = registryKey(runtime);
+  const publisher = deps.publisherOf?.(runtime);
+  if (registry === undefined || publisher === undefined) return release;
+  await step("publish-images", async () => {
+    const { app } = release;
+    for (const { service, digest } of await unpublished(db, release, registry)) {
+      await emit({ kind: "note", text: `pushing the image of ${service}` });
+      const reference = await publisher.publish({ app, service, digest }, log);
+      await recordPublished(db, { app, service, digest, registry, reference });
+    }
+    return null;
+  });
+  return publishedRelease(db, release, runtime);
+}
+
+function movedText(release: number, { runtime, standbyMs }: EnvironmentSpec): string {
+  return `The environment moves to ${runtime}. r${release} serves on where it is for ${formatDurationMs(standbyMs)} after this: point the names to the new place until then.`;
 }
 
 /** The variables of a release that served before, for when its tasks have to be started again. */

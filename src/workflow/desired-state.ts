@@ -3,6 +3,7 @@ import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
+import { publishedRelease, runtimesOf } from "../release/runtimes.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import type { Store } from "../store/open-store.ts";
 import { backingOf } from "./backings.ts";
@@ -20,10 +21,12 @@ export type DesiredStateDeps = {
 export async function readDesiredState(deps: DesiredStateDeps, row: EnvironmentRow): Promise<DesiredState> {
   const place = { app: row.app, environment: row.name };
   if (row.live_release === null) return { inProgress: [] };
-  const { release, environmentSpec } = resolveRelease(
+  const { release: resolved, environmentSpec } = resolveRelease(
     await getRelease(deps.store.db, row.app, row.live_release),
     row.name,
   );
+  const { current } = await runtimesOf(deps.store.db, place);
+  const release = await publishedRelease(deps.store.db, resolved, current);
   const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
   const variables = await liveVariables(
     deps,

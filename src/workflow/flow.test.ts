@@ -109,7 +109,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
   const builder = { ...inMemory, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
     ...newDeliveryStages({ ...shared, repositories, executor: memoryExecutor(), builder, namespace: "test" }, step),
-    ...newDeploymentStages({ ...shared, ...infra, target, httpPort: 8080 }, step),
+    ...newDeploymentStages({ ...shared, ...infra, targetOf: () => target, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
     if ((await deploymentsOf(id)).length > 0) continue;

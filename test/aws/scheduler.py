@@ -4,11 +4,11 @@ What moto itself does (the wire protocol, stored state, validation) is an indepe
 OUR BELIEF about AWS, read in its documentation and never seen on an account; tests that rest on it prove that the driver copes with
 this belief, no more. docs/aws.md says the same to users.
 
-    python3 scheduler.py PORT            moto on 127.0.0.1:PORT, control on 127.0.0.1:PORT+1
+    python3 scheduler.py PORT [REGISTRY]  moto on 127.0.0.1:PORT, control on 127.0.0.1:PORT+1; images by digest must be in REGISTRY
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /stats                          {"started": tasks started so far, "registered": task definitions, ...}
 
-How a task behaves is told by its image's tag: `broken` answers 500, `exits` ends with 1 at once, `crashes` is healthy until it gets
+How a task behaves is told by its image's tag, or its variable BEHAVE: `broken` answers 500, `exits` ends with 1 at once, `crashes` is healthy until it gets
 traffic, `unpullable` cannot be pulled, `oom` is ended for its memory; anything else is healthy after a few ticks.
 A command of the form `sh -c LINE` is played, not run: `echo TEXT`, `sleep SECONDS`, `exit CODE`, joined by `;`.
 """
@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+import urllib.request
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -75,7 +76,26 @@ def definition_of(backend, task):
 
 
 def tag_of_image(container):
-    return container["image"].split("@")[0].split(":")[-1]
+    told = next((one["value"] for one in container.get("environment") or [] if one["name"] == "BEHAVE"), None)
+    return told or container["image"].split("@")[0].split(":")[-1]
+
+
+registry = None
+pulled = set()
+
+
+def can_pull(image):
+    """Asks the registry for the manifest, as a pull begins."""
+    if registry is None or "@" not in image or image in pulled:
+        return True
+    name, digest = image.split("/", 1)[1].split("@")
+    request = urllib.request.Request("%s/v2/%s/manifests/%s" % (registry, name, digest), method="HEAD", headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"})
+    try:
+        urllib.request.urlopen(request, timeout=5)
+    except OSError:
+        return False
+    pulled.add(image)
+    return True
 
 
 def log(account, region, task, container, text):
@@ -105,7 +125,7 @@ def start_problem(account, region, container):
         value, key = secret_value(account, region, secret["valueFrom"])
         if not value or key not in json.loads(value["secret_string"]):
             return "ResourceInitializationError: unable to pull secrets or registry auth: %s is not there in that version" % secret["valueFrom"]
-    if tag_of_image(container) == "unpullable":
+    if tag_of_image(container) == "unpullable" or not can_pull(container["image"]):
         return "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref %s: not found" % container["image"]
     return None
 
@@ -533,6 +553,7 @@ class Control(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     port = int(sys.argv[1])
+    registry = sys.argv[2] if len(sys.argv) > 2 else None
     threading.Thread(target=run_scheduler, daemon=True).start()
     threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port + 1), Control).serve_forever, daemon=True).start()
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication

@@ -1,6 +1,5 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, request } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -9,13 +8,9 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { pack } from "tar-stream";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { hasCode } from "../../shared/errors.ts";
-import { findFreePort } from "../../shared/free-port.ts";
-import { until } from "../../shared/until.ts";
 import { digestAt, manifestOf, pushImage } from "./push-image.ts";
 import { readSavedImage } from "./saved-image.ts";
-
-const hasRegistry = spawnSync("docker-registry", ["--version"], { stdio: "ignore" }).status === 0;
-if (!hasRegistry) console.warn("SKIPPED: pushing to a real registry. It needs: apt-get install docker-registry");
+import { hasRegistry, newTestRegistry } from "./testing.ts";
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
 /** A small layer, and one that is larger than anything that is kept in memory. */
@@ -105,25 +100,13 @@ describe("a saved image", () => {
 });
 
 describe.skipIf(!hasRegistry)("pushing to Debian's registry", () => {
-  let server: ChildProcess;
-  let store: string;
+  let registry: Awaited<ReturnType<typeof newTestRegistry>>;
   let endpoint: string;
   beforeAll(async () => {
-    store = await mkdtemp(join(tmpdir(), "shipway-registry-store-"));
-    const port = await findFreePort();
-    const file = join(store, "config.yml");
-    await writeFile(
-      file,
-      `version: 0.1\nlog: { level: error }\nstorage: { filesystem: { rootdirectory: ${join(store, "data")} } }\nhttp: { addr: 127.0.0.1:${port} }\n`,
-    );
-    server = spawn("docker-registry", ["serve", file], { stdio: "ignore" });
-    endpoint = `http://127.0.0.1:${port}`;
-    await until("the registry answers", async () => (await fetch(`${endpoint}/v2/`)).ok, { withinMs: 20_000 });
+    registry = await newTestRegistry();
+    endpoint = registry.endpoint;
   });
-  afterAll(async () => {
-    server?.kill("SIGKILL");
-    await rm(store, { recursive: true, force: true });
-  });
+  afterAll(() => registry?.cleanUp());
 
   it("leaves an image that the registry gives back byte for byte, by tag and by digest", async () => {
     const image = await readSavedImage(oldArchive(), dir);

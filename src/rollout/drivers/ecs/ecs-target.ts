@@ -13,7 +13,6 @@ import {
 } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import {
-  type Backing,
   type Evidence,
   type HealthReport,
   MOST_PAST_LINES,
@@ -61,6 +60,7 @@ import {
 import { lowerTags, ROLE_TAG } from "./tags.ts";
 import { taskDefinitionOf } from "./task-definition.ts";
 import { followLog, lastLines, newLogReader } from "./task-logs.ts";
+import { answersWithoutAws, noBacking } from "./without-aws.ts";
 
 export type EcsTargetOptions = {
   settings: EcsSettings;
@@ -225,7 +225,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
       return observedOf(place, await reader.views(place));
     },
 
-    addressOf: (_place, service) => `${settings.scheme}://${service.hosts.at(-1) ?? service.name}`,
+    ...answersWithoutAws(settings),
 
     async prepare(place, release) {
       refuseUnfit(release);
@@ -238,11 +238,6 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
         const groups = await ensureTargetGroups(ground, place, service, inVpc);
         await ensureRule(ground, place, service, groups);
       }
-    },
-
-    backingVariables(place, backing) {
-      if (backing.length > 0) throw noBacking(place, backing);
-      return {};
     },
 
     async observeBacking(place, backing) {
@@ -571,14 +566,6 @@ function progressOf(service: ReleaseService, verdict: Verdict) {
 
 function patience(service: ReleaseService): string {
   return `It was given ${formatDurationMs(healthDeadlineMs(service))} beside the start on Fargate; a slower start needs a longer \`grace\` at its \`health\`.`;
-}
-
-function noBacking({ app, environment }: Place, backing: Backing[]) {
-  const names = backing.map((one) => one.name);
-  return fail("BACKING_NOT_ON_ECS", {
-    message: `${app} ${environment} runs on ECS and declares backing services (${names.join(", ")}): on AWS they come from Terraform.`,
-    hint: "Make them in the environment's `infra` (RDS, ElastiCache), give their addresses to the services with `infra: { outputs: { DB_URL: … } }`, and leave them out here with `backing: none` at the environment.",
-  });
 }
 
 function slotsTaken({ app, environment }: Place, service: string) {

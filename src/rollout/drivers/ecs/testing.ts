@@ -30,12 +30,17 @@ export type AwsStage = {
 const SCHEDULER = join(import.meta.dirname, "../../../../test/aws/scheduler.py");
 
 /** The credentials of no account: an emulator wants some, and AWS takes none of these. */
-const TEST_CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" };
+export const TEST_CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" };
 
-export async function newAwsStage(): Promise<AwsStage> {
+/** With `registry`, tasks start only from images that are there. */
+export async function newAwsStage(options: { registry?: string } = {}): Promise<AwsStage> {
   Object.assign(process.env, TEST_CREDENTIALS);
   const port = await findFreePort();
-  const server = spawn("python3", [SCHEDULER, String(port)], { stdio: ["ignore", "ignore", "pipe"] });
+  const server = spawn(
+    "python3",
+    [SCHEDULER, String(port), ...(options.registry === undefined ? [] : [options.registry])],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
   const said: string[] = [];
   server.stderr.on("data", (chunk: Buffer) => {
     said.push(chunk.toString());
