@@ -226,6 +226,29 @@ resource "reality_object" "never" {
       ]);
     });
 
+    it("taken over into the state, the code staying as it is: no drift to Terraform, and still told as undeployed", async () => {
+      await applied();
+      reality.edit("web", { size: 7 });
+      expect(await drift()).toMatchObject([{ kind: "reverting" }]);
+      const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/drift/accept`, { targets: [] });
+      expect((await test.settled(runId)).status).toBe("waiting");
+      await test.ask("POST", `/api/infra/runs/${runId}/approve`);
+      expect((await test.settled(runId)).status).toBe("succeeded");
+      await test.idle();
+      expect(reality.named("web")?.size).toBe(7);
+      expect(await drift()).toMatchObject([
+        {
+          address: "reality_object.web",
+          kind: "undeployed",
+          action: "update",
+          attributes: expect.arrayContaining([{ path: "size", before: "7", after: "2" }]),
+        },
+      ]);
+      expect((await revert()).status).toBe("succeeded");
+      expect(reality.named("web")?.size).toBe(2);
+      expect(await drift()).toEqual([]);
+    }, 60_000);
+
     it("a data source: never counted, neither what it reads nor that it is read", async () => {
       reality.objects.set("outside", { name: "outside", size: 3, tags: null, secret: null, revision: 1 });
       const text = `${main(2)}
