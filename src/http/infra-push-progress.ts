@@ -46,21 +46,21 @@ async function* tell(
   }
 }
 
-/** Tasks that run keep the values they were started with. */
+/** Tasks that run keep the values they were started with, also when their release is deployed once more: it takes a new one, of the same commit. */
 async function changedOutputs({ store }: Platform, runId: string): Promise<string[]> {
   const { app, environment, kind, status, plan, spec } = await getRun(store.db, runId);
   const changed = Object.values(spec.outputs).filter((output) => plan?.outputs.includes(output));
   if (kind !== "apply" || status !== "succeeded" || changed.length === 0) return [];
-  const row = await store.db
-    .selectFrom("environments")
-    .select("live_release")
-    .where("app", "=", app)
-    .where("name", "=", environment)
+  const live = await store.db
+    .selectFrom("environments as e")
+    .innerJoin("releases as r", (join) => join.onRef("r.app", "=", "e.app").onRef("r.number", "=", "e.live_release"))
+    .select("r.commit")
+    .where("e.app", "=", app)
+    .where("e.name", "=", environment)
     .executeTakeFirst();
-  const release = row?.live_release ?? null;
-  if (release === null) return [];
+  if (live === undefined) return [];
   return [
-    `! services get the new ${changed.join(", ")} with their next deployment`,
-    `  → \`shipway deploy --app ${app} --env ${environment} --release r${release}\``,
+    `! services get the new ${changed.join(", ")} with the next release; of the commit that runs:`,
+    `  → \`shipway deploy --app ${app} --env ${environment} --ref ${live.commit.slice(0, 12)}\``,
   ];
 }

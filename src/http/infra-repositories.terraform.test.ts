@@ -7,7 +7,7 @@ import { appendEvent } from "../events/event-stream.ts";
 import { deploy } from "../flow.ts";
 import { getChange } from "../release/deliveries.ts";
 import { getDeployment, requestDeployment } from "../release/deployments.ts";
-import { recordRelease } from "../release/releases.ts";
+import { getRelease, recordRelease } from "../release/releases.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { createApp } from "../source/apps.ts";
 import { getInfraRepository } from "../source/infra-repositories.ts";
@@ -109,8 +109,9 @@ describe.skipIf(!hasTerraform)("a hosted infra repository (with the real Terrafo
     expect(pushed).toContain(`→ infra of production  shop-infra main ${second.slice(0, 7)}`);
     expect(pushed).toContain("✓ terraform_data.disk changed");
     expect(pushed).toContain("✓ infra of production applied");
-    expect(pushed).toContain("services get the new disk with their next deployment");
-    expect(pushed).toContain("`shipway deploy --app shop --env production --release r1`");
+    expect(pushed).toContain("services get the new disk with the next release");
+    const { commit: live } = await getRelease(test.platform.store.db, "shop", deployment.release);
+    expect(pushed).toContain(`\`shipway deploy --app shop --env production --ref ${live.slice(0, 12)}\``);
     expect(await outputs()).toEqual(["disk-two"]);
 
     await checkout.commit({ "README.md": "What this is" });

@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { InfraRunView, InfraView } from "../../src/http/infra-schemas.ts";
@@ -45,6 +45,8 @@ const files = (app: string, terraform: string, more: Record<string, string> = {}
   ...more,
 });
 const runs = (app: string) => platform.api<InfraRunView[]>(`/api/apps/${app}/infra/runs`);
+/** Without the drift checks, which come by themselves. */
+const applies = async (app: string) => (await runs(app)).filter(({ kind }) => kind === "apply");
 const infra = (app: string) => platform.api<InfraView>(`/api/apps/${app}/environments/production/infra`);
 const page = (app: string) => platform.page(`web.production.${app}.localhost`);
 
@@ -58,14 +60,14 @@ describe("infrastructure", () => {
 
     await platform.commit(checkout, { "server.js": `${SERVER}// changed\n` }, "only code");
     expect((await platform.push(checkout)).stderr).not.toContain("infra of production");
-    expect(await runs("shop")).toHaveLength(1);
+    expect(await applies("shop")).toHaveLength(1);
 
     await platform.commit(checkout, { "infra/main.tf": main("two") }, "another database");
     await platform.push(checkout);
     expect(await page("shop")).toEqual({ status: 200, body: "mysql://db-two r3\n" });
     const rolledBack = await platform.shipway(["rollback"], checkout);
     expect(rolledBack.code).toBe(0);
-    expect(await runs("shop")).toHaveLength(2);
+    expect(await applies("shop")).toHaveLength(2);
   });
 
   it("stops a deployment whose plan destroys something until somebody approved it; the old release serves on", async () => {
@@ -75,7 +77,7 @@ describe("infrastructure", () => {
     const pushed = await platform.push(checkout);
     expect(pushed.stderr).toContain("waits for an approval: it destroys and makes anew terraform_data.after");
     expect((await page("shop")).status).toBe(200);
-    const [waiting] = await runs("shop");
+    const [waiting] = await applies("shop");
     const approved = await platform.shipway(["infra", "approve", waiting?.id ?? ""], checkout);
     expect(approved.stderr).toContain("✓ infra of production applied");
     const deployed = await platform.shipway(["deploy", "--release", "r4"], checkout);
@@ -91,7 +93,7 @@ describe("infrastructure", () => {
       "wrong output",
     );
     const pushed = await platform.push(checkout);
-    expect(pushed.stderr).toContain("DB_URL from the Terraform output no_such");
+    expect(pushed.stderr).toContain('infra declares no output "no_such"');
     expect((await page("shop")).body).toBe("mysql://db-two r4\n");
   });
 
@@ -114,7 +116,7 @@ describe("infrastructure", () => {
     await until(
       "the run ending",
       async () => {
-        const [run] = await runs("blog");
+        const [run] = await applies("blog");
         if (run?.status === "failed" || run?.status === "unknown") throw new Error(JSON.stringify(run));
         return run?.status === "succeeded";
       },
@@ -124,8 +126,37 @@ describe("infrastructure", () => {
     await until("the release serving", async () => (await page("blog")).body === "mysql://db-one r1\n", {
       withinMs: 60_000,
     });
-    expect(await runs("blog")).toHaveLength(1);
+    expect(await applies("blog")).toHaveLength(1);
     expect(await readdir(join(platform.dir, "data", "infra", "runs"))).toEqual([]);
+  });
+
+  it("may lie in a repository of its own, whose pushes plan and apply, and deploy nothing", async () => {
+    const code = join(platform.dir, "kiosk-infra");
+    await mkdir(code);
+    await platform.git(["init", "--quiet"], code);
+    await platform.commit(code, { "stack/main.tf": main("one") }, "first");
+    const apart = INFRA.replace("dir: infra", "repository: kiosk-infra\n      dir: stack");
+    const { "infra/main.tf": _own, ...own } = files("kiosk", "");
+    const checkout = await platform.newApp("kiosk", { ...own, "shipway.yml": spec("kiosk", apart) });
+    const made = await platform.shipway(["infra", "repository", "create", "kiosk-infra", "--app", "kiosk"], code);
+    expect(made.stderr).toContain("The git remote `shipway` was added.");
+    expect((await platform.push(code)).stderr).toContain("No environment of kiosk uses kiosk-infra yet");
+    expect((await platform.push(checkout)).stderr).toContain("→ infra of production  kiosk-infra main");
+    expect(await page("kiosk")).toEqual({ status: 200, body: "mysql://db-one r1\n" });
+
+    await platform.commit(code, { "stack/main.tf": main("two") }, "another database");
+    const pushed = await platform.push(code);
+    expect(pushed.stderr).toContain("✓ terraform_data.db changed");
+    const [, again = ""] = /`shipway (deploy [^`]*)`/.exec(pushed.stderr) ?? [];
+    expect(again).toMatch(/^deploy --app kiosk --env production --ref [0-9a-f]{12}$/);
+    expect(await platform.deployments("kiosk")).toHaveLength(1);
+    expect((await platform.shipway(again.split(" "), checkout)).code).toBe(0);
+    expect(await page("kiosk")).toEqual({ status: 200, body: "mysql://db-two r2\n" });
+    const [last] = await platform.deployments("kiosk");
+    const shown = await platform.shipway(["deployments", last?.id ?? ""], checkout);
+    const commit = (await platform.git(["rev-parse", "HEAD"], code)).stdout.slice(0, 7);
+    expect(shown.stdout).toContain(`infra: kiosk-infra ${commit}, applied by i_`);
+    expect(await applies("kiosk")).toHaveLength(2);
   });
 
   it("is blocked after Shipway and Terraform were killed together, and recovered without losing or repeating anything", async () => {
@@ -160,7 +191,7 @@ describe("infrastructure", () => {
     expect(shown.stderr).toContain("--way import");
     const importing = await platform.shipway(["infra", "recover", "--way", "import"], checkout);
     expect(importing.stderr).toContain("waits for an approval");
-    const [run] = await runs("blog");
+    const [run] = await applies("blog");
     expect(run?.plan?.changes.map(({ address, action }) => `${action} ${address}`)).toEqual([
       "import terraform_data.new",
       "create terraform_data.slow",
