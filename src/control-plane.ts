@@ -49,6 +49,7 @@ import { recordMissedInfraPushes } from "./workflow/infra-push.ts";
 import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
+import { runTask } from "./workflow/task-run.ts";
 
 /** Somebody waits for a plan, so more of them than of drift checks. */
 const PLANS_AT_ONCE = 4;
@@ -194,9 +195,18 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   });
   // Requests that come before the engine runs wait for it, and so do workflows that it recovers while it starts.
   const launched =
-    newDeferred<DurableEngine<{ deliver: Workflow; deploy: Workflow; infra: Workflow; "infra-apply": Workflow }>>();
+    newDeferred<
+      DurableEngine<{
+        deliver: Workflow;
+        deploy: Workflow;
+        infra: Workflow;
+        "infra-apply": Workflow;
+        "task-run": Workflow;
+      }>
+    >();
   const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
   const startDeployment = async (id: string): Promise<void> => (await launched.promise).start("deploy", id);
+  const startTaskRun = async (id: string): Promise<void> => (await launched.promise).start("task-run", id);
   const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>
     (await launched.promise).start(workflow, id);
 
@@ -216,7 +226,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     repositories,
     infra,
     notify,
-    engine: { startDelivery, startDeployment, startInfra },
+    engine: { startDelivery, startDeployment, startInfra, startTaskRun },
     dockerVersion: () =>
       docker.version().then(
         ({ Version }) => Version,
@@ -244,6 +254,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
       deploy: (id, step) => deploy(id, stagesFor(step)),
       infra: (id, step) => runInfra({ ...infra, startInfra, log }, id, step),
       "infra-apply": (id, step) => applyInfra({ ...infra, startInfra, log }, id, step),
+      "task-run": (id, step) => runTask({ store, secrets, sealer, logs, target, log }, id, step),
     },
   );
   launched.resolve(engine);
@@ -268,6 +279,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     code,
     startDelivery: (id) => engine.startIfNew("deliver", id),
     startDeployment: (id) => engine.startIfNew("deploy", id),
+    startTaskRun: (id) => engine.startIfNew("task-run", id),
     log,
   });
   closing.push(() => loop.stop());

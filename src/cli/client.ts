@@ -17,6 +17,8 @@ import {
   StatusBody,
   type TaskLogLine,
   TaskLogLineBody,
+  TaskRunBody,
+  type TaskRunRequest,
   TokenBody,
   VariableBody,
 } from "../http/schemas.ts";
@@ -32,6 +34,8 @@ export type TaskLogQuery = {
   since?: string | undefined;
 };
 export type EventQuery = { after?: number | undefined; app?: string | undefined; deliveryId?: string | undefined };
+
+type TaskRunAsk = z.input<typeof TaskRunRequest>;
 
 const NewTokenBody = TokenBody.extend({ token: z.string() });
 const NewHookBody = HookBody.extend({ secret: z.string() });
@@ -92,6 +96,15 @@ export function apiClient(server: Server) {
     listPipelines: (app: string, query: { limit?: number } = {}) =>
       get(z.array(PipelineBody), `${appPath(app)}/pipelines`, query),
     getPipeline: (id: string) => get(PipelineBody, `/api/pipelines/${encodeURIComponent(id)}`),
+
+    startRun: (app: string, environment: string, request: TaskRunAsk) =>
+      change(TaskRunBody, "POST", `${environmentPath(app, environment)}/runs`, request),
+    listRuns: (app: string, query: { environment?: string | undefined; limit?: number } = {}) =>
+      get(z.array(TaskRunBody), `${appPath(app)}/runs`, query),
+    getRun: (id: string) => get(TaskRunBody, `/api/runs/${encodeURIComponent(id)}`),
+    cancelRun: async (id: string) => {
+      await call("POST", `/api/runs/${encodeURIComponent(id)}/cancel`);
+    },
 
     listSecrets: (app: string, environment: string) =>
       get(z.array(SecretBody), `${environmentPath(app, environment)}/secrets`),

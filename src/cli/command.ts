@@ -32,6 +32,8 @@ type Described = {
   details?: string;
   args?: ArgSpec[];
   options?: OptionSpec[];
+  /** Takes words behind `--`, as they are, into `input.command`: what they are called in help. */
+  behindDashes?: string;
   examples: Example[];
   /** Not shown in help; for other programs. */
   hidden?: boolean;

@@ -2,7 +2,11 @@ import type { Check } from "./doctor.ts";
 import type { Fetch } from "./request.ts";
 
 /** 0 done; 1 the user's work failed (tests, an unhealthy release); 2 wrong use; 70 our fault; 75 something upstream; 130 Ctrl-C. */
-export type ExitCode = 0 | 1 | 2 | 70 | 75 | 130;
+export type ExitCode = 0 | 1 | 2 | 70 | 75 | 130 | PassedCode;
+
+/** What a command of the user's ended with, which may be any of 0 to 255. */
+export type PassedCode = number & { readonly passed: unique symbol };
+export const passOn = (code: number): PassedCode => code as PassedCode;
 
 export type UpOptions = {
   data?: string | undefined;

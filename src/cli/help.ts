@@ -7,6 +7,7 @@ const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
+  { title: "Reach in", commands: ["run", "runs"] },
   { title: "Build", commands: ["infra", "backing", "var"] },
   { title: "Guard", commands: ["secret", "token", "notify"] },
 ];
@@ -35,7 +36,13 @@ export const NOUNS: Record<string, string> = {
 /** The help of one command, from its data. */
 export function renderCommandHelp(command: Command, colors: Colors): string {
   const args = (command.args ?? []).map(argumentForm);
-  const usage = ["shipway", command.name, ...args, ...((command.options ?? []).length > 0 ? ["[options]"] : [])];
+  const usage = [
+    "shipway",
+    command.name,
+    ...args,
+    ...((command.options ?? []).length > 0 ? ["[options]"] : []),
+    ...(command.behindDashes === undefined ? [] : ["--", command.behindDashes]),
+  ];
   return sections([
     [`${command.summary.charAt(0).toUpperCase()}${command.summary.slice(1)}.`],
     command.details === undefined ? [] : wrap("", command.details),

@@ -19,7 +19,8 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
   try {
     // Without this, commander would call a bare `shipway` an error.
     if (argv.length === 0) return await runCli(["--help"], context);
-    await newProgram(context, outcome).parseAsync([...argv], { from: "user" });
+    const { own, behind } = splitAtDashes(argv);
+    await newProgram(context, outcome, behind).parseAsync([...own], { from: "user" });
     return outcome.code;
   } catch (error) {
     const shown = error instanceof CommanderError ? usageProblem(error, argv) : error;
@@ -30,8 +31,18 @@ export async function runCli(argv: readonly string[], context: CliContext): Prom
   }
 }
 
+/**
+ * Words behind `--` that are another program's. Commander gives subcommands the words without the dashes, and so takes that program's options for its own.
+ */
+function splitAtDashes(argv: readonly string[]): { own: readonly string[]; behind: readonly string[] } {
+  const at = argv.indexOf("--");
+  const own = argv.slice(0, at);
+  const takes = at >= 0 && COMMANDS.some(({ name, behindDashes }) => behindDashes !== undefined && own.includes(name));
+  return takes ? { own, behind: argv.slice(at + 1) } : { own: argv, behind: [] };
+}
+
 /** Commander, told what it must parse; words, help and errors are ours. */
-function newProgram(context: CliContext, outcome: { code: ExitCode }): Commander {
+function newProgram(context: CliContext, outcome: { code: ExitCode }, behind: readonly string[]): Commander {
   const helpColors = picocolors.createColors(context.isTTY.out && !context.environment.NO_COLOR);
   const program = configured(new Commander("shipway"), context, () => renderOverview(COMMANDS, helpColors));
   program.version(context.version);
@@ -50,7 +61,8 @@ function newProgram(context: CliContext, outcome: { code: ExitCode }): Commander
   for (const command of COMMANDS) {
     const [verb = "", ...nounWords] = command.name.split(" ").reverse();
     const parent = nounWords.length === 0 ? program : nounOf(nounWords.reverse().join(" "));
-    addCommand(parent, verb, command, context, outcome, () => renderCommandHelp(command, helpColors));
+    const passed = command.behindDashes === undefined ? {} : { command: behind };
+    addCommand(parent, verb, command, { context, outcome, passed }, () => renderCommandHelp(command, helpColors));
   }
   return program;
 }
@@ -59,8 +71,7 @@ function addCommand(
   parent: Commander,
   name: string,
   command: Command,
-  context: CliContext,
-  outcome: { code: ExitCode },
+  { context, outcome, passed }: { context: CliContext; outcome: { code: ExitCode }; passed: object },
   help: () => string,
 ): void {
   const sub = configured(parent.command(name, { hidden: command.hidden === true }), context, help);
@@ -68,7 +79,7 @@ function addCommand(
   for (const { flags, summary } of command.options ?? []) sub.option(flags, summary);
   sub.action(async () => {
     const flags = sub.parent === null ? {} : rootOptions(sub);
-    const input = { ...sub.opts(), ...namedArguments(command, sub.args) };
+    const input = { ...sub.opts(), ...namedArguments(command, sub.args), ...passed };
     outcome.code = await command.start(input, newCommandContext(context, flags));
   });
 }
@@ -148,6 +159,13 @@ function usageProblem(error: CommanderError, argv: readonly string[]): Error | u
   }
   if (error.code === "commander.unknownCommand") {
     return unknownCommand(/'(.*)'/.exec(error.message)?.[1] ?? "", noun);
+  }
+  const passing = COMMANDS.find(({ name, behindDashes }) => behindDashes !== undefined && words.includes(name));
+  if (error.code === "commander.excessArguments" && passing !== undefined) {
+    return fail("USAGE", {
+      message: "Where does the command begin?",
+      hint: `Write it behind two dashes: \`shipway ${passing.name} SERVICE -- COMMAND\`.`,
+    });
   }
   const command = COMMANDS.find(({ name }) => ` ${words.join(" ")} `.startsWith(` ${name} `));
   const text = (error.message.replace(/^error: /, "").split("\n")[0] ?? "").replace(/\.$/, "");

@@ -1,4 +1,5 @@
 import type { DriftedResource, InfraRunKind, InfraRunStatus, PlannedChange, StateLock } from "../infra/infra-run.ts";
+import type { TaskRunStatus } from "../release/task-runs.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 
@@ -113,6 +114,22 @@ export type PlatformEvent =
   | { kind: "infra.stateRestored"; data: { from: number; version: number } }
   | { kind: "infra.repositoryCreated" | "infra.repositoryRemoved"; data: { repository: string } }
   | { kind: "infra.recovered"; data: { runId: string; how: string } }
+  | { kind: "run.started"; data: { runId: string; service: string; release: number; command: string } }
+  | { kind: "run.cancelRequested"; data: { runId: string; by: string } }
+  | {
+      kind: "run.ended";
+      data: {
+        runId: string;
+        service: string;
+        release: number;
+        command: string;
+        status: Exclude<TaskRunStatus, "running">;
+        exitCode?: number;
+        outOfMemory: boolean;
+        durationMs: number;
+        problem?: Problem;
+      };
+    }
   | { kind: "notify.added"; data: { hookId: string; url: string; format: string; selectors: string[] } }
   | { kind: "notify.removed"; data: { hookId: string; url: string } }
   | { kind: "notify.failing"; data: { hookId: string; url: string; reason: string } }

@@ -428,4 +428,38 @@ describe("narrate", () => {
       "✓ demo is removed",
     ]);
   });
+
+  it("tells which commands were run by whom, and how they ended", () => {
+    const run = { runId: "run_1", service: "web", release: 7, command: "npm run migrate" };
+    const ended = { ...run, outOfMemory: false, durationMs: 1_200 };
+    const problem = {
+      code: "RUN_OUTCOME_UNKNOWN",
+      message: "The container is gone.",
+      hint: "Look whether its work is done.",
+    };
+    expect(
+      tell([
+        ["run.started", run, production],
+        ["run.ended", { ...ended, status: "succeeded", exitCode: 0 }, production],
+        ["run.ended", { ...ended, status: "failed", exitCode: 3 }, production],
+        ["run.ended", { ...ended, status: "failed", exitCode: 137, outOfMemory: true }, production],
+        ["run.cancelRequested", { runId: "run_1", by: "ada" }, production],
+        ["run.ended", { ...ended, status: "canceled" }, production],
+        ["run.ended", { ...ended, status: "timed-out", exitCode: 137 }, production],
+        ["run.ended", { ...ended, status: "unknown", problem }, production],
+      ]),
+    ).toEqual([
+      "→ maria runs `npm run migrate` in a task of web (r7, production): run_1",
+      "✓ run_1 is done after 1.2 s",
+      "✗ run_1 exited with 3 after 1.2 s",
+      "  → `shipway logs --run run_1`",
+      "✗ run_1 was ended because it needed more memory than the service declares after 1.2 s",
+      "  → `shipway logs --run run_1`",
+      "! ada wants run_1 stopped",
+      "! run_1 was stopped after 1.2 s",
+      "✗ run_1 was stopped after 1.2 s: its time was over",
+      "✗ run_1: The container is gone.",
+      "  → Look whether its work is done.",
+    ]);
+  });
 });

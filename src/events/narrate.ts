@@ -135,6 +135,28 @@ const PLATFORM: Record<string, Tell> = {
     hint(`\`shipway infra drift --app ${app} --env ${environment}\``),
   ]),
   "environment.driftGone": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} runs as declared again`]),
+  "run.started": tell(
+    z.object({ runId: z.string(), service: z.string(), release: z.number(), command: z.string() }),
+    ({ runId, service, release, command }, { actor, environment }) =>
+      wrap(
+        "→ ",
+        `${plain(actor)} runs \`${plain(command)}\` in a task of ${service} (r${release}, ${environment}): ${runId}`,
+      ),
+  ),
+  "run.cancelRequested": tell(z.object({ runId: z.string(), by: z.string() }), ({ runId, by }) => [
+    `! ${plain(by)} wants ${runId} stopped`,
+  ]),
+  "run.ended": tell(
+    z.object({
+      runId: z.string(),
+      status: z.string(),
+      exitCode: z.number().optional(),
+      outOfMemory: z.boolean(),
+      durationMs: z.number(),
+      problem: ProblemData.optional(),
+    }),
+    endRun,
+  ),
   "notify.failing": tell(z.object({ hookId: z.string(), url: z.string(), reason: z.string() }), (data) => [
     ...wrap("! ", `notifications to ${data.url} are not taken: ${plain(data.reason)}`),
     hint(`\`shipway notify log ${data.hookId}\``),
@@ -179,4 +201,30 @@ function stopped({ at, problem, deployments }: DeliveryEnded, took: string, told
     ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
     `  ${nothing}`,
   ];
+}
+
+type EndedRun = {
+  runId: string;
+  status: string;
+  exitCode?: number | undefined;
+  outOfMemory: boolean;
+  durationMs: number;
+  problem?: { message: string; hint?: string | undefined } | undefined;
+};
+
+function endRun({ runId, status, exitCode, outOfMemory, durationMs, problem }: EndedRun): string[] {
+  const after = `after ${formatDurationMs(durationMs)}`;
+  if (status === "succeeded") return [`✓ ${runId} is done ${after}`];
+  if (status === "canceled") return [`! ${runId} was stopped ${after}`];
+  if (status === "timed-out") return [`✗ ${runId} was stopped ${after}: its time was over`];
+  if (problem !== undefined) {
+    return [
+      ...wrap("✗ ", `${runId}: ${problem.message}`),
+      ...(problem.hint === undefined ? [] : wrap("  → ", problem.hint)),
+    ];
+  }
+  const why = outOfMemory
+    ? "was ended because it needed more memory than the service declares"
+    : `exited with ${exitCode}`;
+  return [`✗ ${runId} ${why} ${after}`, hint(`\`shipway logs --run ${runId}\``)];
 }

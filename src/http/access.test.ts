@@ -4,6 +4,7 @@ import { readEvents } from "../events/event-stream.ts";
 import type { InfraRunKind } from "../infra/infra-run.ts";
 import { endRun, newRunCredential, requestRun, runToken } from "../infra/runs.ts";
 import { addHook } from "../notify/hooks.ts";
+import { requestTaskRun } from "../release/task-runs.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
 /** What one request of a route answers. Rows use what is not there where the route would otherwise destroy what other rows need. */
@@ -231,6 +232,23 @@ const TABLE: Row[] = [
     allowed: 202,
     otherApp: 403,
     path: (shop) => `/api/deployments/${shop.deploymentIds[0]}/cancel`,
+  },
+  {
+    route: "POST /api/apps/:app/environments/:environment/runs",
+    needs: "operator",
+    allowed: 400,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/runs`,
+    body: { service: "none", command: ["true"] },
+  },
+  { route: "GET /api/apps/:app/runs", needs: "viewer", allowed: 200, otherApp: 403, path: () => `${IN_SHOP}/runs` },
+  { route: "GET /api/runs/:id", needs: "viewer", allowed: 200, otherApp: 403, path: () => `/api/runs/${taskRunId}` },
+  {
+    route: "POST /api/runs/:id/cancel",
+    needs: "operator",
+    allowed: 202,
+    otherApp: 403,
+    path: () => `/api/runs/${taskRunId}/cancel`,
   },
   {
     route: "GET /api/pipelines/:id",
@@ -464,6 +482,7 @@ let test: TestPlatform;
 let shop: DeliveredApp;
 let infraRunId = "";
 let hookId = "";
+let taskRunId = "";
 const tokens = new Map<string, string>();
 beforeAll(async () => {
   test = await newTestPlatform();
@@ -474,6 +493,10 @@ beforeAll(async () => {
     tokens.set(kind, runToken(id, await newRunCredential(test.platform.store.db, id)));
   }
   const wanted = { url: "http://127.0.0.1:9/", app: "shop", format: "json" as const };
+  const asked = { app: "shop", environment: "production", service: "web", command: ["true"], deadlineMs: 60_000 };
+  const { store, infra } = test.platform;
+  const runDeps = { db: store.db, sealer: infra.sealer, mask: (text: string) => text };
+  taskRunId = (await requestTaskRun(runDeps, { ...asked, actor: "ada" })).id;
   hookId = (await addHook(test.platform.store.db, test.platform.notify.sealer, wanted, "ada")).hook.id;
   await newDeliveredApp(test, "blog");
   for (const role of ROLES) tokens.set(role, await test.tokenFor(role));

@@ -27,6 +27,7 @@ export type Platform = {
     startDelivery(changeId: string): Promise<void>;
     startDeployment(deploymentId: string): Promise<void>;
     startInfra(run: StartedRun): Promise<void>;
+    startTaskRun(runId: string): Promise<void>;
   };
   /** Version of the container engine; undefined when it does not answer. */
   dockerVersion(): Promise<string | undefined>;

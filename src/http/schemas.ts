@@ -167,6 +167,44 @@ export const TaskLogLineBody = z
   })
   .meta({ title: "TaskLogLine" });
 
+export const TaskRunBody = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string(),
+    service: z.string(),
+    release: z.int(),
+    command: z.string().describe("As one types it, with secrets masked"),
+    status: z
+      .enum(["running", "succeeded", "failed", "canceled", "timed-out", "unknown"])
+      .describe("unknown: it was begun, and nobody can tell how it ended"),
+    exitCode: z.int().nullable().describe("The command's own; null when there is none"),
+    outOfMemory: z.boolean(),
+    actor: z.string(),
+    canceledBy: z.string().nullable(),
+    problem: ProblemBody.nullable(),
+    createdAt: Timestamp,
+    endedAt: Timestamp.nullable(),
+    durationMs: z.number().nullable(),
+    logId: z.string().describe("Its output, for `/api/logs`"),
+  })
+  .meta({ title: "TaskRun" });
+
+/** A program and its arguments. */
+export const CommandWords = z
+  .array(z.string().max(32_768))
+  .min(1)
+  .max(500)
+  .refine((words) => words.every((word) => !word.includes("\0")), "holds a NUL character");
+
+const LONGEST_RUN_MS = 24 * 3_600_000;
+export const TaskRunRequest = z.strictObject({
+  service: z.string(),
+  command: CommandWords.describe("Program and arguments; no shell reads them"),
+  release: z.int().min(1).optional().describe("Default: the live one"),
+  deadlineMs: z.int().min(1_000).max(LONGEST_RUN_MS).default(LONGEST_RUN_MS).describe("It is stopped then"),
+});
+
 export const RoleBody = z.enum(["viewer", "developer", "tester", "operator", "admin"]);
 export const TokenBody = z
   .object({
@@ -282,5 +320,6 @@ export type Role = z.infer<typeof RoleBody>;
 export type Variable = z.infer<typeof VariableBody>;
 export type Backing = z.infer<typeof BackingBody>;
 export type SecretSummary = z.infer<typeof SecretBody>;
+export type TaskRun = z.infer<typeof TaskRunBody>;
 export type Started = z.infer<typeof StartedBody>;
 export type Status = z.infer<typeof StatusBody>;

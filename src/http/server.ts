@@ -30,6 +30,7 @@ import { infraStateRoutes } from "./routes/infra-state.ts";
 import { notifyRoutes } from "./routes/notify.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
+import { taskRunRoutes } from "./routes/task-runs.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { variableRoutes } from "./routes/variables.ts";
 import { ErrorBody } from "./schemas.ts";
@@ -112,6 +113,7 @@ export async function buildServer(
     variableRoutes,
     backingRoutes,
     deploymentRoutes,
+    taskRunRoutes,
     streamRoutes,
     tokenRoutes,
     infraRoutes,

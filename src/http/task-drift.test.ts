@@ -32,7 +32,13 @@ async function reconcile(): Promise<void> {
     log,
   };
   const none = async () => undefined;
-  const loop = startReconcileLoop({ ...parts, executor: memoryExecutor(), startDelivery: none, startDeployment: none });
+  const loop = startReconcileLoop({
+    ...parts,
+    executor: memoryExecutor(),
+    startDelivery: none,
+    startTaskRun: async () => undefined,
+    startDeployment: none,
+  });
   await loop.once();
   await loop.stop();
 }

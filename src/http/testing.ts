@@ -93,6 +93,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
     engine: {
       startDelivery: async (id: string) => void started.push(`deliver ${id}`),
       startDeployment: async (id: string) => void started.push(`deploy ${id}`),
+      startTaskRun: async (id: string) => void started.push(`task-run ${id}`),
       startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
     dockerVersion: async () => "20.10.24",

@@ -8,6 +8,7 @@ import type { NumberedLine } from "../events/log-store.ts";
 import type { Deployment as DeploymentRow } from "../release/deployments.ts";
 import { stepLogId } from "../release/log-ids.ts";
 import { addressesOf, type ReleaseRecord, resolveRelease } from "../release/resolve-release.ts";
+import { logOf, type TaskRun as StoredRun } from "../release/task-runs.ts";
 import type { ObservedService } from "../rollout/target.ts";
 import type { AppRecord } from "../source/apps.ts";
 import { isFromOutside } from "../spec/resolve-environment.ts";
@@ -22,6 +23,7 @@ import type {
   Pipeline,
   ReleaseSummary,
   SecretSummary,
+  TaskRun,
   Token,
   Variable,
 } from "./schemas.ts";
@@ -148,6 +150,27 @@ export function viewPipeline(row: Selectable<PipelinesTable>, outcomes: StepOutc
 
 export function viewLogLine({ line, at, stream, text }: NumberedLine): ApiLogLine {
   return { line, at: new Date(at).toISOString(), stream, text };
+}
+
+export function viewTaskRun(row: StoredRun): TaskRun {
+  return {
+    id: row.id,
+    app: row.app,
+    environment: row.environment,
+    service: row.service,
+    release: row.release,
+    command: row.command,
+    status: row.status,
+    exitCode: row.exit_code,
+    outOfMemory: row.out_of_memory,
+    actor: row.actor,
+    canceledBy: row.canceled_by,
+    problem: row.problem,
+    createdAt: row.created_at.toISOString(),
+    endedAt: row.ended_at?.toISOString() ?? null,
+    durationMs: row.ended_at === null ? null : row.ended_at.getTime() - row.created_at.getTime(),
+    logId: logOf(row),
+  };
 }
 
 export function viewToken(record: TokenRecord): Token {

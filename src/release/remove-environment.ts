@@ -6,6 +6,7 @@ import type { Place } from "../rollout/release.ts";
 import type { KeptData, RolloutTarget } from "../rollout/target.ts";
 import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
+import { findTaskRunIn } from "./task-runs.ts";
 
 /**
  * Stops and removes all that runs in an environment and forgets its variables, secrets and rules. Its deployments and events stay on the record. It may be
@@ -60,6 +61,14 @@ async function requireIdle(tx: Tx, place: Place): Promise<void> {
       place,
       `deployment ${row.running_deployment} is under way`,
       `Wait for its end, or \`shipway cancel ${row.running_deployment}\`.`,
+    );
+  }
+  const run = await findTaskRunIn(tx, app, environment);
+  if (run) {
+    throw busy(
+      place,
+      `${run.actor}'s command ${run.id} runs there`,
+      `Wait for its end, or \`shipway cancel ${run.id}\`.`,
     );
   }
   const backing = (await listDeclaredBacking(tx, place)).map(({ name }) => name);

@@ -65,6 +65,24 @@ export type TaskVariables = { env: Record<string, string>; secrets: Record<strin
 /** A release with all that its tasks are started with; `variables` is keyed by service. Holds secrets, so it is never stored. */
 export type RunnableRelease = { release: Release; variables: Record<string, TaskVariables> };
 
+/** A command that is run to its end in a container of its own. */
+export type OneOffRun = {
+  key: string;
+  service: string;
+  command: string[];
+  variables: TaskVariables;
+  deadlineMs: number;
+  /**
+   * Set for what a person asked for, beside any deployment. It outlives its release's tasks and is kept until `forgetRun`, and aborting asks it to end
+   * (SIGTERM) for the service's stop timeout. It must never run twice: `begin` is awaited when all is ready and before it starts, and with `wasBegun`
+   * what cannot be found is not started.
+   */
+  asked?: { wasBegun: boolean; begin(): Promise<void> };
+};
+
+/** `exitCode` is 126 or 127, as a shell has it, when the program could not be started. */
+export type OneOffResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
+
 /**
  * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
  * Every call is idempotent and keyed by (place, release, service): repeating it finds the work done.
@@ -100,14 +118,12 @@ export interface RolloutTarget {
   /**
    * Runs `command` once in a container of the service's image in the place's network; `key` makes it repeatable: a finished run of that
    * key returns its result again, one that still runs is attached to. Aborting stops it and rejects with the signal's reason.
+   * @throws RUN_OUTCOME_UNKNOWN when it was begun and nothing can be found of it any more
    */
-  runOnce(
-    place: Place,
-    release: Release,
-    run: { key: string; service: string; command: string[]; variables: TaskVariables; deadlineMs: number },
-    log: LogSink,
-    signal?: AbortSignal,
-  ): Promise<{ exitCode: number; outOfMemory: boolean; timedOut: boolean }>;
+  runOnce(place: Place, release: Release, run: OneOffRun, log: LogSink, signal?: AbortSignal): Promise<OneOffResult>;
+
+  /** Removes what is kept to remember a run by its key. Only once its end is recorded; what is gone is no error. */
+  forgetRun(place: Place, key: string): Promise<void>;
 
   /** Creates and starts the `count` tasks of a service, beside whatever runs. Returns once started, not once healthy. They get no traffic. */
   startService(place: Place, release: Release, service: ReleaseService, variables: TaskVariables): Promise<void>;

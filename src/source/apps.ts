@@ -91,6 +91,18 @@ export async function requireIdle(db: Database, name: string): Promise<void> {
     .where("app", "=", name)
     .forUpdate()
     .execute();
+  const run = await db
+    .selectFrom("task_runs")
+    .select(["id", "environment", "actor"])
+    .where("app", "=", name)
+    .where("ended_at", "is", null)
+    .executeTakeFirst();
+  if (run) {
+    throw fail("APP_BUSY", {
+      message: `${name} cannot be removed now: ${run.actor}'s command ${run.id} runs in ${run.environment}.`,
+      hint: `Stop it with \`shipway cancel ${run.id}\`, or wait for its end; then remove ${name} again.`,
+    });
+  }
   const busy = running.find(({ deployment }) => deployment !== null);
   if (!busy) return;
   throw fail("APP_BUSY", {

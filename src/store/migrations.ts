@@ -57,6 +57,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of RUNTIMES) await sql.raw(statement).execute(db);
     },
   },
+  "012-task-runs": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of TASK_RUNS) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -414,4 +419,41 @@ const RUNTIMES = [
     created_at timestamptz not null default now(),
     primary key (app, service, digest, registry)
   )`,
+];
+
+const TASK_RUNS = [
+  `create table task_runs (
+    id text primary key,
+    app text not null references apps on delete cascade,
+    environment text not null,
+    service text not null,
+    release int not null,
+    command text not null,
+    sealed bytea,
+    status text not null,
+    actor text not null,
+    deadline_ms bigint not null,
+    begun_at timestamptz,
+    canceled_by text,
+    exit_code int,
+    out_of_memory boolean not null default false,
+    problem jsonb,
+    created_at timestamptz not null default now(),
+    ended_at timestamptz,
+    forgotten_at timestamptz
+  )`,
+  "create index task_runs_by_app on task_runs (app, created_at desc)",
+  "create index task_runs_open on task_runs (id) where forgotten_at is null",
+  `create table exec_sessions (
+    id text primary key,
+    app text not null references apps on delete cascade,
+    environment text not null,
+    service text not null,
+    task text not null,
+    command text not null,
+    actor text not null,
+    started_at timestamptz not null default now(),
+    ended_at timestamptz
+  )`,
+  "create index exec_sessions_open on exec_sessions (id) where ended_at is null",
 ];

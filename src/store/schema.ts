@@ -10,6 +10,7 @@ import type {
   Takeover,
 } from "../infra/infra-run.ts";
 import type { RuntimeSettings } from "../rollout/runtime.ts";
+import type { TaskRunStatus } from "../release/task-runs.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
@@ -355,6 +356,46 @@ export type RolloutWritesTable = {
   written_at: Date;
 };
 
+/** Commands that people asked for, each in a task of its own. */
+export type TaskRunsTable = {
+  id: string;
+  app: string;
+  environment: string;
+  service: string;
+  release: number;
+  /** As it may be shown: with secrets masked. */
+  command: string;
+  /** The command itself, until it has ended. */
+  sealed: Buffer | null;
+  status: TaskRunStatus;
+  actor: string;
+  deadline_ms: string;
+  /** Set before the command starts: from here on it may have run. */
+  begun_at: Date | null;
+  canceled_by: ColumnType<string | null, string | null | undefined>;
+  exit_code: number | null;
+  out_of_memory: Generated<boolean>;
+  problem: Json<Problem | null>;
+  created_at: CreatedAt;
+  ended_at: Date | null;
+  /** When what the runtime kept of it was removed. */
+  forgotten_at: Date | null;
+};
+
+/** Commands inside running tasks: what has no end here was cut off with its connection. */
+export type ExecSessionsTable = {
+  id: string;
+  app: string;
+  environment: string;
+  service: string;
+  /** Of the task, or of the backing service. */
+  task: string;
+  command: string;
+  actor: string;
+  started_at: CreatedAt;
+  ended_at: ColumnType<Date | null, Date | null | undefined>;
+};
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -386,4 +427,6 @@ export type Schema = {
   infra_repositories: InfraRepositoriesTable;
   infra_refs: InfraRefsTable;
   infra_pushes: InfraPushesTable;
+  task_runs: TaskRunsTable;
+  exec_sessions: ExecSessionsTable;
 };

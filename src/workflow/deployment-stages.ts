@@ -103,7 +103,7 @@ async function rollOutDeployment(
 ): Promise<DeploymentResult> {
   const place = { app: deployment.app, environment: deployment.environment };
   const canceling = watchCancel(deps, deployment.id);
-  const mask = newMask([...(await deps.secrets.all(deployment)), ...(await sensitiveOutputs(deps, deployment))]);
+  const mask = await maskOf(deps, deployment);
   const logs = openLogs(deps, deployment, mask);
   const write = eventWriter(deps, deployment);
   const emit = (event: RolloutEvent & { addresses?: string[] }) => write(maskQuotes(event, mask));
@@ -300,7 +300,18 @@ async function deployedInfra(
   return { repository, commit: found.applied_commit, runId: found.applied_run };
 }
 
-async function sensitiveOutputs(deps: DeploymentDeps, { app, environment }: Deployment): Promise<Secret[]> {
+/** Masks every secret value that tasks of a place may know. */
+export async function maskOf(
+  deps: Pick<DeploymentDeps, "store" | "secrets" | "sealer">,
+  place: Place,
+): Promise<(text: string) => string> {
+  return newMask([...(await deps.secrets.all(place)), ...(await sensitiveOutputs(deps, place))]);
+}
+
+async function sensitiveOutputs(
+  deps: Pick<DeploymentDeps, "store" | "sealer">,
+  { app, environment }: Place,
+): Promise<Secret[]> {
   const outputs = (await findOutputs(deps.store.db, deps.sealer, { app, environment })) ?? {};
   return Object.entries(outputs)
     .filter(([, { sensitive, value }]) => sensitive && outputText(value).length >= SHORTEST_MASKED)

@@ -77,6 +77,7 @@ async function round(): Promise<void> {
     repositories: gitRepositories({ dir: join(dir, "repositories") }),
     code: { maintain: async () => undefined },
     startDelivery: async () => undefined,
+    startTaskRun: async () => undefined,
     startDeployment: async () => undefined,
     log,
   });

@@ -11,6 +11,7 @@ import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
 import { imagesToKeep } from "../release/releases.ts";
+import { openTaskRuns } from "../release/task-runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
@@ -20,6 +21,7 @@ import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
+import { forgetEndedRuns } from "./task-run.ts";
 import { watchBacking } from "./watch-backing.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
@@ -41,6 +43,7 @@ export type ReconcileDeps = {
   code: Pick<InfraCode, "maintain">;
   startDelivery(changeId: string): Promise<void>;
   startDeployment(deploymentId: string): Promise<void>;
+  startTaskRun(runId: string): Promise<void>;
   log: Logger;
 };
 
@@ -87,6 +90,8 @@ async function reconcileAll(deps: ReconcileDeps, looked: Looked): Promise<void> 
     await deps.startDelivery(id).catch((error) => report(deps, error));
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
+  for (const id of await openTaskRuns(deps.store.db)) await deps.startTaskRun(id).catch((error) => report(deps, error));
+  await forgetEndedRuns(deps).catch((error: unknown) => report(deps, error));
   await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
   await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error)).catch((error: unknown) =>
     report(deps, error),

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { ApiEvent } from "../../src/http/schemas.ts";
+import type { ApiEvent, TaskRun } from "../../src/http/schemas.ts";
 import { until } from "../../src/shared/until.ts";
 import { type Installation, newInstallation } from "../installation.ts";
 import { BASE_IMAGE, files, server } from "../sample-app.ts";
@@ -101,5 +101,27 @@ describe("Shipway killed by SIGKILL", () => {
     );
     expect(ended).toMatchObject({ kind: "rollback", status: "succeeded" });
     expect((await shipway.page(HOST)).body).not.toBe(before.body);
+  });
+
+  it("while a command runs: it goes on, its client sees all of it once, and it is not run twice", async () => {
+    const line = "echo begun $HOSTNAME; sleep 6; echo done; exit 7";
+    const running = shipway.shipway(["run", "web", "--", "sh", "-c", line], checkout);
+    const runsOf = () => shipway.api<TaskRun[]>("/api/apps/shop/runs");
+    await until("its first line", async () => {
+      const [run] = await runsOf();
+      return run && (await shipway.api<unknown[]>(`/api/logs?id=${run.logId}`)).length > 0;
+    });
+    await shipway.kill("SIGKILL");
+    await shipway.start();
+    const { code, stdout, stderr } = await running;
+    expect({ code, stderr }).toMatchObject({ code: 7, stderr: expect.stringContaining("exited with 7") });
+    expect(stdout).toMatch(/^begun \w+\ndone\n$/);
+    expect(await runsOf()).toMatchObject([{ status: "failed", exitCode: 7 }]);
+    const ended = (await events()).filter(({ kind }) => kind === "run.ended");
+    expect(ended).toHaveLength(1);
+    await until(
+      "its container being gone",
+      async () => (await shipway.containers({ "shipway.role": "run" })).length === 0,
+    );
   });
 });

@@ -5,6 +5,7 @@ import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import type { ExitCode } from "../context.ts";
 import { followDelivery } from "../follow-delivery.ts";
+import { cancelRun } from "../follow-run.ts";
 import { currentBranch } from "../git-checkout.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, ReleaseNumber } from "../input.ts";
 
@@ -90,12 +91,16 @@ export const deployCommands: Command[] = [
   }),
   defineCommand({
     name: "cancel",
-    summary: "stop a deployment; what served before serves on",
-    args: [{ name: "id", summary: "of the deployment" }],
-    examples: [{ run: "shipway cancel d_8k2m", does: "as `shipway deployments` lists them" }],
+    summary: "stop a deployment (what served before serves on), or a command that runs",
+    args: [{ name: "id", summary: "of the deployment or the run" }],
+    examples: [
+      { run: "shipway cancel d_8k2m", does: "as `shipway deployments` lists them" },
+      { run: "shipway cancel run_5h3x", does: "as `shipway runs` lists them" },
+    ],
     input: z.strictObject({ id: z.string() }),
     async run({ id }, context) {
       const client = await context.client();
+      if (id.startsWith("run_")) return cancelRun(id, context);
       const deployment = await client.getDeployment(id);
       if (deployment.endedAt !== null) {
         context.say(`${id} has already ended (${deployment.status}); there is nothing to cancel.`);

@@ -12,6 +12,7 @@ import { loginCommands } from "./login.ts";
 import { logCommands } from "./logs.ts";
 import { notifyCommands } from "./notify.ts";
 import { pipelineCommands } from "./pipelines.ts";
+import { runCommands } from "./run.ts";
 import { secretCommands } from "./secret.ts";
 import { serverCommands } from "./server.ts";
 import { statusCommands } from "./status.ts";
@@ -30,6 +31,7 @@ export const COMMANDS: readonly Command[] = [
   ...eventCommands,
   ...historyCommands,
   ...pipelineCommands,
+  ...runCommands,
   ...envCommands,
   ...infraCommands,
   ...infraProviderCommands,

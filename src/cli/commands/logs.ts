@@ -37,6 +37,7 @@ const Input = z.strictObject({
   step: z.string().optional(),
   deployment: z.string().optional(),
   build: z.string().optional(),
+  run: z.string().optional(),
 });
 type Input = z.output<typeof Input>;
 
@@ -54,6 +55,7 @@ export const logCommands: Command[] = [
       { flags: "--pipeline <id>", summary: "steps of this pipeline run instead: its number or id" },
       { flags: "--step <name>", summary: "with --pipeline: this step (default: those that failed, else all)" },
       { flags: "--deployment <id>", summary: "how this deployment went, with what its commands printed" },
+      { flags: "--run <id>", summary: "what this command printed (`shipway runs`)" },
       { flags: "--build <id>", summary: "the image builds of this delivery (with --service: only that one)" },
       JSON_OUT,
     ],
@@ -67,6 +69,7 @@ export const logCommands: Command[] = [
       if (input.pipeline !== undefined) return stepLogs(input, input.pipeline, context);
       if (input.deployment !== undefined) return deploymentLog(input.deployment, input.json, context);
       if (input.build !== undefined) return buildLogs(input, input.build, context);
+      if (input.run !== undefined) return runLog(input, input.run, context);
       if (input.step === undefined) return taskLogs(input, context);
       throw fail("USAGE", {
         message: `Which pipeline run is the step ${input.step} of?`,
@@ -134,6 +137,20 @@ function chooseSteps({ number, steps }: Pipeline, wanted: string | undefined): P
   }
   const failed = steps.filter(({ status }) => status === "failed");
   return failed.length > 0 ? failed : steps.filter(({ status }) => status !== "skipped" && status !== "pending");
+}
+
+async function runLog(input: Input, id: string, context: CommandContext): Promise<ExitCode> {
+  const client = await context.client();
+  const { logId } = await client.getRun(id);
+  const lines = input.follow
+    ? client.followLog(logId, 0, { signal: context.interrupted })
+    : readWholeLog(client, logId);
+  for await (const line of lines) {
+    if (input.json) context.data(JSON.stringify(line));
+    else if (line.stream === "meta") context.say(context.colors.err.dim(line.text));
+    else context.data(line.text);
+  }
+  return 0;
 }
 
 /** The API gives a log in pages. */

@@ -280,6 +280,54 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       });
     });
 
+    describe("a run that a person asked for", () => {
+      const askIn = async (
+        place: Place,
+        line: string,
+        more: { key?: string; wasBegun?: boolean; begin?: () => Promise<void>; signal?: AbortSignal } = {},
+      ) => {
+        const release = releaseOf(place, 1, { web: "web" });
+        const { key = "a1", wasBegun = false, begin = async () => undefined, signal } = more;
+        const asked = { wasBegun, begin };
+        const command = ["sh", "-c", line];
+        const run = { key, service: "web", command, variables: nothing, deadlineMs: 20_000, asked };
+        return target.runOnce(place, release, run, () => undefined, signal);
+      };
+
+      it("says that it begins before it starts, outlives its release, and is forgotten when that is asked", async () => {
+        const place = newPlace();
+        const release = releaseOf(place, 1, { web: "web" });
+        await start(place, release);
+        let begun = 0;
+        const begin = async () => void begun++;
+        expect((await askIn(place, "exit 3", { begin })).exitCode).toBe(3);
+        await target.stop(place, 1);
+        await target.reconcile(place, { inProgress: [] });
+        // Found again by its key, whatever it is asked to do now.
+        expect((await askIn(place, "exit 0", { begin, wasBegun: true })).exitCode).toBe(3);
+        expect(begun).toBe(1);
+        await target.forgetRun(place, "a1");
+        await target.forgetRun(place, "a1");
+      });
+
+      it("does not start when it cannot be noted that it begins, or when nobody wants it any more", async () => {
+        const place = newPlace();
+        await start(place, releaseOf(place, 1, { web: "web" }));
+        const broken = new Error("the database is away");
+        await expect(askIn(place, "exit 4", { begin: () => Promise.reject(broken) })).rejects.toBe(broken);
+        const reason = new Error("canceled");
+        await expect(askIn(place, "exit 4", { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
+        expect((await askIn(place, "exit 4")).exitCode).toBe(4);
+      });
+
+      it("is ended when it is aborted", async () => {
+        const place = newPlace();
+        await start(place, releaseOf(place, 1, { web: "web" }));
+        const reason = new Error("canceled");
+        await expect(askIn(place, "sleep 30", { signal: abortedBy(reason, 300) })).rejects.toBe(reason);
+      });
+    });
+
     describe("reconcile", () => {
       it("starts what is missing of the live release, gives it traffic, removes what nobody declares, and then finds nothing to do", async () => {
         const place = newPlace();

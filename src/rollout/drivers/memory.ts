@@ -18,6 +18,7 @@ import type {
   Evidence,
   HealthReport,
   ObservedService,
+  OneOffResult,
   RolloutTarget,
   TaskDrift,
   TaskVariables,
@@ -40,8 +41,6 @@ type MemoryTask = {
   startedAt: number;
 };
 
-type OnceResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
-
 export type MemoryTarget = RolloutTarget & {
   /** Every effect in order, repeated calls that found their work done left out: `start shop.prod.web.r1-1`, `shift r1`. */
   effects: string[];
@@ -62,7 +61,7 @@ export type MemoryTarget = RolloutTarget & {
 /** Rollouts in memory, obeying the whole contract. `onCall` is called before each method with its name and may throw, as an engine that is gone does. */
 export function memoryTarget(options: { onCall?: (method: string) => void | Promise<void> } = {}): MemoryTarget {
   const tasks = new Map<string, MemoryTask & { place: string }>();
-  const finished = new Map<string, OnceResult>();
+  const finished = new Map<string, OneOffResult>();
   const prepared = new Set<string>();
   const backings = new Map<string, Backing & { state: "running" | "stopped" }>();
   /** Backing service → the engine that made its data. */
@@ -202,11 +201,19 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       const key = `${placeKey(place)}/r${release.number}/${run.key}`;
       const before = finished.get(key);
       if (before !== undefined) return before;
+      if (run.asked?.wasBegun) throw lostRun(run.service);
+      signal?.throwIfAborted();
+      await run.asked?.begin();
       const env = environmentOf(release, run);
       const result = await playCommand(run.command, env, run.deadlineMs, log, signal);
       finished.set(key, result);
       effects.push(`run ${run.key}`);
       return result;
+    },
+    async forgetRun(place, key) {
+      await call("forgetRun");
+      for (const one of [...finished.keys()])
+        if (one.startsWith(`${placeKey(place)}/`) && one.endsWith(`/${key}`)) finished.delete(one);
     },
     async startService(place, release, service, variables) {
       await call("startService");
@@ -363,6 +370,13 @@ const backingKey = (place: Place, name: string) => `${placeKey(place)}/${name}`;
 const variableOf = (name: string) => `${name.toUpperCase().replaceAll("-", "_")}_URL`;
 const versionOf = ({ version }: Backing["spec"]) => version ?? "1";
 
+function lostRun(service: string) {
+  return fail("RUN_OUTCOME_UNKNOWN", {
+    message: `The command of ${service} was begun, and nothing can be found of it any more.`,
+    hint: "Look whether its work is done, then run it again if it is not.",
+  });
+}
+
 function otherEngine(name: string, before: string) {
   return fail("BACKING_REFUSED", {
     message: `The data of ${name} were made by ${before}.`,
@@ -414,7 +428,7 @@ async function playCommand(
   deadlineMs: number,
   log: LogSink,
   signal: AbortSignal | undefined,
-): Promise<OnceResult> {
+): Promise<OneOffResult> {
   const endsAt = Date.now() + deadlineMs;
   for (const part of (command.at(-1) ?? "").split(";")) {
     signal?.throwIfAborted();

@@ -91,14 +91,16 @@ export async function followContainer(
   log: LogSink,
 ): Promise<void> {
   let last: { timestamp: string; at: number } | undefined;
+  /** The newest line of the streams before this one. Within a stream, lines of stdout and stderr may come a little out of the order of their times. */
+  let shown = "";
   const onLine = (line: { stream: "out" | "err"; text: string }) => {
     const parsed = parseTimestamped(line.text);
-    if (parsed === undefined || (last !== undefined && parsed.timestamp <= last.timestamp)) return;
-    if (parsed.at < options.sinceMs) return;
-    last = parsed;
+    if (parsed === undefined || parsed.timestamp <= shown || parsed.at < options.sinceMs) return;
+    if (last === undefined || parsed.timestamp > last.timestamp) last = parsed;
     log([{ at: parsed.at, stream: line.stream, text: parsed.text } satisfies LogLine]);
   };
   while (!options.signal.aborted) {
+    shown = last?.timestamp ?? "";
     const isThere = await followOnce(docker, id, last?.at ?? options.sinceMs, onLine, options.signal);
     if (!isThere || options.untilExit) return;
     await sleep(REATTACH_MS, options.signal).catch(() => undefined);

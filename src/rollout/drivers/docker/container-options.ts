@@ -92,6 +92,7 @@ export function oneOffOptions(run: {
   variables: TaskVariables;
   routerAddress: string;
   network: string;
+  role: Role;
 }): Docker.ContainerCreateOptions {
   const { instance, place, release, service } = run;
   return {
@@ -99,7 +100,7 @@ export function oneOffOptions(run: {
     Image: service.image,
     Cmd: run.command,
     Env: environment(place, release, service, run.variables, {}),
-    Labels: labelsOf(run, "oneoff", { [LABEL.run]: run.key }),
+    Labels: labelsOf(run, run.role, { [LABEL.run]: run.key }),
     StopTimeout: Math.ceil(service.stopTimeoutMs / 1_000),
     NetworkingConfig: networking({ network: run.network }),
     HostConfig: {

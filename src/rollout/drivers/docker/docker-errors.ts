@@ -41,6 +41,19 @@ export function isAddressTaken(error: unknown): boolean {
   return /address already in use|no available IPv4 addresses/i.test(readError(error).text) && !isPortTaken(error);
 }
 
+/** The program of a container's or an exec's command cannot be started, with the exit code that shells and `docker run` give for it. */
+export function notStartable(error: unknown): { exitCode: 126 | 127; text: string } | undefined {
+  const { statusCode, text } = readError(error);
+  if (statusCode !== undefined && statusCode < 400) return undefined;
+  const words = /exec: .*$/ms.exec(text)?.[0]?.trim() ?? text;
+  // The image's own entry point may be what is missing, which the quoted words show.
+  if (/executable file not found|no such file or directory/i.test(words) && /exec/i.test(text))
+    return { exitCode: 127, text: words };
+  if (/permission denied|is a directory|exec format error/i.test(words) && /exec/i.test(text))
+    return { exitCode: 126, text: words };
+  return undefined;
+}
+
 function isPortTaken(error: unknown): boolean {
   return /port is already allocated|bind for .* failed|bind: address already in use|failed to bind/i.test(
     readError(error).text,

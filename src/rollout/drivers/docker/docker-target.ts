@@ -211,24 +211,17 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     async runOnce(place, release, run, log, signal) {
       const { network, routerAddress } = await attachedNetwork(place);
       const service = serviceOf(release, run.service);
-      const { key, command, variables, deadlineMs } = run;
       return await runOneOff(
-        {
-          docker,
-          instance,
-          place,
-          release,
-          service,
-          key,
-          command,
-          variables,
-          deadlineMs,
-          network: network.name,
-          routerAddress,
-        },
+        { ...run, docker, instance, place, release, service, network: network.name, routerAddress },
         log,
         signal,
       );
+    },
+
+    async forgetRun(place, key) {
+      const seen = await listContainers(docker, instance, place);
+      const runs = seen.filter((one) => (one.role === "run" || one.role === "oneoff") && one.name === key);
+      await sideBySide(runs, (one) => removeContainer(docker, one.id));
     },
 
     async startService(place, release, service, variables) {

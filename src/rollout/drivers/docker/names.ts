@@ -1,7 +1,7 @@
 import type { Place } from "../../release.ts";
 
-/** What a container is for. `task` serves or works, `oneoff` runs a command to its end, `backing` keeps data. */
-export type Role = "task" | "oneoff" | "backing";
+/** What a container is for. `task` serves or works, `oneoff` runs a command of a deployment to its end, `run` one that a person asked for, `backing` keeps data. */
+export type Role = "task" | "oneoff" | "run" | "backing";
 
 export const LABEL = {
   instance: "shipway.instance",
