@@ -191,7 +191,7 @@ export const TaskRunBody = z
   .meta({ title: "TaskRun" });
 
 /** A program and its arguments. */
-export const CommandWords = z
+const CommandWords = z
   .array(z.string().max(32_768))
   .min(1)
   .max(500)

@@ -30,6 +30,9 @@ export function placedTarget(
     ensureBacking: async (place, backing, log, signal) => (await at(place)).ensureBacking(place, backing, log, signal),
     removeBacking: async (place, name, data) => (await at(place)).removeBacking(place, name, data),
     runOnce: async (place, release, run, log, signal) => (await at(place)).runOnce(place, release, run, log, signal),
+    async forgetRun(place, key) {
+      for (const target of await everywhere(place)) await target.forgetRun(place, key);
+    },
     startService: async (place, release, service, variables) =>
       (await at(place)).startService(place, release, service, variables),
     awaitHealthy: async (place, release, services, options) =>

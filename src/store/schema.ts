@@ -9,8 +9,8 @@ import type {
   StateLock,
   Takeover,
 } from "../infra/infra-run.ts";
-import type { RuntimeSettings } from "../rollout/runtime.ts";
 import type { TaskRunStatus } from "../release/task-runs.ts";
+import type { RuntimeSettings } from "../rollout/runtime.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";

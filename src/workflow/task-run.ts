@@ -5,6 +5,7 @@ import { maskQuotes } from "../events/mask-secrets.ts";
 import { withoutGiven } from "../events/without-given.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
+import { publishedRelease, runtimesOf } from "../release/runtimes.ts";
 import {
   endTaskRun,
   getTaskRun,
@@ -16,7 +17,7 @@ import {
   type TaskRunResult,
 } from "../release/task-runs.ts";
 import type { OneOffResult, RolloutTarget, TaskVariables } from "../rollout/target.ts";
-import { errorCode, hasCode, toProblem } from "../shared/errors.ts";
+import { type ErrorCode, errorCode, hasCode, toProblem } from "../shared/errors.ts";
 import type { LogLine, LogSink } from "../shared/log-line.ts";
 import { sleep } from "../shared/until.ts";
 import type { Store } from "../store/open-store.ts";
@@ -80,7 +81,10 @@ async function attend(deps: TaskRunDeps, id: string): Promise<TaskRunResult> {
 
 /** Whether the command may have run, or may be running still. */
 const isUncertain = (error: unknown): boolean =>
-  errorCode(error) === undefined || hasCode(error, "RUN_OUTCOME_UNKNOWN") || hasCode(error, "DOCKER_UNREACHABLE");
+  errorCode(error) === undefined || hasCode(error, "RUN_OUTCOME_UNKNOWN") || isAway(error);
+
+const AWAY: readonly ErrorCode[] = ["DOCKER_UNREACHABLE", "AWS_UNREACHABLE", "AWS_THROTTLED"];
+const isAway = (error: unknown): boolean => AWAY.some((code) => hasCode(error, code));
 
 /** An engine that goes away while the command runs is waited for: only it knows how the command ended. */
 async function runOnce(deps: TaskRunDeps, run: TaskRun, sink: LogSink, signal: AbortSignal): Promise<OneOffResult> {
@@ -99,7 +103,7 @@ async function runOnce(deps: TaskRunDeps, run: TaskRun, sink: LogSink, signal: A
       return await deps.target.runOnce(place, release, { ...wanted, asked }, remember(attached, seen), signal);
     } catch (error) {
       const hasBegun = (await getTaskRun(db, run.id)).begun_at !== null;
-      if (!hasCode(error, "DOCKER_UNREACHABLE") || !hasBegun) throw error;
+      if (!isAway(error) || !hasBegun) throw error;
       awaySince ??= Date.now();
       if (Date.now() - awaySince > AWAY_MS) throw error;
       attached = withoutGiven(attached, seen, (text) => text);
@@ -111,8 +115,10 @@ async function runOnce(deps: TaskRunDeps, run: TaskRun, sink: LogSink, signal: A
 /** The release with the variables that its tasks in this environment have. */
 async function preparedFor(deps: TaskRunDeps, { app, environment, release: number, service }: TaskRun) {
   const place = { app, environment };
-  const { release, environmentSpec } = resolveRelease(await getRelease(deps.store.db, app, number), environment);
-  const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
+  const { db } = deps.store;
+  const { release: resolved, environmentSpec } = resolveRelease(await getRelease(db, app, number), environment);
+  const release = await publishedRelease(db, resolved, (await runtimesOf(db, place)).current);
+  const backing = await backingOf({ ...deps, db }, place, environmentSpec);
   const addresses = deps.target.backingVariables(place, backing.all);
   const variables: TaskVariables | undefined = (await liveVariables(deps, { ...place, release: number }, addresses))[
     service

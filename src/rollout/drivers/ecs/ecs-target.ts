@@ -253,12 +253,15 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
 
     async runOnce(place, release, run, log, signal) {
       const service = serviceOf(release, run.service);
-      const { key, command, variables, deadlineMs } = run;
+      const { key, command, variables, deadlineMs, asked } = run;
       await ensureLogGroup(ground, place);
       const taskDefinition = await defineTask(place, release.number, service, variables, command);
-      const once = { place, release: release.number, service: service.name, key, taskDefinition, deadlineMs };
+      const once = { place, release: release.number, service: service.name, key, taskDefinition, deadlineMs, asked };
       return await runOneOff(ground, once, times, log, signal);
     },
+
+    // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
+    forgetRun: async () => undefined,
 
     async startService(place, release, service, variables) {
       touch(place);

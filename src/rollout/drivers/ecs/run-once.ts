@@ -4,6 +4,7 @@ import { fail } from "../../../shared/errors.ts";
 import type { LogSink } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { Place } from "../../release.ts";
+import type { OneOffRun } from "../../target.ts";
 import { type Ground, networkOf } from "./ensure.ts";
 import { isOutOfMemory, type SeenTask, whyStopped } from "./judge.ts";
 import { hexHash, logGroupName, logStreamName, runFamilyName } from "./names.ts";
@@ -20,6 +21,7 @@ export type OneOff = {
   key: string;
   taskDefinition: string;
   deadlineMs: number;
+  asked: OneOffRun["asked"] | undefined;
 };
 
 export type RunTimes = {
@@ -51,10 +53,16 @@ export async function runOneOff(
   const { place } = run;
   const id = hexHash(`${install}/${place.app}/${place.environment}/r${run.release}/${run.key}`, 32);
   const journal = newJournal(ground, place, id);
-  const begunAt = await journal.begin();
+  const { begunAt, isNew } = await journal.begin();
+  if (isNew && run.asked?.wasBegun) throw unknownOutcome(run);
   const before = await journal.result();
   if (before !== undefined) return before;
-  const task = (await findRun(ground, run, id)) ?? (await startRun(ground, run, id, begunAt));
+  const found = await findRun(ground, run, id);
+  if (found === undefined) {
+    signal?.throwIfAborted();
+    await run.asked?.begin();
+  }
+  const task = found ?? (await startRun(ground, run, id, begunAt));
   const result = await attend(ground, run, task, times, log, signal);
   await journal.end(result);
   return result;
@@ -64,10 +72,10 @@ function newJournal({ aws, install }: Ground, place: Place, id: string) {
   const stream = { logGroupName: logGroupName(install, place), logStreamName: `journal/${id}` };
   return {
     /** @returns when the run was begun: now, or by an earlier attempt */
-    async begin(): Promise<number> {
+    async begin(): Promise<{ begunAt: number; isNew: boolean }> {
       try {
         await aws.logs.createLogStream(stream);
-        return Date.now();
+        return { begunAt: Date.now(), isNew: true };
       } catch (error) {
         if (!isAws(error, "ResourceAlreadyExists")) throw error;
       }
@@ -75,7 +83,7 @@ function newJournal({ aws, install }: Ground, place: Place, id: string) {
         logGroupName: stream.logGroupName,
         logStreamNamePrefix: stream.logStreamName,
       });
-      return logStreams?.[0]?.creationTime ?? 0;
+      return { begunAt: logStreams?.[0]?.creationTime ?? 0, isNew: false };
     },
     async result(): Promise<Result | undefined> {
       const { events } = await aws.logs.getLogEvents({ ...stream, startFromHead: true });

@@ -40,6 +40,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     ensureBacking: async (place, backing, log, signal) => (await opened()).ensureBacking(place, backing, log, signal),
     removeBacking: async (place, name, data) => (await opened()).removeBacking(place, name, data),
     runOnce: async (place, release, run, log, signal) => (await opened()).runOnce(place, release, run, log, signal),
+    forgetRun: async (place, key) => (await opened()).forgetRun(place, key),
     startService: async (place, release, service, variables) =>
       (await opened()).startService(place, release, service, variables),
     awaitHealthy: async (place, release, services, options) =>
