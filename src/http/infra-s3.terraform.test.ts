@@ -141,7 +141,7 @@ describe.skipIf(!canRun)("state in S3 with its lock file (with the real Terrafor
     await lockBy("eve@laptop");
     const refused = await apply(2);
     expect(refused).toMatchObject({ status: "failed", problem: { code: "INFRA_LOCKED" } });
-    expect(refused.problem?.message).toContain("OperationTypeApply by eve@laptop since 2026-11-26T05:00:00.000Z");
+    expect(refused.problem?.message).toContain("is locked: apply, as eve@laptop, for ");
     expect(refused.problem?.hint).toContain("shipway infra unlock 1111-2222");
     // A check of drift needs no lock, and gets its answer.
     expect((await test.run({ kind: "drift" })).status).toBe("succeeded");
