@@ -4,7 +4,7 @@ What moto itself does (the wire protocol, stored state, validation) is an indepe
 OUR BELIEF about AWS, read in its documentation and never seen on an account; tests that rest on it prove that the driver copes with
 this belief, no more. docs/aws.md says the same to users.
 
-    python3 scheduler.py PORT [REGISTRY]  moto on 127.0.0.1:PORT, control on 127.0.0.1:PORT+1; images by digest must be in REGISTRY
+    python3 scheduler.py PORT CONTROL [REGISTRY]   moto and control on these ports of 127.0.0.1; images by digest must be in REGISTRY
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /stats                          {"started": tasks started so far, "registered": task definitions, ...}
 
@@ -553,9 +553,9 @@ class Control(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     port = int(sys.argv[1])
-    registry = sys.argv[2] if len(sys.argv) > 2 else None
+    registry = sys.argv[3] if len(sys.argv) > 3 else None
     threading.Thread(target=run_scheduler, daemon=True).start()
-    threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", port + 1), Control).serve_forever, daemon=True).start()
+    threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Control).serve_forever, daemon=True).start()
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication
     from moto.server import main
 

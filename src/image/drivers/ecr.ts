@@ -9,7 +9,7 @@ import { fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import type { ImagePublisher } from "../publisher.ts";
 import { digestAt, pushImage, type Registry } from "../registry/push-image.ts";
-import { readSavedImage } from "../registry/saved-image.ts";
+import { type KnownLayers, readSavedImage } from "../registry/saved-image.ts";
 
 export type EcrOptions = {
   docker: Docker;
@@ -29,6 +29,7 @@ export function ecrPublisher(options: EcrOptions): ImagePublisher {
   const { docker, install } = options;
   const guard = newAwsGuard(options.aws);
   let client: Promise<ECR> | undefined;
+  const known: KnownLayers = new Map();
   let login: { authorization: string; expiresAt: number } | undefined;
 
   // Loaded by the first push: on Docker nobody needs it.
@@ -102,7 +103,7 @@ export function ecrPublisher(options: EcrOptions): ImagePublisher {
     const dir = await mkdtemp(join(tmpdir(), "shipway-push-"));
     try {
       const startedAt = Date.now();
-      const saved = await readSavedImage(await save(docker, image), dir);
+      const saved = await readSavedImage(await save(docker, image), dir, known);
       const digest = await pushImage(registry, name, tag, saved);
       const mib = Math.ceil(saved.layers.reduce((total, layer) => total + layer.size, 0) / 2 ** 20);
       log([{ at: Date.now(), stream: "meta", text: `pushed ${name} (${mib} MiB, ${Date.now() - startedAt} ms)` }]);

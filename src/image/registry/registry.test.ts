@@ -9,7 +9,7 @@ import { pack } from "tar-stream";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { hasCode } from "../../shared/errors.ts";
 import { digestAt, manifestOf, pushImage } from "./push-image.ts";
-import { readSavedImage } from "./saved-image.ts";
+import { type KnownLayers, readSavedImage } from "./saved-image.ts";
 import { hasRegistry, newTestRegistry } from "./testing.ts";
 
 const sha256 = (bytes: Buffer) => createHash("sha256").update(bytes).digest("hex");
@@ -71,6 +71,18 @@ describe("a saved image", () => {
   it("has the same digests each time it is read", async () => {
     const [first, second] = [await readSavedImage(oldArchive(), dir), await readSavedImage(oldArchive(), dir)];
     expect(manifestOf(second).digest).toBe(manifestOf(first).digest);
+  });
+
+  it("is the same when its layers are known, which are compressed only if they are asked for", async () => {
+    const known: KnownLayers = new Map();
+    const first = await readSavedImage(oldArchive(), dir, known);
+    expect(known.size).toBe(2);
+    const second = await readSavedImage(oldArchive(), await mkdtemp(join(dir, "again-")), known);
+    expect(manifestOf(second).digest).toBe(manifestOf(first).digest);
+    for (const layer of second.layers) {
+      const bytes = await bytesOf(layer);
+      expect([`sha256:${sha256(bytes)}`, bytes.length]).toEqual([layer.digest, layer.size]);
+    }
   });
 
   it("is read in the new format too, where layers may be compressed already", async () => {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -15,6 +15,9 @@ export type Blob = {
   /** Can be read as often as needed: an upload that broke off starts anew. */
   open(): Readable;
 };
+
+/** Layers that were compressed before, by the digest of what was compressed: most layers of an image are those of the image before it. */
+export type KnownLayers = Map<string, { digest: string; size: number }>;
 
 export type SavedImage = { config: Blob; layers: Blob[] };
 
@@ -35,7 +38,11 @@ type Saved = { kind: "small"; bytes: Buffer } | { kind: "layer"; blob: Blob };
  * Reads what `docker save` gives, compresses each layer into a file of `dir`, and says how a registry names them. Memory stays the same however
  * large the image is. The same image gives the same bytes each time, since the compression has no time in it.
  */
-export async function readSavedImage(saved: AsyncIterable<Buffer>, dir: string): Promise<SavedImage> {
+export async function readSavedImage(
+  saved: AsyncIterable<Buffer>,
+  dir: string,
+  known: KnownLayers = new Map(),
+): Promise<SavedImage> {
   const files = new Map<string, Saved>();
   const links = new Map<string, string>();
   let count = 0;
@@ -52,7 +59,7 @@ export async function readSavedImage(saved: AsyncIterable<Buffer>, dir: string):
     if (type !== "file") entry.resume();
     else if (size <= MOST_JSON_BYTES)
       files.set(name, { kind: "small", bytes: await readAll(entry as AsyncIterable<Buffer>) });
-    else files.set(name, { kind: "layer", blob: await compress(entry as AsyncIterable<Buffer>, nextFile()) });
+    else files.set(name, { kind: "layer", blob: await keepLayer(entry as AsyncIterable<Buffer>, nextFile(), known) });
   }
   await reading;
   const find = (name: string): Saved => {
@@ -65,7 +72,7 @@ export async function readSavedImage(saved: AsyncIterable<Buffer>, dir: string):
   const layers: Blob[] = [];
   for (const name of manifest.Layers) {
     const layer = find(name);
-    layers.push(layer.kind === "layer" ? layer.blob : await compress(Readable.from([layer.bytes]), nextFile()));
+    layers.push(layer.kind === "layer" ? layer.blob : await keepLayer(Readable.from([layer.bytes]), nextFile(), known));
   }
   return { config: newBlob(bytesOf(find(manifest.Config))), layers };
 }
@@ -86,16 +93,27 @@ async function readAll(stream: AsyncIterable<Buffer>): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
-async function compress(layer: AsyncIterable<Buffer>, file: string): Promise<Blob> {
+/** A layer as it is pushed. One that is known is compressed only should the registry turn out not to have it. */
+async function keepLayer(layer: AsyncIterable<Buffer>, file: string, known: KnownLayers): Promise<Blob> {
+  const [first, whole] = await peek(layer);
+  const seen = await write(whole, file);
+  if (first.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC)) return { ...seen, open: () => createReadStream(file) };
+  const before = known.get(seen.digest);
+  if (before !== undefined) return { ...before, open: () => createReadStream(file).pipe(newGzip()) };
+  const packed = `${file}.gz`;
+  const compressed = await write(createReadStream(file).pipe(newGzip()), packed);
+  await rm(file);
+  known.set(seen.digest, compressed);
+  return { ...compressed, open: () => createReadStream(packed) };
+}
+
+const newGzip = () => createGzip({ level: GZIP_LEVEL });
+
+async function write(stream: Readable, file: string): Promise<{ digest: string; size: number }> {
   const hash = createHash("sha256");
   const hashed = new PassThrough().on("data", (chunk: Buffer) => hash.update(chunk));
-  const [first, whole] = await peek(layer);
-  const isCompressed = first.subarray(0, GZIP_MAGIC.length).equals(GZIP_MAGIC);
-  const out = createWriteStream(file);
-  if (isCompressed) await pipeline(whole, hashed, out);
-  else await pipeline(whole, createGzip({ level: GZIP_LEVEL }), hashed, out);
-  const { size } = await stat(file);
-  return { digest: `sha256:${hash.digest("hex")}`, size, open: () => createReadStream(file) };
+  await pipeline(stream, hashed, createWriteStream(file));
+  return { digest: `sha256:${hash.digest("hex")}`, size: (await stat(file)).size };
 }
 
 /** The first chunk of a stream, and the stream with it. */

@@ -144,14 +144,6 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     return LoadBalancers?.[0]?.VpcId ?? "";
   }
 
-  async function groupArns(place: Place, service: string): Promise<Record<SlotName, string>> {
-    const names = SLOTS.map((slot) => targetGroupName(install, place, service, slot));
-    const { TargetGroups } = await aws.elb.describeTargetGroups({ Names: names });
-    const arnOf = (name: string | undefined) =>
-      TargetGroups?.find((one) => one.TargetGroupName === name)?.TargetGroupArn ?? "";
-    return { a: arnOf(names[0]), b: arnOf(names[1]) };
-  }
-
   async function factsOf(place: Place, release: Release, services: ReleaseService[]): Promise<ServiceFacts[]> {
     const slots = await reader.slotsOf(
       place,
@@ -276,8 +268,10 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
           ? seen.primary.taskDefinition
           : await defineTask(place, release.number, service, variables);
       startedWith.set(serviceKey(place, release.number, service.name), taskDefinition);
-      const groups = servesTraffic(service) ? await groupArns(place, service.name) : undefined;
-      await ensureService(ground, { place, service, slot: name, taskDefinition, targetGroup: groups?.[name] }, seen);
+      const targetGroup = view.rule?.groups[name];
+      if (servesTraffic(service) && targetGroup === undefined)
+        throw new Error(`${service.name} has no listener rule: prepare comes first`);
+      await ensureService(ground, { place, service, slot: name, taskDefinition, targetGroup }, seen);
     },
 
     async awaitHealthy(place, release, services, { deadlineMs, onProgress, signal }) {
@@ -478,20 +472,14 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     await aws.elb.modifyRule({
       RuleArn: rule.arn,
       Conditions: hostCondition(service),
-      Actions: forwardTo(await groupsOf(place, view), slot.name),
+      Actions: forwardTo(rule.groups, slot.name),
     });
-    const [now] = await viewsOf(place, [service]);
-    if ((now?.rule?.weights[slot.name] ?? 0) > 0) return;
+    const now = await reader.rule(place, service.name, rule.arn);
+    if ((now?.weights[slot.name] ?? 0) > 0) return;
     throw fail("AWS_RULE_CHANGED", {
       message: `The listener rule of ${service.name} does not lead to r${slot.primary?.release ?? 0} although it was written: somebody else writes it too.`,
       hint: "Find out who in CloudTrail (event ModifyRule), then try again.",
     });
-  }
-
-  async function groupsOf(place: Place, view: ServiceView): Promise<Record<SlotName, string>> {
-    const { a, b } = view.slots;
-    if (a?.targetGroup !== undefined && b?.targetGroup !== undefined) return { a: a.targetGroup, b: b.targetGroup };
-    return await groupArns(place, view.service);
   }
 
   /** A service that the new release no longer has: its rule leads to its empty slot, and back again if the release goes back. */
@@ -502,7 +490,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     if (idle !== undefined && releaseIn(idle) !== undefined) await scale(idle, 0);
     await aws.elb.modifyRule({
       RuleArn: view.rule.arn,
-      Actions: forwardTo(await groupsOf(place, view), otherSlot(live)),
+      Actions: forwardTo(view.rule.groups, otherSlot(live)),
     });
   }
 

@@ -136,6 +136,13 @@ export function newAccountReader(
 
   return {
     listenerRules,
+
+    /** One rule as it is now. */
+    async rule(place: Place, service: string, arn: string): Promise<Rule | undefined> {
+      const { Rules } = await aws.elb.describeRules({ RuleArns: [arn] });
+      return findRule(Rules ?? [], install, place, service);
+    },
+
     releaseOf,
 
     /** After a service was made, the names that are known lack it. */
@@ -215,12 +222,15 @@ export function findRule(rules: ListenerRule[], install: string, place: Place, s
   const names = { a: targetGroupName(install, place, service, "a"), b: targetGroupName(install, place, service, "b") };
   for (const rule of rules) {
     const groups = (rule.Actions ?? []).flatMap((action) => action.ForwardConfig?.TargetGroups ?? []);
-    const weightOf = (name: string) =>
-      groups.find((group) => targetGroupNameOf(group.TargetGroupArn ?? "") === name)?.Weight;
-    const weights = { a: weightOf(names.a), b: weightOf(names.b) };
-    if (weights.a === undefined && weights.b === undefined) continue;
-    const hosts = (rule.Conditions ?? []).flatMap((condition) => condition.HostHeaderConfig?.Values ?? []);
-    return { arn: rule.RuleArn ?? "", hosts, weights: { a: weights.a ?? 0, b: weights.b ?? 0 } };
+    const groupOf = (name: string) => groups.find((one) => targetGroupNameOf(one.TargetGroupArn ?? "") === name);
+    const [a, b] = [groupOf(names.a), groupOf(names.b)];
+    if (a === undefined || b === undefined) continue;
+    return {
+      arn: rule.RuleArn ?? "",
+      hosts: (rule.Conditions ?? []).flatMap((condition) => condition.HostHeaderConfig?.Values ?? []),
+      weights: { a: a.Weight ?? 0, b: b.Weight ?? 0 },
+      groups: { a: a.TargetGroupArn ?? "", b: b.TargetGroupArn ?? "" },
+    };
   }
   return undefined;
 }

@@ -41,7 +41,10 @@ function newView(a: SlotState, b: SlotState, live: SlotName | undefined, service
   return {
     service,
     slots,
-    rule: live === undefined ? undefined : { arn: "rule", hosts: ["web.production.shop.localhost"], weights },
+    rule:
+      live === undefined
+        ? undefined
+        : { arn: "rule", hosts: ["web.production.shop.localhost"], weights, groups: { a: "tg-a", b: "tg-b" } },
   };
 }
 

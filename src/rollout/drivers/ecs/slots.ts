@@ -36,7 +36,13 @@ export type Slot = {
 /** What the tasks of a slot are attached to. */
 export type Network = { subnets: string[]; securityGroups: string[]; publicIp: boolean };
 
-export type Rule = { arn: string; hosts: string[]; weights: Record<SlotName, number> };
+export type Rule = {
+  arn: string;
+  hosts: string[];
+  weights: Record<SlotName, number>;
+  /** ARNs of the target groups. */
+  groups: Record<SlotName, string>;
+};
 
 /** What is there of one service of a place. */
 export type ServiceView = { service: string; slots: Partial<Record<SlotName, Slot>>; rule: Rule | undefined };

@@ -35,10 +35,10 @@ export const TEST_CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_K
 /** With `registry`, tasks start only from images that are there. */
 export async function newAwsStage(options: { registry?: string } = {}): Promise<AwsStage> {
   Object.assign(process.env, TEST_CREDENTIALS);
-  const port = await findFreePort();
+  const [port, control] = [await findFreePort(), await findFreePort()];
   const server = spawn(
     "python3",
-    [SCHEDULER, String(port), ...(options.registry === undefined ? [] : [options.registry])],
+    [SCHEDULER, String(port), String(control), ...(options.registry === undefined ? [] : [options.registry])],
     { stdio: ["ignore", "ignore", "pipe"] },
   );
   const said: string[] = [];
@@ -49,14 +49,14 @@ export async function newAwsStage(options: { registry?: string } = {}): Promise<
   });
   const endpoint = `http://127.0.0.1:${port}`;
   const ask = async <T>(path: string): Promise<T> =>
-    (await (await fetch(`http://127.0.0.1:${port + 1}${path}`)).json()) as T;
+    (await (await fetch(`http://127.0.0.1:${control}${path}`)).json()) as T;
   const cleanUp = async () => {
     const ended = new Promise((resolve) => server.once("exit", resolve));
     server.kill("SIGKILL");
     await ended;
   };
   try {
-    await until("moto answers", async () => (await fetch(`${endpoint}/moto-api/`)).ok, { withinMs: 30_000 });
+    await until("moto answers", async () => (await fetch(`${endpoint}/moto-api/`)).ok, { withinMs: 50_000 });
     const settings = await ask<EcsSettings>("/ground");
     return {
       endpoint,

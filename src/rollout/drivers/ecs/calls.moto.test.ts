@@ -1,0 +1,101 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { errorCode } from "../../../shared/errors.ts";
+import type { Place, Release } from "../../release.ts";
+import type { RolloutTarget } from "../../target.ts";
+import { openEcsTarget } from "./ecs-target.ts";
+import { serviceName, targetGroupName } from "./names.ts";
+import { type AwsStage, ecsService, hasMoto, newAwsStage, targetOptions } from "./testing.ts";
+
+const NOTHING = { env: {}, secrets: {} };
+
+describe.skipIf(!hasMoto)("calls to AWS", () => {
+  let stage: AwsStage;
+  let target: RolloutTarget;
+  let calls: string[] = [];
+  let places = 0;
+  beforeAll(async () => {
+    stage = await newAwsStage();
+    const onCall = ({ service, command }: { service: string; command: string }) =>
+      void calls.push(`${service}:${command}`);
+    target = await openEcsTarget(
+      targetOptions(stage, { aws: { endpoint: stage.endpoint, attempts: 1, speed: 1_000, onCall } }),
+    );
+  });
+  afterAll(async () => stage?.cleanUp());
+
+  const newPlace = (): Place => ({ app: "shop", environment: `n${++places}` });
+  const release = (place: Place, number: number): Release => ({
+    app: place.app,
+    number,
+    services: [ecsService(place, "web", "web")],
+  });
+  const serve = async (place: Place, number: number) => {
+    const one = release(place, number);
+    await target.prepare(place, one);
+    for (const service of one.services) await target.startService(place, one, service, NOTHING);
+    await target.awaitHealthy(place, one, one.services, { deadlineMs: 10_000, onProgress: () => undefined });
+    await target.shiftTraffic(place, one);
+  };
+  const writes = () => calls.filter((call) => !/:(Describe|List|Get)/.test(call));
+
+  it("of a rollback to a release on standby are six at most, one of them a write, and another is none", async () => {
+    const place = newPlace();
+    await serve(place, 1);
+    await serve(place, 2);
+    await target.park(place, release(place, 1));
+    calls = [];
+    await target.wake(place, release(place, 1));
+    await target.shiftTraffic(place, release(place, 1));
+    expect(calls.length).toBeLessThanOrEqual(6);
+    expect(writes()).toEqual(["elasticloadbalancing:ModifyRule"]);
+    calls = [];
+    await target.shiftTraffic(place, release(place, 1));
+    expect(writes()).toEqual([]);
+  });
+
+  it("of a round in which nothing differs are three at most", async () => {
+    const place = newPlace();
+    await serve(place, 1);
+    calls = [];
+    const desired = { live: { release: release(place, 1), variables: {} }, inProgress: [] };
+    expect(await target.reconcile(place, desired)).toEqual([]);
+    expect(calls.length).toBeLessThanOrEqual(3);
+  });
+
+  it("never take over what somebody else made under our names", async () => {
+    const place = newPlace();
+    const Name = targetGroupName("test", place, "web", "a");
+    const { elb } = stage.aws;
+    const VpcId = (await elb.describeLoadBalancers({})).LoadBalancers?.[0]?.VpcId;
+    const { TargetGroups } = await elb.createTargetGroup({
+      Name,
+      Protocol: "HTTP",
+      Port: 1,
+      VpcId,
+      TargetType: "ip",
+    });
+    const refused = await target.prepare(place, release(place, 1)).catch((error: unknown) => error);
+    expect(errorCode(refused)).toBe("AWS_NAME_TAKEN");
+    expect((await elb.describeTargetGroups({ Names: [Name] })).TargetGroups?.[0]?.Port).toBe(1);
+    await elb.deleteTargetGroup({ TargetGroupArn: TargetGroups?.[0]?.TargetGroupArn });
+
+    await serve(place, 1);
+    const cluster = stage.settings.cluster;
+    const service = serviceName("test", place, "web", "b");
+    const { services } = await stage.aws.ecs.describeServices({ cluster, services: [service] });
+    const resourceArn = services?.[0]?.serviceArn;
+    await stage.aws.ecs.tagResource({ resourceArn, tags: [{ key: "shipway:install", value: "other" }] });
+    const seen = await target.observe(place).catch((error: unknown) => error);
+    expect(errorCode(seen)).toBe("AWS_NAME_TAKEN");
+    expect(String(seen)).toContain("belongs to the Shipway installation other");
+  });
+
+  it("say which setting is wrong when a cluster is not there", async () => {
+    const settings = { ...stage.settings, cluster: "no-such-cluster" };
+    const elsewhere = await openEcsTarget(targetOptions(stage, { settings }));
+    const place = newPlace();
+    await elsewhere.prepare(place, release(place, 1));
+    const refused = await elsewhere.observe(place).catch((error: unknown) => error);
+    expect(errorCode(refused)).toBe("AWS_NOT_FOUND");
+  });
+});
