@@ -11,13 +11,17 @@ import { readEvents } from "../events/event-stream.ts";
 import { fileLogStore } from "../events/log-store.ts";
 import { deliver, deploy, type Stages } from "../flow.ts";
 import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
+import type { ImagePublisher } from "../image/publisher.ts";
 import { newInfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { requestRollback } from "../release/rollback.ts";
+import { runtimesOf } from "../release/runtimes.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
+import { placedTarget, type TargetOf } from "../rollout/placed-target.ts";
+import type { RuntimeSettings } from "../rollout/runtime.ts";
 import { createApp } from "../source/apps.ts";
 import { gitMirrors } from "../source/mirrors.ts";
 import { recordPush } from "../source/record-push.ts";
@@ -36,6 +40,9 @@ let dir: string;
 let repositories: Repositories;
 let secrets: Secrets;
 let target: MemoryTarget;
+/** Tasks of environments on ECS. */
+let onEcs: MemoryTarget;
+let published: string[];
 let logged: string[];
 let app: string;
 let apps = 0;
@@ -52,9 +59,22 @@ afterAll(async () => {
 beforeEach(async () => {
   app = `shop${++apps}`;
   target = memoryTarget();
+  onEcs = memoryTarget();
+  published = [];
   logged = [];
   await createApp(store.db, repositories, app, "ada");
 });
+
+const targetOf: TargetOf = ({ kind }) => (kind === "docker" ? target : onEcs);
+const publisherOf = ({ kind }: RuntimeSettings): ImagePublisher | undefined =>
+  kind === "docker"
+    ? undefined
+    : {
+        publish: async ({ service, digest }) => {
+          published.push(`${service} ${digest}`);
+          return `registry.example.com/${service}@${digest}`;
+        },
+      };
 
 class Killed extends Error {}
 
@@ -109,7 +129,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
   const builder = { ...inMemory, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
     ...newDeliveryStages({ ...shared, repositories, executor: memoryExecutor(), builder, namespace: "test" }, step),
-    ...newDeploymentStages({ ...shared, ...infra, targetOf: () => target, httpPort: 8080 }, step),
+    ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
     if ((await deploymentsOf(id)).length > 0) continue;
@@ -166,6 +186,67 @@ async function delivered(push?: Push) {
   expect(ends).toHaveLength(1);
   return ends[0]?.data as { status: string; at?: string; problem?: { code: string; message: string; hint?: string } };
 }
+
+const ECS = `
+environments:
+  production:
+    branch: main
+    runtime: ecs
+    aws:
+      region: eu-central-1
+      cluster: shop
+      listener: arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/shop/0123456789abcdef/0123456789abcdef
+      subnets: [subnet-0a1b2c3d]
+      securityGroups: [sg-0a1b2c3d]
+      executionRole: arn:aws:iam::123456789012:role/shop-exec
+`;
+
+describe("an environment that moves to ECS", () => {
+  const answers = () => [target.answering(place(), "web"), onEcs.answering(place(), "web")];
+  const placed = () => placedTarget(targetOf, (where) => runtimesOf(store.db, where));
+  const row = () =>
+    store.db
+      .selectFrom("environments")
+      .select(["live_release", "standby_release"])
+      .where("app", "=", app)
+      .executeTakeFirst();
+
+  it("pushes its images once, leaves what serves on Docker for the standby time, and ends it there then", async () => {
+    await delivered();
+    expect(await delivered({ spec: SPEC + ECS })).toMatchObject({ status: "live" });
+    expect(answers()).toEqual([1, 2]);
+    expect(await row()).toEqual({ live_release: 2, standby_release: 1 });
+    expect(published).toHaveLength(1);
+    await delivered({ spec: `${SPEC}standby: 1h\n${ECS}` });
+    expect(answers()).toEqual([1, 3]);
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    expect(answers()).toEqual([1, 2]);
+    // The image of r3 is another one; that of r2 was there.
+    expect([published.length, new Set(published).size]).toEqual([2, 2]);
+    await placed().stop(place(), 1);
+    expect(answers()).toEqual([undefined, 2]);
+  });
+
+  it("goes back to Docker by a rollback, where the old release still serves", async () => {
+    await delivered();
+    await delivered({ spec: SPEC + ECS });
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    expect(await row()).toMatchObject({ live_release: 1 });
+    expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+    expect((await placed().observe(place())).map(({ release }) => release)).toEqual([1]);
+  });
+
+  it("stays on Docker when the release does not prove itself there", async () => {
+    await delivered();
+    const broken = "services:\n  web:\n    image: shop:broken\n    port: 3000\n    health: { grace: 50ms }\nbake: 0s\n";
+    await delivered({ spec: broken + ECS });
+    expect(answers()).toEqual([1, undefined]);
+    expect(await row()).toMatchObject({ live_release: 1 });
+    expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+  });
+});
 
 const passing = (script: string) =>
   `image: any\npipelines:\n  default:\n    - step:\n        name: Unit\n        script: ["${script}"]\n`;
