@@ -29,7 +29,7 @@ export function ecrPublisher(options: EcrOptions): ImagePublisher {
   const { docker, install } = options;
   const guard = newAwsGuard(options.aws);
   let client: Promise<ECR> | undefined;
-  const known: KnownLayers = new Map();
+  const knownLayers: KnownLayers = new Map();
   let login: { authorization: string; expiresAt: number } | undefined;
 
   // Loaded by the first push: on Docker nobody needs it.
@@ -103,7 +103,7 @@ export function ecrPublisher(options: EcrOptions): ImagePublisher {
     const dir = await mkdtemp(join(tmpdir(), "shipway-push-"));
     try {
       const startedAt = Date.now();
-      const saved = await readSavedImage(await save(docker, image), dir, known);
+      const saved = await readSavedImage(await save(docker, image), dir, knownLayers);
       const digest = await pushImage(registry, name, tag, saved);
       const mib = Math.ceil(saved.layers.reduce((total, layer) => total + layer.size, 0) / 2 ** 20);
       log([{ at: Date.now(), stream: "meta", text: `pushed ${name} (${mib} MiB, ${Date.now() - startedAt} ms)` }]);

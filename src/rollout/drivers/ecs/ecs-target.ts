@@ -43,7 +43,7 @@ import {
   targetText,
   type Verdict,
 } from "./judge.ts";
-import { logGroupName, logStreamName, otherSlot, SLOTS, type SlotName, targetGroupName, taskIdOf } from "./names.ts";
+import { logGroupName, logStreamName, otherSlot, SLOTS, taskIdOf } from "./names.ts";
 import { newAccountReader } from "./read-account.ts";
 import { type RunTimes, runOneOff } from "./run-once.ts";
 import {
@@ -337,7 +337,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
         if (!servesTraffic(service)) await mark(slot, `live-r${release.number}`);
       }
       for (const view of views) {
-        if (!release.services.some((service) => service.name === view.service)) await takeAway(place, view);
+        if (!release.services.some((service) => service.name === view.service)) await takeAway(view);
       }
     },
 
@@ -483,7 +483,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
   }
 
   /** A service that the new release no longer has: its rule leads to its empty slot, and back again if the release goes back. */
-  async function takeAway(place: Place, view: ServiceView): Promise<void> {
+  async function takeAway(view: ServiceView): Promise<void> {
     const live = liveSlot(view);
     if (view.rule === undefined || live === undefined || releaseIn(view.slots[live]) === undefined) return;
     const idle = view.slots[otherSlot(live)];
