@@ -90,6 +90,19 @@ describe.skipIf(!hasMoto)("calls to AWS", () => {
     expect(String(seen)).toContain("belongs to the Shipway installation other");
   });
 
+  it("of a removal find what a preparation left that was cut off, and leave other places alone", async () => {
+    const [place, other] = [newPlace(), newPlace()];
+    await target.prepare(other, release(other, 1));
+    await target.prepare(place, release(place, 1));
+    await target.destroy(place, "remove");
+    const { elb } = stage.aws;
+    const { TargetGroups } = await elb.describeTargetGroups({});
+    const names = (TargetGroups ?? []).map((one) => one.TargetGroupName);
+    expect(names).not.toContain(targetGroupName("test", place, "web", "a"));
+    expect(names).toContain(targetGroupName("test", other, "web", "a"));
+    await target.destroy(other, "remove");
+  });
+
   it("say which setting is wrong when a cluster is not there", async () => {
     const settings = { ...stage.settings, cluster: "no-such-cluster" };
     const elsewhere = await openEcsTarget(targetOptions(stage, { settings }));

@@ -1,9 +1,10 @@
+import type { Rule } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
 import type { Ground } from "./ensure.ts";
 import { logGroupName, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
 import { findRule } from "./read-account.ts";
-import { readTags, requireOurs } from "./tags.ts";
+import { isOfPlace, readTags, requireOurs, SERVICE_TAG } from "./tags.ts";
 
 /** One DeleteTaskDefinitions call takes at most 10 (Amazon ECS API reference, DeleteTaskDefinitions). */
 const DEFINITIONS_A_CALL = 10;
@@ -18,11 +19,13 @@ export async function destroyPlace(ground: Ground, place: Place): Promise<void> 
   const { aws, reader, install, settings } = ground;
   const { cluster } = settings;
   const families = await findFamilies(ground, place);
-  const services = [
-    ...new Set(families.map((name) => name.slice(servicePrefix(install, place).length).replace(/_run$/, ""))),
-  ];
-  if (services.length === 0) return await destroyLogs(ground, place);
   const rules = await reader.listenerRules();
+  const services = [
+    ...new Set([
+      ...families.map((name) => name.slice(servicePrefix(install, place).length).replace(/_run$/, "")),
+      ...(await taggedServices(ground, place, rules)),
+    ]),
+  ];
   for (const service of services) {
     const rule = findRule(rules, install, place, service);
     if (rule !== undefined) await unless(["RuleNotFound"], aws.elb.deleteRule({ RuleArn: rule.arn }));
@@ -43,7 +46,35 @@ export async function destroyPlace(ground: Ground, place: Place): Promise<void> 
   await destroyLogs(ground, place);
 }
 
-/** Task definitions are made first and removed last, so they say what else there may be. */
+/** One DescribeTags call takes at most 20 (Elastic Load Balancing API, DescribeTags, `ResourceArns`). */
+const TAGS_A_CALL = 20;
+
+/** Services of which a preparation that was cut off left a rule or target groups, and nothing else yet. */
+async function taggedServices({ aws, install }: Ground, place: Place, rules: Rule[]): Promise<string[]> {
+  const arns = rules.flatMap(({ RuleArn, IsDefault }) => (RuleArn === undefined || IsDefault ? [] : [RuleArn]));
+  let Marker: string | undefined;
+  do {
+    const page = await aws.elb.describeTargetGroups({ PageSize: 400, ...(Marker && { Marker }) });
+    arns.push(
+      ...(page.TargetGroups ?? []).flatMap(({ TargetGroupArn: arn = "" }) =>
+        arn.includes(":targetgroup/sw-") ? [arn] : [],
+      ),
+    );
+    Marker = page.NextMarker;
+  } while (Marker);
+  const services: string[] = [];
+  for (let at = 0; at < arns.length; at += TAGS_A_CALL) {
+    const { TagDescriptions } = await aws.elb.describeTags({ ResourceArns: arns.slice(at, at + TAGS_A_CALL) });
+    for (const { Tags } of TagDescriptions ?? []) {
+      const tags = readTags(Tags);
+      const service = tags[SERVICE_TAG];
+      if (service !== undefined && isOfPlace(install, place, tags)) services.push(service);
+    }
+  }
+  return services;
+}
+
+/** Task definitions are made before the services and removed last, so they say what else there may be. */
 async function findFamilies({ aws, install }: Ground, place: Place): Promise<string[]> {
   const familyPrefix = servicePrefix(install, place);
   const families: string[] = [];

@@ -38,7 +38,7 @@ export const logGroupName = (install: string, { app, environment }: Place): stri
 export const logStreamName = (prefix: string, container: string, taskArn: string): string =>
   `${prefix}/${container}/${taskIdOf(taskArn)}`;
 
-/** Never ends in `-` and six characters, which Secrets Manager's own suffix looks like: a service is never six characters after a dash only by chance, so a fixed word ends it. */
+/** A fixed word ends it: Secrets Manager takes a name that ends in a dash and six characters for one with its own suffix. */
 export const secretName = (install: string, { app, environment }: Place, service: string): string =>
   `shipway/${install}/${app}/${environment}/${service}/variables`;
 

@@ -18,6 +18,10 @@ export function tagsFor(install: string, place: Place, more: Tags = {}): Tags {
   return { [INSTALL_TAG]: install, "shipway:app": place.app, "shipway:environment": place.environment, ...more };
 }
 
+export function isOfPlace(install: string, place: Place, tags: Tags): boolean {
+  return Object.entries(tagsFor(install, place)).every(([key, value]) => tags[key] === value);
+}
+
 /** As ECS and CloudWatch Logs (`lower`) or ELB, ECR and Secrets Manager (`upper`) want them. */
 export const lowerTags = (tags: Tags) => Object.entries(tags).map(([key, value]) => ({ key, value }));
 export const upperTags = (tags: Tags) => Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
