@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { errorCode } from "../../../shared/errors.ts";
+import { Secret } from "../../../shared/secret.ts";
 import type { Place, Release } from "../../release.ts";
 import type { RolloutTarget } from "../../target.ts";
 import { openEcsTarget } from "./ecs-target.ts";
@@ -101,6 +102,19 @@ describe.skipIf(!hasMoto)("calls to AWS", () => {
     expect(names).not.toContain(targetGroupName("test", place, "web", "a"));
     expect(names).toContain(targetGroupName("test", other, "web", "a"));
     await target.destroy(other, "remove");
+  });
+
+  it("bring back the secret of an environment that was removed and is made again", async () => {
+    const place = newPlace();
+    const one = release(place, 1);
+    const secret = { env: {}, secrets: { KEY: new Secret("KEY", "swordfish") } };
+    const run = { service: "web", command: ["sh", "-c", "echo $KEY"], variables: secret, deadlineMs: 10_000 };
+    for (const key of ["made", "made again"]) {
+      const lines: string[] = [];
+      await target.runOnce(place, one, { ...run, key }, (some) => void lines.push(...some.map((line) => line.text)));
+      expect(lines).toEqual(["swordfish"]);
+      await target.destroy(place, "remove");
+    }
   });
 
   it("say which setting is wrong when a cluster is not there", async () => {

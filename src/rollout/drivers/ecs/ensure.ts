@@ -211,10 +211,12 @@ export async function ensureSecret(
     });
     return { arn: ARN ?? "", versionId, keys };
   } catch (error) {
-    if (!isAws(error, "ResourceExists")) throw error;
+    // InvalidRequest: an environment of that name was removed within the last days, and its secret waits for its end.
+    if (!isAws(error, "ResourceExists", "InvalidRequest")) throw error;
   }
-  const { ARN, Tags } = await aws.secrets.describeSecret({ SecretId: Name });
+  const { ARN, Tags, DeletedDate } = await aws.secrets.describeSecret({ SecretId: Name });
   requireOurs(install, `The secret ${Name}`, readTags(Tags));
+  if (DeletedDate !== undefined) await aws.secrets.restoreSecret({ SecretId: Name });
   await aws.secrets.putSecretValue({ SecretId: Name, SecretString: text, ClientRequestToken: versionId });
   return { arn: ARN ?? "", versionId, keys };
 }
