@@ -7,6 +7,7 @@ import {
   BackingBody,
   DeploymentBody,
   EnvironmentBody,
+  EnvironmentCostBody,
   EventBody,
   LogLineBody,
   PipelineBody,
@@ -77,6 +78,11 @@ export function apiClient(server: Server) {
     removeEnvironment: async (app: string, environment: string, query: { data: KeptData }) => {
       await call("DELETE", environmentPath(app, environment), { query, timeoutMs: REMOVAL_TIMEOUT_MS });
     },
+    environmentCost: (
+      app: string,
+      environment: string,
+      query: { release?: number | undefined; region?: string | undefined },
+    ) => get(EnvironmentCostBody, `${environmentPath(app, environment)}/cost`, query),
     resume: async (app: string, environment: string) => {
       await call("POST", `${environmentPath(app, environment)}/resume`);
     },

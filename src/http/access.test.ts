@@ -53,6 +53,13 @@ const TABLE: Row[] = [
     path: () => IN_PRODUCTION,
   },
   {
+    route: "GET /api/apps/:app/environments/:environment/cost",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/cost`,
+  },
+  {
     route: "POST /api/apps/:app/environments/:environment/rollback",
     needs: "developer",
     allowed: 404,

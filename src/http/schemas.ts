@@ -51,6 +51,49 @@ export const EnvironmentBody = z
   })
   .meta({ title: "Environment" });
 
+const Dollars = z.number().nullable().describe("US dollars; null where there is no price");
+
+export const EnvironmentCostBody = z
+  .object({
+    app: z.string(),
+    environment: z.string(),
+    runtime: z.enum(["docker", "ecs"]),
+    release: z.int().nullable().describe("Whose declared sizes these are"),
+    prices: z
+      .object({
+        region: z.string(),
+        asOf: z.string().describe("Month of the list"),
+        confirmed: z.boolean().describe("Whether sources of that month agree"),
+        architecture: z.enum(["x86_64", "arm64"]),
+      })
+      .nullable(),
+    services: z.array(
+      z.object({ name: z.string(), cpu: z.int(), memoryMiB: z.int(), count: z.int(), hourUsd: Dollars }),
+    ),
+    hourUsd: Dollars,
+    monthUsd: Dollars,
+    standby: z
+      .object({
+        release: z.int().nullable().describe("Which stands by now"),
+        forMs: z.int().describe("How long one stands by after a deployment"),
+        hourUsd: Dollars,
+        deploymentUsd: Dollars.describe("US dollars that standing by adds to one deployment"),
+      })
+      .nullable()
+      .describe("Of the previous release; null where standing by costs nothing of its own"),
+    notes: z.array(z.string()).describe("What is to be known about the figures, and what is not in them"),
+  })
+  .meta({ title: "EnvironmentCost" });
+
+export const CostQuery = z.object({
+  release: z.coerce.number().int().positive().optional().describe("Of this release; default: the live one"),
+  region: z
+    .string()
+    .regex(/^[a-z]{2}(-[a-z]+)+-\d$/, "write a Region such as eu-central-1")
+    .optional()
+    .describe("As if it ran on Fargate there"),
+});
+
 export const DeploymentStatusBody = z.enum(["queued", "running", "succeeded", "failed", "canceled", "superseded"]);
 
 const EvidenceBody = z
@@ -309,6 +352,7 @@ export const CreateTokenRequest = z.strictObject({
 
 export type App = z.infer<typeof AppBody>;
 export type Environment = z.infer<typeof EnvironmentBody>;
+export type EnvironmentCost = z.infer<typeof EnvironmentCostBody>;
 export type Deployment = z.infer<typeof DeploymentBody>;
 export type ReleaseSummary = z.infer<typeof ReleaseBody>;
 export type Pipeline = z.infer<typeof PipelineBody>;

@@ -23,6 +23,7 @@ import type { Platform } from "./platform.ts";
 import { appRoutes } from "./routes/apps.ts";
 import { backingRoutes } from "./routes/backing.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
+import { environmentCostRoutes } from "./routes/environment-cost.ts";
 import { environmentRoutes } from "./routes/environments.ts";
 import { infraRoutes } from "./routes/infra.ts";
 import { infraRepositoryRoutes } from "./routes/infra-repositories.ts";
@@ -110,6 +111,7 @@ export async function buildServer(
     systemRoutes,
     appRoutes,
     environmentRoutes,
+    environmentCostRoutes,
     variableRoutes,
     backingRoutes,
     deploymentRoutes,

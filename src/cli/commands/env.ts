@@ -1,8 +1,9 @@
 import { z } from "zod";
-import type { Environment } from "../../http/schemas.ts";
+import type { Environment, EnvironmentCost } from "../../http/schemas.ts";
+import { HOURS_A_MONTH } from "../../release/environment-cost.ts";
 import { fail } from "../../shared/errors.ts";
 import { type Command, defineCommand } from "../command.ts";
-import { APP, AppFlag, appFor, DataFlag, JSON_OUT, JsonFlag } from "../input.ts";
+import { APP, AppFlag, appFor, DataFlag, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor, ReleaseNumber } from "../input.ts";
 import type { Column } from "../table.ts";
 
 export const ENVIRONMENT_COLUMNS: Column<Environment>[] = [
@@ -71,6 +72,47 @@ export const envCommands: Command[] = [
     },
   }),
   defineCommand({
+    name: "env cost",
+    summary: "what an environment costs, by its declared sizes",
+    details:
+      "Tasks on Fargate at list prices of a table with its date; AWS is not asked. An environment on Docker costs what this server's machine costs: with --region it is priced as if it ran on Fargate.",
+    options: [
+      ENV,
+      { flags: "--release <rN>", summary: "of this release (default: the live one)" },
+      { flags: "--region <region>", summary: "as if it ran on Fargate there" },
+      APP,
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway env cost --env production", does: "dollars an hour and a month, and of standing by" },
+      { run: "shipway env cost --env staging --region us-east-1", does: "before you move an environment to AWS" },
+      { run: "shipway env cost --env production --json", does: "figures for a budget or a check in a pipeline" },
+    ],
+    input: z.strictObject({
+      release: ReleaseNumber.optional(),
+      region: z.string().optional(),
+      ...EnvFlag,
+      ...AppFlag,
+      ...JsonFlag,
+    }),
+    async run({ json, release, region, ...input }, context) {
+      const { app, environment } = await placeFor(input, context);
+      const cost = await (await context.client()).environmentCost(app, environment, { release, region });
+      if (json) {
+        context.json(cost);
+        return 0;
+      }
+      if (cost.services.length > 0) context.table(costRows(cost), COST_COLUMNS);
+      const { standby } = cost;
+      if (standby !== null && standby.deploymentUsd !== null && standby.hourUsd !== null)
+        context.say(
+          `Standing by adds ${dollars(standby.deploymentUsd, 4)} to each deployment${standby.release === null ? "" : `; r${standby.release} does so now, at ${dollars(standby.hourUsd, 4)} an hour`}.`,
+        );
+      for (const note of cost.notes) context.say(note);
+      return 0;
+    },
+  }),
+  defineCommand({
     name: "env remove",
     summary: "stop and remove all that runs in an environment",
     details:
@@ -102,6 +144,33 @@ export const envCommands: Command[] = [
     },
   }),
 ];
+
+type CostRow = { name: string; tasks: string; size: string; hourUsd: number | null };
+
+const COST_COLUMNS: Column<CostRow>[] = [
+  { title: "SERVICE", value: ({ name }) => name, flexible: true },
+  { title: "TASKS", value: ({ tasks }) => tasks, align: "right" },
+  { title: "SIZE OF EACH", value: ({ size }) => size },
+  { title: "AN HOUR", value: ({ hourUsd }) => dollars(hourUsd, 4), align: "right" },
+  {
+    title: "A MONTH",
+    value: ({ hourUsd }) => dollars(hourUsd === null ? null : hourUsd * HOURS_A_MONTH, 2),
+    align: "right",
+  },
+];
+
+function costRows({ services, hourUsd }: EnvironmentCost): CostRow[] {
+  const rows = services.map(({ name, cpu, memoryMiB, count, hourUsd: one }) => ({
+    name,
+    tasks: String(count),
+    size: `${cpu / 1_024} vCPU, ${memoryMiB} MiB`,
+    hourUsd: one,
+  }));
+  const tasks = services.reduce((all, one) => all + one.count, 0);
+  return [...rows, { name: "all", tasks: String(tasks), size: "", hourUsd }];
+}
+
+const dollars = (amount: number | null, digits: number) => (amount === null ? "-" : `$${amount.toFixed(digits)}`);
 
 function stateOf({ frozen, runningDeployment, services }: Environment): string {
   if (runningDeployment !== null) return `deploying (${runningDeployment})`;
