@@ -674,14 +674,16 @@ export async function isCheckingDrift(db: Database): Promise<boolean> {
   return row !== undefined;
 }
 
-/** Something was seen to have changed there: its next check does not wait for its turn. */
-export async function makeDriftDue(tx: Tx, place: Place): Promise<void> {
-  await tx
-    .updateTable("infra_environments")
-    .set({ drift_due: true })
-    .where("app", "=", place.app)
-    .where("environment", "=", place.environment)
-    .execute();
+/** Something was seen to have changed there: the next check of these environments of an app does not wait for its turn. */
+export async function makeDriftDue(tx: Tx, places: readonly Place[]): Promise<void> {
+  const inOrder = [...places].sort((left, right) => (left.environment < right.environment ? -1 : 1));
+  for (const { app, environment } of inOrder)
+    await tx
+      .updateTable("infra_environments")
+      .set({ drift_due: true })
+      .where("app", "=", app)
+      .where("environment", "=", environment)
+      .execute();
 }
 
 /** A check that could not be made counts as one: it is tried again at its next turn, not at once. */

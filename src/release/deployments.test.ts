@@ -1,13 +1,14 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { readEvents } from "../events/event-stream.ts";
-import type { Store } from "../store/open-store.ts";
-import { newTestStore } from "../store/testing.ts";
+import { appendEvent, readEvents } from "../events/event-stream.ts";
+import type { Store, Tx } from "../store/open-store.ts";
+import { newTestStore, untilSomebodyWaits } from "../store/testing.ts";
 import {
   cancelDeployment,
   type DeploymentRequest,
   type DeploymentResult,
   endDeployment,
   getDeployment,
+  lockEnvironments,
   requestDeployment,
 } from "./deployments.ts";
 
@@ -116,3 +117,53 @@ describe("the deployments of an environment", () => {
     expect((await readEvents(store.db, { deliveryId: "c_wait" })).at(-1)?.kind).toBe("delivery.ended");
   });
 });
+
+describe("transactions that cross", () => {
+  const staging = { app: "shop", environment: "staging" };
+  /** Holds an environment's row until somebody waits, then does what `then` says. */
+  const holding = (environment: string, then: (tx: Tx) => Promise<unknown>) => {
+    let held = () => {};
+    const isHeld = new Promise<void>((resolve) => {
+      held = resolve;
+    });
+    const work = store.db.transaction().execute(async (tx) => {
+      await lockEnvironments(tx, "shop", [environment]);
+      held();
+      await untilSomebodyWaits(store);
+      await then(tx);
+    });
+    return { isHeld, work };
+  };
+
+  it("of several environments wait for no environment once they have written an event", async () => {
+    const holder = holding("staging", (tx) =>
+      appendEvent(tx, { app: "shop", subject: "environment:staging", actor: "ada" }, noted),
+    );
+    await holder.isHeld;
+    const asked = store.db.transaction().execute(async (tx) => {
+      await lockEnvironments(tx, "shop", ["production", "staging"]);
+      for (const one of [place, staging])
+        await requestDeployment(tx, { ...one, release: 1, kind: "deploy", actor: "ada", deliveryId: "c_crossing" });
+    });
+    await expect(Promise.all([holder.work, asked])).resolves.toBeDefined();
+  });
+
+  it("cancel a deployment that was just started as a running one, and its environment gets free", async () => {
+    const first = await request({ release: 1 });
+    const second = await request({ release: 2 });
+    // What `endDeployment` does, stopped before its commit.
+    const ending = holding("production", async (tx) => {
+      await tx.updateTable("deployments").set({ status: "running" }).where("id", "=", second.id).execute();
+      await tx.updateTable("deployments").set({ status: "succeeded" }).where("id", "=", first.id).execute();
+      await tx.updateTable("environments").set({ running_deployment: second.id }).where("app", "=", "shop").execute();
+    });
+    await ending.isHeld;
+    const canceled = cancelDeployment(store.db, second.id);
+    await ending.work;
+    expect(await canceled).toBe("running");
+    await endDeployment(store.db, second.id, { ...succeeded, status: "canceled", live: 1 });
+    expect((await environment()).running_deployment).toBeNull();
+  });
+});
+
+const noted = { kind: "environment.mended" as const, data: { text: "web-1 was started again" } };

@@ -67,6 +67,14 @@ export async function requestDeployment(
   return { id, start: await startNext(tx, request) };
 }
 
+/**
+ * Takes the environments' turns ahead of several `requestDeployment` in one transaction. An event holds the stream until the commit, so a transaction that
+ * has written one must not wait for an environment: whoever has that may be waiting to write.
+ */
+export async function lockEnvironments(tx: Tx, app: string, environments: readonly string[]): Promise<void> {
+  for (const environment of [...environments].sort()) await lockEnvironment(tx, { app, environment });
+}
+
 async function lockEnvironment(tx: Tx, { app, environment }: Place) {
   await tx
     .insertInto("environments")
@@ -309,6 +317,8 @@ export async function listDeployments(
 /** Asks a deployment to stop: a waiting one ends at once, a running one stops at its next safe point. An ended one is left alone. */
 export async function cancelDeployment(db: Database, id: string): Promise<DeploymentStatus> {
   return db.transaction().execute(async (tx) => {
+    // Held, it does not start between the look and the end: one that ran and was marked as ended would keep its environment for ever.
+    await lockEnvironment(tx, await getDeployment(tx, id));
     const deployment = await getDeployment(tx, id);
     if (deployment.status === "running") await askToCancel(tx, id);
     if (deployment.status !== "queued") return deployment.status;

@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
+import { sql } from "kysely";
 import { inject } from "vitest";
+import { until } from "../shared/until.ts";
 import { openStore, type Store } from "./open-store.ts";
 import { onServer } from "./test-server.ts";
 
@@ -27,4 +29,13 @@ export async function newTestStore(): Promise<Store> {
       await onServer(serverUrl, `drop database ${name} with (force)`);
     },
   };
+}
+
+/** Resolves once a session of this database waits for a lock that another one holds: for tests of transactions that cross. */
+export async function untilSomebodyWaits({ db }: Pick<Store, "db">): Promise<void> {
+  await until("a transaction that waits", async () => {
+    const { rows } = await sql`
+      select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(db);
+    return rows.length > 0;
+  });
 }

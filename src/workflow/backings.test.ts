@@ -3,15 +3,15 @@ import { declareBacking, listDeclaredBacking } from "../environment/declared-bac
 import { newEnvironment } from "../environment/environments.ts";
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
-import { lastEventId, readEvents } from "../events/event-stream.ts";
-import { dueForDrift, requestRun, skipDriftCheck } from "../infra/runs.ts";
+import { appendEvent, lastEventId, readEvents } from "../events/event-stream.ts";
+import { dueForDrift, lockEnvironment, requestRun, skipDriftCheck } from "../infra/runs.ts";
 import { newEnvironment as newInfra } from "../infra/states.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { fail } from "../shared/errors.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
-import { newTestStore } from "../store/testing.ts";
+import { newTestStore, untilSomebodyWaits } from "../store/testing.ts";
 import { type Backings, newBackings } from "./backings.ts";
 import { watchBacking } from "./watch-backing.ts";
 
@@ -219,6 +219,28 @@ describe("watching declared backing services", () => {
     target.loseBacking(place, "cache");
     await watch();
     expect((await due()).sort()).toEqual(["base", "production"]);
+  });
+
+  it("does not wait for an environment once it has written its event", async () => {
+    target.loseBacking(place, "cache");
+    let held = () => {};
+    const isHeld = new Promise<void>((resolve) => {
+      held = resolve;
+    });
+    // As everything that starts or ends a run there does: the environment first, then the event.
+    const other = store.db.transaction().execute(async (tx) => {
+      await lockEnvironment(tx, place);
+      held();
+      await untilSomebodyWaits(store);
+      await appendEvent(
+        tx,
+        { app: "shop", subject: "app:shop", actor: "ada" },
+        { kind: "environment.mended", data: { text: "web" } },
+      );
+    });
+    await isHeld;
+    await expect(Promise.all([other, watch()])).resolves.toBeDefined();
+    expect(await due()).toEqual(["production"]);
   });
 
   it.each(["deployment", "infra run"])("keeps quiet while a %s is at work there", async (what) => {

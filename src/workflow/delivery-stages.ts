@@ -18,7 +18,7 @@ import { planImages } from "../image/plan-images.ts";
 import { findMissingOutputs } from "../infra/check-outputs.ts";
 import { isTerraformFile } from "../infra/declared-outputs.ts";
 import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
-import { requestDeployment } from "../release/deployments.ts";
+import { lockEnvironments, requestDeployment } from "../release/deployments.ts";
 import { buildLogId, stepLogId } from "../release/log-ids.ts";
 import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
@@ -383,6 +383,7 @@ async function requestDeployments(
 ): Promise<string[]> {
   const requested = await deps.store.db.transaction().execute(async (tx) => {
     const started: (string | undefined)[] = [];
+    await lockEnvironments(tx, change.app, environments);
     for (const environment of environments) {
       const request = {
         app: change.app,

@@ -3,7 +3,7 @@ import { appendEvent } from "../events/event-stream.ts";
 import { findInfra, makeDriftDue } from "../infra/runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { ObservedBacking } from "../rollout/target.ts";
-import type { Tx } from "../store/open-store.ts";
+import type { Database } from "../store/open-store.ts";
 import { type BackingDeps, backingOf } from "./backings.ts";
 
 /**
@@ -60,6 +60,7 @@ function driftOf({ name, state, isChanged, version }: ObservedBacking): string |
 async function record({ db }: BackingDeps, before: DeclaredBacking, drift: string | undefined): Promise<void> {
   const { app, environment, name } = before;
   const place = { app, environment };
+  const declaredIn = before.runId === undefined ? undefined : await findRunPlace(db, before.runId);
   await db.transaction().execute(async (tx) => {
     const updated = await tx
       .updateTable("declared_backing")
@@ -71,13 +72,12 @@ async function record({ db }: BackingDeps, before: DeclaredBacking, drift: strin
       .where("drift", before.drift === undefined ? "is" : "=", before.drift ?? null)
       .executeTakeFirst();
     if (updated.numUpdatedRows === 0n || drift === undefined) return;
+    await makeDriftDue(tx, [place, ...(declaredIn ? [declaredIn] : [])]);
+    // Last: it holds the stream of events, for which whoever has one of those environments may be waiting.
     await appendEvent(tx, frameOf(place, name, "shipway"), { kind: "backing.drifted", data: { name, text: drift } });
-    await makeDriftDue(tx, place);
-    const declaredIn = before.runId === undefined ? undefined : await findRunPlace(tx, before.runId);
-    if (declaredIn) await makeDriftDue(tx, declaredIn);
   });
 }
 
 /** Terraform of one environment may declare what is in another. */
-const findRunPlace = (tx: Tx, id: string): Promise<Place | undefined> =>
-  tx.selectFrom("infra_runs").select(["app", "environment"]).where("id", "=", id).executeTakeFirst();
+const findRunPlace = (db: Database, id: string): Promise<Place | undefined> =>
+  db.selectFrom("infra_runs").select(["app", "environment"]).where("id", "=", id).executeTakeFirst();
