@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ROLES, type Role } from "../access/roles.ts";
 import { readEvents } from "../events/event-stream.ts";
 import type { InfraRunKind } from "../infra/infra-run.ts";
-import { endRun, newRunCredential, requestRun, runToken } from "../infra/runs.ts";
+import { endRun, journalApply, newRunCredential, requestRun, runToken } from "../infra/runs.ts";
 import { addHook } from "../notify/hooks.ts";
 import { requestTaskRun } from "../release/task-runs.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
@@ -497,6 +497,7 @@ beforeAll(async () => {
   infraRunId = await newInfraRun(test, shop.commit, "plan");
   for (const kind of ["apply", "plan", "drift"] as const) {
     const id = await newInfraRun(test, shop.commit, kind);
+    if (kind === "apply") await journalApply(test.platform.store.db, id);
     tokens.set(kind, runToken(id, await newRunCredential(test.platform.store.db, id)));
   }
   const wanted = { url: "http://127.0.0.1:9/", app: "shop", format: "json" as const };
@@ -615,6 +616,7 @@ describe("the token of an infra run", () => {
     const { db } = test.platform.store;
     const id = await newInfraRun(test, shop.commit, "plan");
     await db.updateTable("infra_runs").set({ kind: "apply" }).where("id", "=", id).execute();
+    await journalApply(db, id);
     const token = runToken(id, await newRunCredential(db, id));
     expect((await ask(token, "shop", "PUT")).json()).toMatchObject({ name: "SIZE", value: "small", version: 1 });
     const events = await readEvents(db, { app: "shop", limit: 1_000 });

@@ -319,14 +319,15 @@ const RUN_TOKEN = /^shr_(i_[a-z0-9]+)\.([\w-]+)$/;
 export const runToken = (id: string, password: string): string => `shr_${id}.${password}`;
 
 /**
- * Who asks with a run's token; undefined when it is none, or its run is not at work any more. An apply may do in its app what an operator may; a plan or a
- * drift check may read what a developer may, and change nothing.
+ * Who asks with a run's token; undefined when it is none, or its run is not at work any more. An apply may do in its app what an operator may, once it has
+ * begun: code runs while it plans, too (`data "external"`), and nobody has approved that. Until then, as a plan or a drift check, it may read what a
+ * developer may, and change nothing.
  */
 export async function findRunIdentity(db: Database, token: string): Promise<Identity | undefined> {
   const [, id, password] = RUN_TOKEN.exec(token) ?? [];
   const run = id && password ? await findRunByCredential(db, id, password) : undefined;
   if (run === undefined) return undefined;
-  const mayWrite = run.kind === "apply";
+  const mayWrite = run.kind === "apply" && run.apply_started_at !== null;
   return {
     tokenId: run.id,
     name: `infra run ${run.id}`,
@@ -401,7 +402,9 @@ export async function journalApply(db: Database, id: string): Promise<boolean> {
 export async function waitForApproval(db: Database, run: InfraRun, reasons: string[]): Promise<StartedRun | undefined> {
   return db.transaction().execute(async (tx) => {
     await lockEnvironment(tx, run);
-    const { cancel_requested_by: canceledBy } = await getRun(tx, run.id);
+    const { cancel_requested_by: canceledBy, approved_by: approvedBy } = await getRun(tx, run.id);
+    // Repeated after a crash: it waited, somebody let it go on, and it is at work.
+    if (approvedBy !== null) return undefined;
     if (canceledBy !== null) {
       await closeRun(tx, run, "canceled", toProblem(canceledUnchanged(run, canceledBy)));
       await releaseEnvironment(tx, run);
