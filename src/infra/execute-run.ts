@@ -173,7 +173,7 @@ async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   return {
     workspace,
     plan,
-    maskValues: [...maskValues, ...values.map((value) => new Secret("plan", value))],
+    maskValues: [...maskValues, ...values.map(ofPlan)],
     timings: {
       openMs: openedAt - startedAt,
       planMs: plannedAt - openedAt,
@@ -343,14 +343,15 @@ async function follow(
   const told = name === "apply" ? await toldResources(deps, run) : new Set<string>();
   // That somebody is not told of a resource must not cost the outcome of the apply.
   let telling: Promise<void> = Promise.resolve();
-  const watch = startStopWatch(deps, { run, name, runDir: workspace.runDir, events });
+  const watch = startStopWatch(deps, { run, name, runDir: workspace.runDir, events, mask });
   try {
     await deps.terraform.follow(workspace, name, (line) => {
       if (line === "") return;
       const { event, text } = parseStreamLine(line);
       writer.sink(text.split("\n").map((one) => ({ at: Date.now(), stream: "out" as const, text: one })));
       events.push(event);
-      if (name === "apply") telling = telling.then(() => tellResource(deps, run, event, told)).catch(() => undefined);
+      if (name === "apply")
+        telling = telling.then(() => tellResource(deps, run, maskAll(event, mask), told)).catch(() => undefined);
     });
   } finally {
     await watch.end();
@@ -404,14 +405,9 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
     return unknown(run, "its files are gone from Shipway's data directory, so nobody can say how far it came");
   }
   if (before !== "never started") {
-    const { codeDir, maskValues } = { codeDir: join(runDir, "tree", run.spec.dir), maskValues: known };
-    return conclude(
-      deps,
-      run,
-      { ...bareWorkspace(runDir, codeDir), backend: { type: "shipway" } },
-      maskValues,
-      startedAt,
-    );
+    const workspace = bareWorkspace(runDir, join(runDir, "tree", run.spec.dir));
+    // Its output is read from the beginning, and its log written anew.
+    return conclude(deps, run, workspace, [...known, ...((await keptSensitive(runDir)) ?? [])], startedAt);
   }
   // Also one that an earlier life had noted and not started: its process would have left a file.
   await refuseCanceled(deps, run);
@@ -475,10 +471,16 @@ const bareWorkspace = (runDir: string, codeDir: string): OpenWorkspace => ({
 });
 
 async function sensitiveOf(deps: InfraDeps, workspace: OpenWorkspace): Promise<Secret[]> {
-  const kept = await readFile(join(workspace.runDir, SENSITIVE_FILE), "utf8").catch(() => undefined);
-  const values = kept === undefined ? await sensitiveInPlan(deps, workspace) : (JSON.parse(kept) as string[]);
-  return values.map((value) => new Secret("plan", value));
+  return (await keptSensitive(workspace.runDir)) ?? (await sensitiveInPlan(deps, workspace)).map(ofPlan);
 }
+
+/** Undefined where none were kept. */
+async function keptSensitive(runDir: string): Promise<Secret[] | undefined> {
+  const kept = await readFile(join(runDir, SENSITIVE_FILE), "utf8").catch(() => undefined);
+  return kept === undefined ? undefined : (JSON.parse(kept) as string[]).map(ofPlan);
+}
+
+const ofPlan = (value: string) => new Secret("plan", value);
 
 async function sensitiveInPlan(deps: InfraDeps, workspace: OpenWorkspace): Promise<string[]> {
   const shown = await deps.terraform.run(workspace, ["show", "-json", "-no-color", join(workspace.runDir, PLAN_FILE)]);

@@ -7,6 +7,7 @@ import { ERRORED_STATE, type InfraDeps, removeRunDir } from "./execute-run.ts";
 import { findForeignLock, isElsewhere, pullState, pushState, removeFromState, unlockForeign } from "./foreign-state.ts";
 import type { StateLock } from "./infra-run.ts";
 import { findUnsaved, type Unsaved } from "./judge-apply.ts";
+import { maskErrors } from "./mask-errors.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun, startNextRun, unblock } from "./runs.ts";
 import { idsIn, lockedBy, parseState, resourcesIn, withoutResources } from "./states.ts";
 import type { Workspace } from "./terraform.ts";
@@ -29,7 +30,10 @@ export type Recovery = {
 export type RecoveryWay = "push" | "import" | "accept";
 
 /** What is known about the run that blocks an environment. @throws INFRA_RUN_NOT_FOUND when nothing is blocked */
-export async function findRecovery(deps: InfraDeps, place: Place): Promise<Recovery> {
+export const findRecovery = (deps: InfraDeps, place: Place): Promise<Recovery> =>
+  maskErrors(deps.secrets, place.app, () => lookAtRecovery(deps, place));
+
+async function lookAtRecovery(deps: InfraDeps, place: Place): Promise<Recovery> {
   const blockedBy = (await findInfra(deps.db, place))?.blocked_by ?? null;
   if (blockedBy === null) {
     throw fail("INFRA_RUN_NOT_FOUND", {
@@ -110,14 +114,24 @@ const canImport = ({ action, id }: Unsaved["finished"][number]) => action === "c
  * that the run had begun, and somebody saw to exist.
  * @throws INFRA_STATE_REFUSED when there is nothing to push or import, or the backend does not take it; INFRA_LOCKED when somebody else holds the state
  */
-export async function recover(
+export const recover = (
   deps: InfraDeps,
   place: Place,
   way: RecoveryWay,
   actor: string,
   found: readonly Found[] = [],
-): Promise<{ runId: string | undefined; start: StartedRun | undefined }> {
-  const recovery = await findRecovery(deps, place);
+): Promise<Recovered> => maskErrors(deps.secrets, place.app, () => goOn(deps, place, way, actor, found));
+
+export type Recovered = { runId: string | undefined; start: StartedRun | undefined };
+
+async function goOn(
+  deps: InfraDeps,
+  place: Place,
+  way: RecoveryWay,
+  actor: string,
+  found: readonly Found[],
+): Promise<Recovered> {
+  const recovery = await lookAtRecovery(deps, place);
   const { run, lock, workspace } = recovery;
   if (lock && lock.runId !== run.id) throw lockedBy(place, lock);
   const imports = way === "import" ? importsOf(recovery, found) : [];

@@ -18,7 +18,13 @@ export type StopWatch = { end(): Promise<void> };
  */
 export function startStopWatch(
   deps: { db: Database; terraform: Terraform },
-  watched: { run: InfraRun; name: "plan" | "apply"; runDir: string; events: readonly StreamEvent[] },
+  watched: {
+    run: InfraRun;
+    name: "plan" | "apply";
+    runDir: string;
+    events: readonly StreamEvent[];
+    mask(text: string): string;
+  },
 ): StopWatch {
   const watchedSince = Date.now();
   const ending = new AbortController();
@@ -30,7 +36,7 @@ export function startStopWatch(
     }
   };
   const look = async (): Promise<void> => {
-    const { run, name, runDir, events } = watched;
+    const { run, name, runDir, events, mask } = watched;
     const asked = await findStop(deps.db, run.id);
     if (asked.requestedAt === undefined) return;
     const now = Date.now();
@@ -51,7 +57,8 @@ export function startStopWatch(
     const busyWith = inFlight(events, now);
     if (name !== "apply" || !isStopping || busyWith.length === 0 || now - toldAt < TELL_EVERY_MS) return;
     toldAt = now;
-    await tellStopping(deps.db, run, busyWith);
+    const told = busyWith.map((one) => ({ ...one, address: mask(one.address) }));
+    await tellStopping(deps.db, run, told);
   };
   /** Noted first: a Shipway that is killed in between finds the note, and asks Terraform's own words whether it was sent. */
   const interruptOnce = async (before: number | undefined): Promise<void> => {

@@ -4,6 +4,7 @@ import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import { type InfraDeps, removeRunDir } from "./execute-run.ts";
 import { findForeignLock, isElsewhere, unlockForeign } from "./foreign-state.ts";
+import { maskErrors } from "./mask-errors.ts";
 import { findInfra, findLastApply, type InfraRun } from "./runs.ts";
 import { describeLock, notThatLock } from "./states.ts";
 import { openWorkspace } from "./workspace.ts";
@@ -24,7 +25,7 @@ export async function forceUnlock(deps: InfraDeps, place: Place, lockId: string,
   }
   // Whose lock it is cannot be told from outside; while one of ours is at work it may be that one's.
   if (environment?.running_run) throw stillRuns(place, environment.running_run);
-  await unlockElsewhere(deps, place, last, lockId, actor);
+  await maskErrors(deps.secrets, place.app, () => unlockElsewhere(deps, place, last, lockId, actor));
 }
 
 async function unlockElsewhere(

@@ -1,5 +1,6 @@
 import { applyRun, checkDrift, type InfraDeps, planRun, readOutputs, removeRunDir } from "../infra/execute-run.ts";
 import type { PlanSummary } from "../infra/infra-run.ts";
+import { maskErrors } from "../infra/mask-errors.ts";
 import {
   endRun,
   findLookAfter,
@@ -112,7 +113,8 @@ async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: 
 
 async function staged<T>(deps: InfraStageDeps, id: string, work: (run: InfraRun) => Promise<T>): Promise<Step<T>> {
   try {
-    return { ok: true, value: await work(await getRun(deps.db, id)) };
+    const run = await getRun(deps.db, id);
+    return { ok: true, value: await maskErrors(deps.secrets, run.app, () => work(run)) };
   } catch (error) {
     if (errorCode(error) === undefined) deps.log.error({ err: error, run: id }, "an infra run broke");
     return { ok: false, problem: toProblem(error) };
