@@ -128,6 +128,14 @@ async function main(): Promise<number> {
           },
         );
       },
+      async doctorAws(needs) {
+        const [{ runAwsDoctor }, { openAwsFacts }] = await Promise.all([
+          import("./cli/doctor-aws.ts"),
+          import("./cli/aws-facts.ts"),
+        ]);
+        const facts = await openAwsFacts({ region: needs.settings.region, attempts: 3 });
+        return runAwsDoctor(facts, { ...needs, registryEndpoint: environment.SHIPWAY_REGISTRY });
+      },
     },
   };
   return runCli(process.argv.slice(2), context);

@@ -158,3 +158,12 @@ function readError(error: unknown): Facts {
     systemCode: typeof code === "string" ? code : undefined,
   };
 }
+
+/** What is wrong with credentials, of an error of AWS or one that was made of it: nobody gave any, they are over, or AWS does not know them. */
+export function credentialsFault(error: unknown): "missing" | "expired" | "unknown" | undefined {
+  const { name } = readError(error);
+  if (/^(CredentialsProviderError|TokenProviderError)$/.test(name)) return "missing";
+  if (/^(ExpiredToken|ExpiredTokenException|SSOTokenProviderFailure)$/.test(name)) return "expired";
+  if (CREDENTIALS.test(name)) return "unknown";
+  return error instanceof Error && error.cause !== undefined ? credentialsFault(error.cause) : undefined;
+}

@@ -1,3 +1,4 @@
+import type { AwsNeeds } from "./aws-settings.ts";
 import type { Check } from "./doctor.ts";
 import type { Fetch } from "./request.ts";
 
@@ -25,6 +26,8 @@ export type Actions = {
   up(options: UpOptions): Promise<ExitCode>;
   demo(options: DemoOptions): Promise<ExitCode>;
   doctor(options: UpOptions): Promise<Check[]>;
+  /** Looks at an AWS account with the credentials of this process. */
+  doctorAws(needs: AwsNeeds): Promise<Check[]>;
 };
 
 /** Everything a command may touch outside of its arguments. `main.ts` fills it from the process; tests from memory. */

@@ -492,6 +492,7 @@ describe("doctor", () => {
     cli = await newTestCli();
     const { code, out, err } = await cli.run(["doctor", "--http-port", "80"], {
       actions: {
+        doctorAws: async () => [],
         up: async () => 0,
         demo: async () => 0,
         doctor: async ({ httpPort }) => [

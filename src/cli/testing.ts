@@ -89,7 +89,7 @@ export async function newTestCli(serverUrl?: string): Promise<TestCli> {
       readStdin: async () => "",
       promptSecret: async () => undefined,
       openUrl: async () => {},
-      actions: { up: async () => 0, demo: async () => 0, doctor: async () => [] },
+      actions: { up: async () => 0, demo: async () => 0, doctor: async () => [], doctorAws: async () => [] },
       ...changes,
     });
     return { code, ...text };

@@ -1,8 +1,9 @@
 import type { Colors } from "picocolors/types.js";
 import { z } from "zod";
+import { awsNeedsOf } from "../aws-settings.ts";
 import { type Command, defineCommand } from "../command.ts";
 import type { Check } from "../doctor.ts";
-import { JSON_OUT, JsonFlag } from "../input.ts";
+import { APP, AppFlag, ENV, EnvFlag, JSON_OUT, JsonFlag } from "../input.ts";
 
 const Port = z.coerce.number("write a port number").int().min(1).max(65_535).optional();
 const ServerFlags = {
@@ -46,26 +47,61 @@ export const serverCommands: Command[] = [
   }),
   defineCommand({
     name: "doctor",
-    summary: "look for what is missing or wrong on this machine",
-    options: [DATA_DIR, ...PORTS, JSON_OUT],
+    summary: "look for what is missing or wrong on this machine, or in an AWS account",
+    details:
+      "With aws: what an environment with `runtime: ecs` rests on (credentials, network, load balancer, roles, permissions, quota), by shipway.yml here and the Terraform outputs it names. Nothing is changed. Run it where, and as whom, Shipway runs: the credentials looked at are those of this shell.",
+    args: [{ name: "what", summary: "aws: the AWS account of an environment", optional: true }],
+    options: [
+      DATA_DIR,
+      ...PORTS,
+      { ...ENV, summary: "with aws: the environment (else the only one on ECS)" },
+      { ...APP, summary: "with aws: the app on the server (else the one that shipway.yml here names)" },
+      JSON_OUT,
+    ],
     examples: [
       { run: "shipway doctor", does: "before the first `shipway up`, or when something is odd" },
+      { run: "shipway doctor aws --env production", does: "before the first push to an environment on ECS" },
       { run: "shipway doctor --json", does: "for a monitoring check; exits 1 when something must be fixed" },
     ],
-    input: z.strictObject({ ...ServerFlags, ...JsonFlag }),
-    async run({ json, ...options }, context) {
-      const checks = await context.actions.doctor(options);
+    input: z
+      .strictObject({
+        what: z.literal("aws", "write aws, or nothing").optional(),
+        ...ServerFlags,
+        ...EnvFlag,
+        ...AppFlag,
+        ...JsonFlag,
+      })
+      .refine(({ what, env }) => what === "aws" || env === undefined, { path: ["env"], message: "only with aws" })
+      .refine(({ what, app }) => what === "aws" || app === undefined, { path: ["app"], message: "only with aws" }),
+    async run({ json, what, env, app, ...options }, context) {
+      const checks =
+        what === "aws"
+          ? await context.actions.doctorAws(await awsNeedsOf({ env, app }, context))
+          : await context.actions.doctor(options);
       const broken = checks.filter(({ status }) => status === "fail").length;
       const warned = checks.filter(({ status }) => status === "warn").length;
       if (json) context.json(checks);
       else for (const line of renderChecks(checks, context.colors.out)) context.data(line);
-      if (broken > 0) context.say(`${count(broken, "problem")} to fix before Shipway can work.`);
-      else if (warned > 0) context.say(`Shipway can work here; ${count(warned, "remark")} above.`);
-      else context.say("All is well. Start Shipway with `shipway up`.");
+      const words = what === "aws" ? ON_AWS : HERE;
+      if (broken > 0) context.say(words.broken(count(broken, "problem")));
+      else if (warned > 0) context.say(words.warned(count(warned, "remark")));
+      else context.say(words.well);
       return broken > 0 ? 1 : 0;
     },
   }),
 ];
+
+const HERE = {
+  broken: (problems: string) => `${problems} to fix before Shipway can work.`,
+  warned: (remarks: string) => `Shipway can work here; ${remarks} above.`,
+  well: "All is well. Start Shipway with `shipway up`.",
+};
+/** No more than that: only a deployment proves a deployment. */
+const ON_AWS = {
+  broken: (problems: string) => `${problems} to fix before a deployment can work there.`,
+  warned: (remarks: string) => `Nothing speaks against a deployment; ${remarks} above.`,
+  well: "Nothing speaks against a deployment. Only one proves it: push.",
+};
 
 const SIGNS = { ok: "✓", warn: "!", fail: "✗" } as const;
 

@@ -1,0 +1,336 @@
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { EC2 } from "@aws-sdk/client-ec2";
+import { ECS } from "@aws-sdk/client-ecs";
+import { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
+import { IAM } from "@aws-sdk/client-iam";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hasMoto, type Moto, startMoto } from "../infra/moto-testing.ts";
+import type { EcsSettings } from "../rollout/runtime.ts";
+import { openAwsFacts, wayOut } from "./aws-facts.ts";
+import type { Check } from "./doctor.ts";
+import { runAwsDoctor } from "./doctor-aws.ts";
+
+if (!hasMoto)
+  console.warn("SKIPPED: shipway doctor aws on an account. It needs the emulator: pip install 'moto[server]==5.2.1'");
+
+const REGION = "eu-central-1";
+const LISTENER =
+  "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/none/0123456789abcdef/0123456789abcdef";
+
+describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", () => {
+  let moto: Moto;
+  let settings: EcsSettings;
+  let vpc: string;
+  let ec2: EC2;
+  let iam: IAM;
+  let elb: ElasticLoadBalancingV2;
+  let registry: { url: string; close(): Promise<void> };
+  const before = { ...process.env };
+
+  beforeAll(async () => {
+    moto = await startMoto();
+    // The SDK's usual chain finds credentials in the environment; nothing of this machine's user is to be found.
+    Object.assign(process.env, {
+      AWS_ACCESS_KEY_ID: "testing",
+      AWS_SECRET_ACCESS_KEY: "testing",
+      AWS_EC2_METADATA_DISABLED: "true",
+      AWS_CONFIG_FILE: "/nonexistent",
+      AWS_SHARED_CREDENTIALS_FILE: "/nonexistent",
+    });
+    const config = { region: REGION, endpoint: moto.endpoint };
+    ec2 = new EC2(config);
+    iam = new IAM(config);
+    elb = new ElasticLoadBalancingV2(config);
+    registry = await startRegistry();
+    ({ settings, vpc } = await layGround({ ec2, iam, elb, ecs: new ECS(config) }));
+  });
+  afterAll(async () => {
+    process.env = before;
+    await Promise.all([moto?.close(), registry?.close()]);
+  });
+
+  const look = async (changes: Partial<EcsSettings> = {}, endpoint = moto.endpoint) => {
+    const asked = { ...settings, ...changes };
+    const facts = await openAwsFacts({ region: asked.region, endpoint, attempts: 1, speed: 1_000 });
+    return runAwsDoctor(facts, { settings: asked, vcpus: 2, registryEndpoint: registry.url });
+  };
+  const named = (checks: Check[], name: string) => checks.find((one) => one.name === name);
+
+  it("finds what was laid, and says of what the emulator lacks that it was not tested", async () => {
+    const checks = await look();
+    const untested = checks.filter(({ found }) => found.startsWith("not tested: ")).map(({ name }) => name);
+    expect(untested).toEqual(["permissions", "Fargate quota"]);
+    const notOk = checks.filter(({ status, name }) => status !== "ok" && !untested.includes(name));
+    // In clear, as it was laid.
+    expect(notOk.map(({ name, status }) => [name, status])).toEqual([["listener", "warn"]]);
+    expect(named(checks, "credentials")?.found).toMatch(/^arn:aws:sts::123456789012:/);
+    expect(named(checks, "way out")?.found).toMatch(/^through igw-[0-9a-f]+, with public addresses$/);
+    expect(named(checks, "load balancer")?.found).toMatch(
+      /^shop is active, internet-facing, in eu-central-1a and eu-central-1b$/,
+    );
+  });
+
+  it.each<{ name: string; changes: () => Partial<EcsSettings>; check: string; found: RegExp }>([
+    {
+      name: "a cluster that is not there",
+      changes: () => ({ cluster: "other" }),
+      check: "cluster",
+      found: /no cluster other in eu-central-1/,
+    },
+    {
+      name: "a listener that is not there",
+      changes: () => ({ listener: LISTENER }),
+      check: "listener",
+      found: /does not exist/,
+    },
+    { name: "a listener's protocol", changes: () => ({ scheme: "https" }), check: "listener", found: /says https/ },
+    {
+      name: "a subnet that is not there",
+      changes: () => ({ subnets: [...settings.subnets, "subnet-00000bad"] }),
+      check: "subnets",
+      found: /subnet-00000bad not there/,
+    },
+    {
+      name: "a security group that is not there",
+      changes: () => ({ securityGroups: ["sg-00000bad"] }),
+      check: "security groups",
+      found: /sg-00000bad not there/,
+    },
+    {
+      name: "public subnets without public addresses",
+      changes: () => ({ publicIp: false }),
+      check: "way out",
+      found: /internet gateway, and tasks get no public address/,
+    },
+    {
+      name: "a role that is not there",
+      changes: () => ({ executionRole: "arn:aws:iam::123456789012:role/none" }),
+      check: "execution role",
+      found: /does not exist/,
+    },
+    {
+      name: "a role that trusts others",
+      changes: () => ({ taskRole: "arn:aws:iam::123456789012:role/machine" }),
+      check: "task role",
+      found: /trusts ec2\.amazonaws\.com/,
+    },
+    {
+      name: "a listener of another account",
+      changes: () => ({ executionRole: "arn:aws:iam::999999999999:role/shop-exec" }),
+      check: "region and account",
+      found: /credentials are of account 123456789012/,
+    },
+  ])("finds $name", async ({ changes, check, found }) => {
+    expect(named(await look(changes()), check)).toMatchObject({ status: "fail", found: expect.stringMatching(found) });
+  });
+
+  it("finds another Region, in which nothing of it is", async () => {
+    const checks = await look({ region: "us-west-2" });
+    expect(checks.filter(({ status }) => status === "fail").map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["region and account", "cluster", "listener", "subnets", "security groups"]),
+    );
+  });
+
+  it("finds subnets without a way out, and what endpoints they lack", async () => {
+    const { Subnet } = await ec2.createSubnet({
+      VpcId: vpc,
+      CidrBlock: "10.0.64.0/20",
+      AvailabilityZone: `${REGION}a`,
+    });
+    const subnets = [Subnet?.SubnetId ?? ""];
+    await ec2.createVpcEndpoint({
+      VpcId: vpc,
+      ServiceName: `com.amazonaws.${REGION}.ecr.api`,
+      VpcEndpointType: "Interface",
+    });
+    const way = named(await look({ subnets, publicIp: false }), "way out");
+    expect(way).toMatchObject({
+      status: "fail",
+      found: expect.stringMatching(/no endpoints for ecr\.dkr, s3, logs, secretsmanager/),
+    });
+  });
+
+  it("finds security groups that the load balancer cannot reach, or that let nothing out", async () => {
+    const { GroupId = "" } = await ec2.createSecurityGroup({ GroupName: "closed", Description: "closed", VpcId: vpc });
+    const closed = { securityGroups: [GroupId] };
+    expect(named(await look(closed), "security groups")?.found).toMatch(/let nothing in from sg-/);
+    const { SecurityGroups } = await ec2.describeSecurityGroups({ GroupIds: [GroupId] });
+    await ec2.revokeSecurityGroupEgress({ GroupId, IpPermissions: SecurityGroups?.[0]?.IpPermissionsEgress ?? [] });
+    expect(named(await look(closed), "security groups")?.found).toMatch(/let nothing out at port 443/);
+  });
+
+  it("says that there are no credentials", async () => {
+    const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env;
+    delete process.env.AWS_ACCESS_KEY_ID;
+    delete process.env.AWS_SECRET_ACCESS_KEY;
+    try {
+      expect(await look()).toEqual([expect.objectContaining({ name: "credentials", found: "there are none" })]);
+    } finally {
+      Object.assign(process.env, { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY });
+    }
+  });
+
+  it("says that AWS does not know the credentials, and with known ones which statement is missing", async () => {
+    const { UserName } = (await iam.createUser({ UserName: "shipway" })).User ?? {};
+    const { AccessKey } = await iam.createAccessKey({ UserName });
+    const policy = {
+      Version: "2012-10-17",
+      Statement: [{ Effect: "Allow", Action: "ecs:DescribeClusters", Resource: "*" }],
+    };
+    await iam.putUserPolicy({ UserName, PolicyName: "few", PolicyDocument: JSON.stringify(policy) });
+    // From here on the emulator checks signatures and policies.
+    await fetch(`${moto.endpoint}/moto-api/reset-auth`, { method: "POST", body: "0" });
+    try {
+      const [unknown, ...rest] = await look();
+      expect(rest).toEqual([]);
+      expect(unknown?.found).toMatch(/AWS does not know them in eu-central-1/);
+
+      Object.assign(process.env, {
+        AWS_ACCESS_KEY_ID: AccessKey?.AccessKeyId,
+        AWS_SECRET_ACCESS_KEY: AccessKey?.SecretAccessKey,
+      });
+      const checks = await look();
+      expect(named(checks, "cluster")?.status).toBe("ok");
+      expect(named(checks, "subnets")).toMatchObject({
+        status: "warn",
+        found: expect.stringMatching(/^not tested: AWS refused ec2:DescribeSubnets/),
+        fix: expect.stringContaining('{"Effect":"Allow","Action":"ec2:DescribeSubnets","Resource":"*"}'),
+      });
+      expect(named(checks, "listener")).toMatchObject({
+        status: "fail",
+        fix: expect.stringContaining('"Action":"elasticloadbalancing:DescribeListeners"'),
+      });
+      expect(named(checks, "execution role")).toMatchObject({
+        status: "warn",
+        fix: expect.stringContaining('"iam:GetRole"'),
+      });
+    } finally {
+      await fetch(`${moto.endpoint}/moto-api/reset-auth`, { method: "POST", body: "Infinity" });
+      Object.assign(process.env, { AWS_ACCESS_KEY_ID: "testing", AWS_SECRET_ACCESS_KEY: "testing" });
+    }
+  });
+
+  it("says that AWS throttles, or cannot be reached, and not that something is missing", async () => {
+    const throttling = await startAnswering(400, "ThrottlingException");
+    try {
+      const [check] = await look({}, throttling.url);
+      expect(check?.found).toMatch(/asked several times/);
+    } finally {
+      await throttling.close();
+    }
+    expect((await look({}, throttling.url))[0]).toMatchObject({
+      name: "credentials",
+      status: "fail",
+      fix: expect.stringMatching(/^Is eu-central-1 a Region\?/),
+    });
+  });
+
+  it("says that credentials have expired", async () => {
+    const expired = await startAnswering(403, "ExpiredToken");
+    try {
+      expect(await look({}, expired.url)).toEqual([expect.objectContaining({ found: "they have expired" })]);
+    } finally {
+      await expired.close();
+    }
+  });
+});
+
+it.each([
+  ["its own table's default route", { NatGatewayId: "nat-1" }, {}, "nat-1"],
+  ["the main table's where it has none", undefined, { GatewayId: "igw-1" }, "igw-1"],
+  ["nothing where the route's target is gone", { NatGatewayId: "nat-1", State: "blackhole" as const }, {}, undefined],
+])("a subnet's way out is %s", (_name, own, main, way) => {
+  const route = (one: object) => [
+    { DestinationCidrBlock: "10.0.0.0/16", GatewayId: "local" },
+    { DestinationCidrBlock: "0.0.0.0/0", ...one },
+  ];
+  const tables = [
+    { Associations: [{ Main: true }], Routes: route(main) },
+    ...(own === undefined ? [] : [{ Associations: [{ Main: false, SubnetId: "subnet-1" }], Routes: route(own) }]),
+  ];
+  expect(wayOut(tables, "subnet-1")).toBe(way);
+});
+
+async function startAnswering(status: number, code: string) {
+  return listening((_request, response) => {
+    response.writeHead(status, { "content-type": "text/xml" });
+    response.end(
+      `<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>${code}</Code><Message>no</Message></Error><RequestId>1</RequestId></ErrorResponse>`,
+    );
+  });
+}
+
+/** Asks for a login, as registries do. */
+const startRegistry = () => listening((_request, response) => response.writeHead(401).end());
+
+async function listening(answer: Parameters<typeof createServer>[1]) {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    close: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** What Terraform would make: a VPC with two public subnets, a load balancer with a listener, a cluster, roles. */
+async function layGround({ ec2, iam, elb, ecs }: { ec2: EC2; iam: IAM; elb: ElasticLoadBalancingV2; ecs: ECS }) {
+  const vpc = (await ec2.createVpc({ CidrBlock: "10.0.0.0/16" })).Vpc?.VpcId ?? "";
+  const { InternetGateway } = await ec2.createInternetGateway({});
+  const gateway = InternetGateway?.InternetGatewayId ?? "";
+  await ec2.attachInternetGateway({ VpcId: vpc, InternetGatewayId: gateway });
+  const { RouteTable } = await ec2.createRouteTable({ VpcId: vpc });
+  const RouteTableId = RouteTable?.RouteTableId ?? "";
+  await ec2.createRoute({ RouteTableId, DestinationCidrBlock: "0.0.0.0/0", GatewayId: gateway });
+  const subnets: string[] = [];
+  for (const [index, zone] of ["a", "b"].entries()) {
+    const at = { VpcId: vpc, CidrBlock: `10.0.${16 * index}.0/20`, AvailabilityZone: `${REGION}${zone}` };
+    const SubnetId = (await ec2.createSubnet(at)).Subnet?.SubnetId ?? "";
+    await ec2.associateRouteTable({ RouteTableId, SubnetId });
+    subnets.push(SubnetId);
+  }
+  const group = async (name: string) =>
+    (await ec2.createSecurityGroup({ GroupName: name, Description: name, VpcId: vpc })).GroupId ?? "";
+  const [front, tasks] = [await group("front"), await group("tasks")];
+  await ec2.authorizeSecurityGroupIngress({
+    GroupId: tasks,
+    IpPermissions: [{ IpProtocol: "tcp", FromPort: 0, ToPort: 65_535, UserIdGroupPairs: [{ GroupId: front }] }],
+  });
+  const { LoadBalancers } = await elb.createLoadBalancer({
+    Name: "shop",
+    Scheme: "internet-facing",
+    Subnets: subnets,
+    SecurityGroups: [front],
+  });
+  const { Listeners } = await elb.createListener({
+    LoadBalancerArn: LoadBalancers?.[0]?.LoadBalancerArn,
+    Protocol: "HTTP",
+    Port: 80,
+    DefaultActions: [{ Type: "fixed-response", FixedResponseConfig: { StatusCode: "404" } }],
+  });
+  await ecs.createCluster({ clusterName: "shop", capacityProviders: ["FARGATE", "FARGATE_SPOT"] });
+  const role = async (name: string, service: string) => {
+    const Statement = [{ Effect: "Allow", Principal: { Service: service }, Action: "sts:AssumeRole" }];
+    const AssumeRolePolicyDocument = JSON.stringify({ Version: "2012-10-17", Statement });
+    return (await iam.createRole({ RoleName: name, AssumeRolePolicyDocument })).Role?.Arn ?? "";
+  };
+  await role("machine", "ec2.amazonaws.com");
+  const settings: EcsSettings = {
+    region: REGION,
+    cluster: "shop",
+    listener: Listeners?.[0]?.ListenerArn ?? "",
+    subnets,
+    securityGroups: [tasks],
+    executionRole: await role("shop-exec", "ecs-tasks.amazonaws.com"),
+    publicIp: true,
+    scheme: "http",
+    architecture: "x86_64",
+    storageGiB: 20,
+    logRetentionDays: 30,
+  };
+  return { settings, vpc };
+}

@@ -1,0 +1,84 @@
+import { readFile } from "node:fs/promises";
+import { type EcsSettings, runtimeOf } from "../rollout/runtime.ts";
+import { fail, hasCode } from "../shared/errors.ts";
+import type { AppSpec, EnvironmentSpec } from "../spec/app-spec.ts";
+import { parseAppSpec } from "../spec/parse-spec.ts";
+import { resolveEnvironment } from "../spec/resolve-environment.ts";
+import type { CommandContext } from "./command.ts";
+import { findProject, SPEC_FILE } from "./project.ts";
+
+/** What an environment of the checkout needs of an AWS account. */
+export type AwsNeeds = { settings: EcsSettings; vcpus: number };
+
+/**
+ * By shipway.yml here, so that it can be looked at before the first push; the server is asked only for Terraform outputs, and only when a setting has to
+ * come from one.
+ * @throws SPEC_MISSING, SPEC_INVALID, USAGE when no environment, or not just one, runs on ECS; AWS_SETTINGS_INVALID
+ */
+export async function awsNeedsOf(
+  input: { app?: string | undefined; env?: string | undefined },
+  context: CommandContext,
+): Promise<AwsNeeds> {
+  const project = await findProject(context.cwd);
+  if (project === undefined) {
+    throw fail("SPEC_MISSING", {
+      message: `There is no ${SPEC_FILE} in ${context.cwd} or above it, so nobody knows which account to look at.`,
+      hint: "Run this in a checkout of the app.",
+    });
+  }
+  const spec = parseAppSpec(await readFile(project.specFile, "utf8"), SPEC_FILE);
+  const environment = chosenEnvironment(spec, input.env);
+  const place = { app: input.app ?? spec.app, environment };
+  const resolved = resolveEnvironment(spec, environment);
+  const runtime = await withOutputs(
+    resolved,
+    (outputs) => runtimeOf(place, resolved, outputs),
+    async () => {
+      const { outputs } = await (await context.client()).getInfra(place.app, environment);
+      return Object.fromEntries(outputs.map(({ name, value }) => [name, outputValue(value)]));
+    },
+  );
+  if (runtime.kind !== "ecs") {
+    throw fail("USAGE", {
+      message: `${environment} of ${place.app} runs on Docker, so it needs nothing of an AWS account.`,
+      hint: `Write \`runtime: ecs\` at it in ${SPEC_FILE} (docs/aws.md), or look at this machine: \`shipway doctor\``,
+    });
+  }
+  const units = Object.values(resolved.services).reduce((all, { cpu, count }) => all + cpu * count, 0);
+  return { settings: runtime.settings, vcpus: units / 1_024 };
+}
+
+async function withOutputs<T>(
+  { infra }: EnvironmentSpec,
+  make: (outputs: Record<string, unknown>) => T,
+  readOutputs: () => Promise<Record<string, unknown>>,
+): Promise<T> {
+  try {
+    return make({});
+  } catch (error) {
+    if (infra === undefined || !hasCode(error, "AWS_SETTINGS_INVALID")) throw error;
+    return make(await readOutputs());
+  }
+}
+
+function chosenEnvironment({ app, environments }: AppSpec, wanted: string | undefined): string {
+  if (wanted !== undefined) return wanted;
+  const onEcs = Object.keys(environments).filter((name) => environments[name]?.runtime === "ecs");
+  const [only] = onEcs;
+  if (only !== undefined && onEcs.length === 1) return only;
+  throw fail("USAGE", {
+    message:
+      only === undefined
+        ? `No environment of ${app} runs on ECS.`
+        : `Which environment of ${app}? On ECS run ${onEcs.join(", ")}.`,
+    hint:
+      only === undefined
+        ? `Write \`runtime: ecs\` at one in ${SPEC_FILE} (docs/aws.md).`
+        : `Name it: \`--env ${only}\``,
+  });
+}
+
+/** Lists and truths come as JSON, text as it is. */
+function outputValue(text: string): unknown {
+  return /^(\[.*\]|true|false|null)$/s.test(text) ? (JSON.parse(text) as unknown) : text;
+}
