@@ -26,6 +26,8 @@ export async function openStore(
 ): Promise<Store> {
   const pool = new pg.Pool({ connectionString, max: 12, connectionTimeoutMillis: 10_000 });
   pool.on("error", (error) => log.error({ error }, "an idle Postgres connection broke"));
+  // Who has a connection learns of its end by the query that fails; the pool listens to idle ones alone, and an error that nobody hears ends the process.
+  pool.on("connect", (client) => client.on("error", () => undefined));
   const db = new Kysely<Schema>({ dialect: new PostgresDialect({ pool }) });
   await migrate(db, connectionString);
   return {

@@ -1,3 +1,4 @@
+import { sql } from "kysely";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { until } from "../shared/until.ts";
 import type { Store } from "../store/open-store.ts";
@@ -22,6 +23,10 @@ const launch = () =>
         });
         await step("second", async () => {
           await gates.get(id);
+          if (id === "lost connection" && !effects.includes("connection lost")) {
+            effects.push("connection lost");
+            await sql`select pg_terminate_backend(pg_backend_pid())`.execute(store.db);
+          }
           effects.push(`${id} second of ${first.from}`);
         });
         ended.push(id);
@@ -63,4 +68,11 @@ it("goes on behind the last finished step after it was cut off", async () => {
   await until("its end", () => ended.includes("c"));
   open();
   expect(effects.filter((effect) => effect === "c first")).toHaveLength(1);
+});
+
+it("goes on when the database was away for a moment", async () => {
+  effects.length = 0;
+  await engine.start("work", "lost connection");
+  await until("its end", () => ended.includes("lost connection"));
+  expect(effects).toEqual(["lost connection first", "connection lost", "lost connection second of lost connection"]);
 });

@@ -1,4 +1,5 @@
 import { DBOS } from "@dbos-inc/dbos-sdk";
+import { throughOutages } from "../store/outage.ts";
 
 /**
  * Bumped only when a workflow changes in a way that a half-finished run of the old code could not continue.
@@ -14,7 +15,10 @@ export type Logger = {
   error(details: object, text: string): void;
 };
 
-/** Runs `fn` as a named step whose result (plain JSON) is kept: after a crash it is not run again once it had ended. */
+/**
+ * Runs `fn` as a named step whose result (plain JSON) is kept: after a crash it is not run again once it had ended. As after a crash it is run again when the
+ * database went away under it: a workflow that ended there would leave its record open for ever.
+ */
 export type DurableStep = <T>(name: string, fn: () => Promise<T>) => Promise<T>;
 
 export type Workflow = (id: string, step: DurableStep) => Promise<void>;
@@ -37,7 +41,8 @@ export async function launchDurableEngine<W extends Workflows>(
   options: { connectionString: string; executorId: string; log: Logger },
   workflows: W,
 ): Promise<DurableEngine<W>> {
-  const step: DurableStep = (name, fn) => DBOS.runStep(fn, { name });
+  const stopping = new AbortController();
+  const step: DurableStep = (name, fn) => DBOS.runStep(() => throughOutages(fn, stopping.signal), { name });
   DBOS.setConfig({
     name: "shipway",
     systemDatabaseUrl: withIdleTimeout(options.connectionString),
@@ -64,7 +69,10 @@ export async function launchDurableEngine<W extends Workflows>(
       // DBOS warns, with a stack, of each start of a workflow that it has just taken up again itself.
       if ((await DBOS.getWorkflowStatus(`${name}:${id}`)) === null) await start(name, id);
     },
-    shutdown: () => DBOS.shutdown({ deregister: true }),
+    shutdown: () => {
+      stopping.abort();
+      return DBOS.shutdown({ deregister: true });
+    },
   };
 }
 

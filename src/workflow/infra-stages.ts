@@ -12,6 +12,7 @@ import {
   waitForApproval,
 } from "../infra/runs.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
+import { isOutage } from "../store/outage.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 
 export type InfraStageDeps = InfraDeps & {
@@ -81,7 +82,7 @@ async function ended(
     const { outputs } = done.value;
     return { status: "succeeded", ...(outputs && { outputs: outputs.toString("base64") }) };
   }
-  // A bug, or Postgres going away, while Terraform was at work: what it did is not known to us.
+  // A bug while Terraform was at work: what it did is not known to us.
   const { apply_started_at: begun } = await getRun(deps.db, id);
   return begun !== null && done.problem.code === "BUG"
     ? { status: "unknown", problem: done.problem }
@@ -116,6 +117,8 @@ async function staged<T>(deps: InfraStageDeps, id: string, work: (run: InfraRun)
     const run = await getRun(deps.db, id);
     return { ok: true, value: await maskErrors(deps.secrets, run.app, () => work(run)) };
   } catch (error) {
+    // Nothing is known of Terraform by that: the step begins again, and finds it where it is.
+    if (isOutage(error)) throw error;
     if (errorCode(error) === undefined) deps.log.error({ err: error, run: id }, "an infra run broke");
     return { ok: false, problem: toProblem(error) };
   }
