@@ -1,6 +1,7 @@
 import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import type { Tx } from "../store/open-store.ts";
+import { closeRun } from "./runs.ts";
 
 /**
  * Whether an environment may go without leaving behind what only its Terraform knows.
@@ -38,8 +39,11 @@ export async function requireNothingApplied(tx: Tx, { app, environment }: Place)
   });
 }
 
-/** Nothing is applied, checked for drift or approved there any more; runs and versions of the state stay on the record. */
-export async function leaveEnvironment(tx: Tx, { app, environment }: Place): Promise<void> {
+/**
+ * Nothing is applied, checked for drift or approved there any more, and an environment that gets the name anew keeps quiet about nothing; runs and versions of
+ * the state stay on the record. The caller has looked by `requireNothingApplied` in the same transaction.
+ */
+export async function leaveEnvironment(tx: Tx, { app, environment }: Place, actor: string): Promise<void> {
   await tx
     .updateTable("infra_environments")
     .set({
@@ -56,11 +60,14 @@ export async function leaveEnvironment(tx: Tx, { app, environment }: Place): Pro
     .where("app", "=", app)
     .where("environment", "=", environment)
     .execute();
-  await tx
-    .updateTable("infra_runs")
-    .set({ status: "superseded", ended_at: new Date(), plan_file: null, credential: null })
+  for (const table of ["infra_ignored", "rollout_writes"] as const)
+    await tx.deleteFrom(table).where("app", "=", app).where("environment", "=", environment).execute();
+  const left = await tx
+    .selectFrom("infra_runs")
+    .selectAll()
     .where("app", "=", app)
     .where("environment", "=", environment)
     .where("status", "in", ["waiting", "queued"])
     .execute();
+  for (const run of left) await closeRun(tx, { ...run, actor }, "superseded", undefined);
 }

@@ -4,10 +4,14 @@ import { declareEnvironment, everyPlace, listEnvironments } from "../environment
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
 import { listVariables, setVariable } from "../environment/variables.ts";
-import { readEvents } from "../events/event-stream.ts";
+import { lastEventId, readEvents } from "../events/event-stream.ts";
+import { ignoreDrift, listIgnored } from "../infra/ignored-drift.ts";
+import { findWrites, recordWrite } from "../infra/rollout-writes.ts";
+import { getRun, requestRun, waitForApproval } from "../infra/runs.ts";
 import { newEnvironment as newInfra } from "../infra/states.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { newRelease } from "../rollout/testing.ts";
+import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
 import { endDeployment, listDeployments, requestDeployment } from "./deployments.ts";
@@ -48,6 +52,12 @@ const succeeded = {
   evidence: [],
   rolledBack: false,
 };
+
+const WITH_INFRA = JSON.stringify({
+  app: "shop",
+  services: { web: { build: {}, port: 80 } },
+  environments: { demo: { infra: { dir: "infra" } } },
+});
 
 describe("removing an environment", () => {
   it("ends what runs there, forgets its values and keeps its history", async () => {
@@ -111,6 +121,39 @@ describe("removing an environment", () => {
     await remove();
     const row = await store.db.selectFrom("infra_environments").selectAll().executeTakeFirst();
     expect(row).toMatchObject({ applied_commit: null, drift: null });
+  });
+
+  it("closes what waits for an approval, on the record, and keeps quiet about nothing when the name is used again", async () => {
+    const [infra] = Object.values(parseAppSpec(WITH_INFRA).environments).map((one) => one.infra);
+    if (!infra) throw new Error("no infra");
+    const request = {
+      ...demo,
+      kind: "apply" as const,
+      commit: "c",
+      refName: "main",
+      actor: "ada",
+      spec: infra,
+      inputs: "",
+    };
+    const { id } = await store.db.transaction().execute((tx) => requestRun(tx, request));
+    await waitForApproval(store.db, await getRun(store.db, id), ["it destroys"]);
+    await ignoreDrift(store.db, demo, { what: "aws_instance.web", reason: "being replaced", until: null }, "ada");
+    await recordWrite(store.db, demo, {
+      type: "aws_ecs_service",
+      object: "arn",
+      path: "task",
+      among: {},
+      value: "x:1",
+    });
+    const after = await lastEventId(store.db);
+    await remove();
+    expect(await getRun(store.db, id)).toMatchObject({ status: "superseded", credential: null });
+    const events = await readEvents(store.db, { app: "shop", after });
+    expect(events.map(({ kind, actor }) => `${kind} by ${actor}`)).toEqual([
+      "infra.ended by bob",
+      "environment.removed by bob",
+    ]);
+    expect([await listIgnored(store.db, demo, Date.now()), await findWrites(store.db, demo)]).toEqual([[], []]);
   });
 
   it("goes on where a crash cut it off", async () => {

@@ -37,7 +37,7 @@ export async function removeEnvironment(
     await tx.deleteFrom("environments").where("app", "=", app).where("name", "=", environment).execute();
     await tx.deleteFrom("runtimes").where("app", "=", app).where("environment", "=", environment).execute();
     await forgetValues(tx, place, data);
-    await leaveEnvironment(tx, place);
+    await leaveEnvironment(tx, place, actor);
     await appendEvent(
       tx,
       { ...place, subject: `environment:${environment}`, actor },
