@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { newEnvironment } from "../infra/states.ts";
 import { findSteps } from "../release/pipelines.ts";
 import { fail } from "../shared/errors.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
@@ -201,6 +202,23 @@ describe("the routes", () => {
     expect(refused.body.error.hint).toContain(`shipway cancel ${body.deploymentId}`);
     expect(touched).toEqual([]);
     expect((await call(`GET /api/deployments/${busy.deploymentIds[0]}`)).status).toBe(200);
+  });
+
+  it.each([
+    ["is at work", { running_run: "i_1" }, "shipway infra cancel i_1"],
+    ["was cut off", { blocked_by: "i_1" }, "shipway infra recover --app first-apply --env production"],
+  ])("refuse to remove an app whose first apply %s: what it made is in no state yet", async (_how, row, hint) => {
+    const { db } = test.platform.store;
+    await db.insertInto("apps").values({ name: "first-apply" }).execute();
+    const place = { app: "first-apply", environment: "production" };
+    await db
+      .insertInto("infra_environments")
+      .values({ ...newEnvironment(place), ...row })
+      .execute();
+    const refused = await call("DELETE /api/apps/first-apply");
+    await db.deleteFrom("apps").where("name", "=", "first-apply").execute();
+    expect(refused).toMatchObject({ status: 409, body: { error: { code: "APP_BUSY" } } });
+    expect(refused.body.error.hint).toContain(hint);
   });
 });
 

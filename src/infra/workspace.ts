@@ -2,6 +2,7 @@ import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs
 import { join, posix } from "node:path";
 import { z } from "zod";
 import type { Secrets } from "../environment/secrets.ts";
+import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import { runProgram } from "../shared/run-program.ts";
 import type { Secret } from "../shared/secret.ts";
@@ -43,6 +44,12 @@ const OURS: ReadonlySet<string> = new Set([...OVERRIDE_FILES, ...IMPORT_FILES]);
 /** A module that calls itself by another path would be looked at for ever. */
 const MOST_MODULES = 200;
 
+const dataDirOf = (dir: string, { app, environment }: Place) => join(dir, "data", app, environment);
+
+/** Forgets what init has laid down for an environment, providers among it. It must be idle; repeating it is a no-op. */
+export const removeInitialised = (dir: string, place: Place): Promise<void> =>
+  rm(dataDirOf(dir, place), { recursive: true, force: true });
+
 export const runDirOf = (dir: string, runId: string) => join(dir, "runs", runId);
 
 /**
@@ -58,7 +65,7 @@ export async function openWorkspace(
   const runDir = runDirOf(deps.dir, run.id);
   const tree = join(runDir, "tree");
   const codeDir = join(tree, run.spec.dir);
-  const dataDir = join(deps.dir, "data", run.app, run.environment, run.kind);
+  const dataDir = join(dataDirOf(deps.dir, run), run.kind);
   await deps.code.ensure(run, run.spec, run.commit);
   const repositoryDir = deps.code.dirOf(run.app, run.spec);
   const [program, secrets] = await Promise.all([

@@ -81,7 +81,8 @@ async function findApp(db: Database, name: string): Promise<AppRecord | undefine
 }
 
 /**
- * Whether nothing is being deployed: a deployment that goes on while its app is removed would leave tasks that nobody knows.
+ * Whether nothing is being deployed or applied: a deployment that goes on while its app is removed would leave tasks that nobody knows, an apply that goes on,
+ * or was cut off, infrastructure.
  * @throws APP_BUSY
  */
 export async function requireIdle(db: Database, name: string): Promise<void> {
@@ -103,11 +104,32 @@ export async function requireIdle(db: Database, name: string): Promise<void> {
       hint: `Stop it with \`shipway cancel ${run.id}\`, or wait for its end; then remove ${name} again.`,
     });
   }
+  await requireNothingApplying(db, name);
   const busy = running.find(({ deployment }) => deployment !== null);
   if (!busy) return;
   throw fail("APP_BUSY", {
     message: `${name} cannot be removed now: a deployment runs in ${busy.name}.`,
     hint: `Cancel it with \`shipway cancel ${busy.deployment}\`, or wait for its end; then remove ${name} again.`,
+  });
+}
+
+/** Its first apply has no state yet, and is not seen by what looks there. @throws APP_BUSY */
+async function requireNothingApplying(db: Database, name: string): Promise<void> {
+  const rows = await db
+    .selectFrom("infra_environments")
+    .select(["environment", "running_run", "blocked_by"])
+    .where("app", "=", name)
+    .forUpdate()
+    .execute();
+  const open = rows.find(({ running_run: running, blocked_by: blocked }) => running !== null || blocked !== null);
+  if (!open) return;
+  const { environment, running_run: running, blocked_by: blocked } = open;
+  throw fail("APP_BUSY", {
+    message: `${name} cannot be removed now: infra run ${running ?? blocked} ${running === null ? "was cut off" : "is at work"} in ${environment}.`,
+    hint:
+      running === null
+        ? `Recover it first: \`shipway infra recover --app ${name} --env ${environment}\`.`
+        : `Wait for its end, or stop it: \`shipway infra cancel ${running}\`; then remove ${name} again.`,
   });
 }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { everyPlace } from "../../environment/environments.ts";
 import { requireNothingBuilt } from "../../infra/states.ts";
+import { removeInitialised } from "../../infra/workspace.ts";
 import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { AppBody, CreateAppRequest } from "../schemas.ts";
@@ -55,9 +56,11 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       const app = await getApp(store.db, request.params.app);
       await requireIdle(store.db, app.name);
       await requireNothingBuilt(store.db, app.name);
-      for (const place of await everyPlace(store.db, app.name)) await platform.target.destroy(place, "remove");
+      const places = await everyPlace(store.db, app.name);
+      for (const place of places) await platform.target.destroy(place, "remove");
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       await platform.infra.code.remove(app.name);
+      for (const place of places) await removeInitialised(platform.infra.dir, place);
       return reply.status(204).send(null);
     },
   );

@@ -5,6 +5,7 @@ import {
   listEnvironments,
   resumeEnvironment,
 } from "../../environment/environments.ts";
+import { removeInitialised } from "../../infra/workspace.ts";
 import { getRelease } from "../../release/releases.ts";
 import { removeEnvironment } from "../../release/remove-environment.ts";
 import { requestRollback } from "../../release/rollback.ts";
@@ -24,7 +25,7 @@ import { identityOf, type TypedServer } from "../server.ts";
 import { viewEnvironment, viewSecret } from "../views.ts";
 
 export function environmentRoutes(server: TypedServer, platform: Platform): void {
-  const { store, secrets, target, engine } = platform;
+  const { store, secrets, target, engine, infra } = platform;
   const params = z.object({ app: z.string(), environment: z.string() });
   // A secret may be set before the environment's first deployment, so what names one is checked here.
   const secretParams = params.extend({
@@ -97,6 +98,7 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
       await getApp(store.db, request.params.app);
       const deps = { db: store.db, target };
       await removeEnvironment(deps, request.params, request.query.data, identityOf(request).name);
+      await removeInitialised(infra.dir, request.params);
       return reply.status(204).send(null);
     },
   );
