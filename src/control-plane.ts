@@ -45,6 +45,7 @@ import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
 import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
+import { newExecs } from "./workflow/execs.ts";
 import { recordMissedInfraPushes } from "./workflow/infra-push.ts";
 import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
@@ -214,6 +215,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   routerReady.catch(() => undefined);
   const events = await openEventStream(store);
   closing.push(() => events.close());
+  const execs = newExecs({ store, secrets, sealer, target });
   const platform: Platform = {
     version: options.version,
     instance,
@@ -222,6 +224,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     logs,
     secrets,
     backings: newBackings({ db: store.db, secrets, target }),
+    execs,
     target,
     repositories,
     infra,
@@ -273,6 +276,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     secrets,
     sealer,
     target,
+    execs,
     builder,
     executor,
     repositories,
@@ -323,7 +327,7 @@ function newDrivers(options: ControlPlaneOptions, instance: string) {
   const docker = new Docker({ socketPath: options.dockerSocket });
   const router = haproxyRouter({
     docker,
-    image: "haproxy:2.6",
+    image: ROUTER_IMAGE,
     dir: join(dataDir, "router"),
     httpPort: options.httpPort,
     bindAddress: options.bind,
@@ -333,7 +337,7 @@ function newDrivers(options: ControlPlaneOptions, instance: string) {
   });
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
-  const onDocker = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, log });
+  const onDocker = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, toolImage: ROUTER_IMAGE, log });
   const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
   const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
   return { docker, router, repositories, mirrors, onDocker, builder, executor, namespace };
@@ -374,6 +378,8 @@ function getOrMake<T>(known: Map<string, T>, key: string, make: () => T): T {
   known.set(key, found);
   return found;
 }
+
+const ROUTER_IMAGE = "haproxy:2.6";
 
 /** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */
 const SUBNET_POOL = "10.213.0.0/16";

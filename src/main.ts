@@ -26,6 +26,7 @@ const Environment = z.object({
   SHIPWAY_DRIFT_CHECKS: z.coerce.number().int().min(1).max(50).default(2),
   SHIPWAY_SERVER: z.string().optional(),
   SHIPWAY_TOKEN: z.string().optional(),
+  TERM: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
   XDG_DATA_HOME: z.string().optional(),
 });

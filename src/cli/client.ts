@@ -24,6 +24,7 @@ import {
   VariableBody,
 } from "../http/schemas.ts";
 import type { KeptData } from "../rollout/target.ts";
+import { type ExecAsk, type ExecIo, exec } from "./exec-client.ts";
 import { type FollowOptions, followStream } from "./follow.ts";
 import { infraClient } from "./infra-client.ts";
 import { parseAnswer, type Query, type Server, send } from "./request.ts";
@@ -61,6 +62,8 @@ export function apiClient(server: Server) {
   return {
     ...infraClient(server),
     baseUrl: server.baseUrl,
+    exec: (app: string, environment: string, start: ExecAsk, io: ExecIo) =>
+      exec(server, `${environmentPath(app, environment)}/exec`, start, io),
     ready: () => get(ReadyBody, "/api/ready"),
     status: () => get(StatusBody, "/api/status"),
 

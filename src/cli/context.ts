@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import type { AwsNeeds } from "./aws-settings.ts";
 import type { Check } from "./doctor.ts";
 import type { Fetch } from "./request.ts";
@@ -30,6 +31,19 @@ export type Actions = {
   doctorAws(needs: AwsNeeds): Promise<Check[]>;
 };
 
+/** Stdin and the outputs as bytes, for a program elsewhere that they are handed on to. */
+export type RawIo = {
+  readonly stdin: Readable;
+  readonly out: Writable;
+  readonly err: Writable;
+  /** What keys give is handed on as it is, Ctrl-C too; only where stdin is a terminal. */
+  setRaw(on: boolean): void;
+  /** Of the terminal. */
+  size(): { columns: number; rows: number };
+  /** Returns what ends the listening. */
+  onResize(listener: () => void): () => void;
+};
+
 /** Everything a command may touch outside of its arguments. `main.ts` fills it from the process; tests from memory. */
 export type CliContext = {
   version: string;
@@ -39,6 +53,7 @@ export type CliContext = {
     SHIPWAY_TOKEN?: string | undefined;
     NO_COLOR?: string | undefined;
     PATH?: string | undefined;
+    TERM?: string | undefined;
   };
   credentialsFile: string;
   /** The user's home directory. */
@@ -61,6 +76,7 @@ export type CliContext = {
   /** Asks at the terminal without showing what is typed; undefined when canceled. */
   promptSecret(question: string): Promise<string | undefined>;
   openUrl(url: string): Promise<void>;
+  raw: RawIo;
   actions: Actions;
   fetch?: Fetch;
 };

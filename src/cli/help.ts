@@ -7,7 +7,7 @@ const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
   { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
-  { title: "Reach in", commands: ["run", "runs"] },
+  { title: "Reach in", commands: ["exec", "run", "runs"] },
   { title: "Build", commands: ["infra", "backing", "var"] },
   { title: "Guard", commands: ["secret", "token", "notify"] },
 ];

@@ -91,15 +91,20 @@ function reasonOf(error: unknown): string {
 }
 
 async function answeredError(server: Server, response: Response): Promise<Error> {
-  const parsed = ErrorBody.safeParse(await response.json().catch(() => undefined));
+  return readError(server, response.status, await response.text().catch(() => ""));
+}
+
+/** What an answer that is no success says. */
+export function readError(server: Server, status: number, body: string): Error {
+  const parsed = ErrorBody.safeParse(parseJson(body));
   if (!parsed.success) {
     return fail("API_UNREACHABLE", {
-      message: `${server.baseUrl} answered ${response.status}, but not as Shipway does.`,
+      message: `${server.baseUrl} answered ${status}, but not as Shipway does.`,
       hint: "Check the address (`--server`), and what stands between here and there.",
     });
   }
   const { code, message, hint, requestId } = parsed.data.error;
-  const known = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : genericCode(response.status);
+  const known = Object.hasOwn(ERRORS, code) ? (code as ErrorCode) : genericCode(status);
   return known === undefined ? new ServerFailure(message, requestId) : new ShipwayError(known, { message, hint });
 }
 
@@ -116,4 +121,12 @@ function withQuery(url: string, query: Query): string {
   const pairs = new URLSearchParams();
   for (const [key, value] of Object.entries(query)) if (value !== undefined) pairs.set(key, String(value));
   return pairs.size === 0 ? url : `${url}?${pairs}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
-import type { CliContext } from "./context.ts";
+import type { CliContext, RawIo } from "./context.ts";
 
 export type Terminal = Pick<
   CliContext,
-  "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl"
+  "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl" | "raw"
 >;
 
 /** The terminal of this process, as commands see it. */
@@ -27,6 +27,24 @@ export function terminalContext(of: NodeJS.Process): Terminal {
       return isCancel(answer) ? undefined : answer;
     },
     openUrl,
+    raw: rawIo(of),
+  };
+}
+
+/** Nothing of stdin is touched before it is asked for: reading it keeps the process alive. */
+function rawIo(of: NodeJS.Process): RawIo {
+  return {
+    get stdin() {
+      return of.stdin;
+    },
+    out: of.stdout,
+    err: of.stderr,
+    setRaw: (on) => void (of.stdin.isTTY && of.stdin.setRawMode(on)),
+    size: () => ({ columns: of.stdout.columns ?? 80, rows: of.stdout.rows ?? 24 }),
+    onResize(listener) {
+      of.stdout.on("resize", listener);
+      return () => void of.stdout.off("resize", listener);
+    },
   };
 }
 

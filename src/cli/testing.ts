@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable, Writable } from "node:stream";
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from "fastify";
 import type { ApiEvent, Deployment, Environment, Status } from "../http/schemas.ts";
 import type { CliContext, ExitCode } from "./context.ts";
@@ -89,6 +90,18 @@ export async function newTestCli(serverUrl?: string): Promise<TestCli> {
       readStdin: async () => "",
       promptSecret: async () => undefined,
       openUrl: async () => {},
+      raw: {
+        stdin: Readable.from([]),
+        out: textWriter((chunk) => {
+          text.out += chunk;
+        }),
+        err: textWriter((chunk) => {
+          text.err += chunk;
+        }),
+        setRaw: () => undefined,
+        size: () => ({ columns: 80, rows: 24 }),
+        onResize: () => () => undefined,
+      },
       actions: { up: async () => 0, demo: async () => 0, doctor: async () => [], doctorAws: async () => [] },
       ...changes,
     });
@@ -179,3 +192,11 @@ export function newStatus(changes: Partial<Status> = {}): Status {
     ...changes,
   };
 }
+
+const textWriter = (onText: (text: string) => void) =>
+  new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      onText(chunk.toString("utf8"));
+      done();
+    },
+  });

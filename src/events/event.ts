@@ -130,6 +130,23 @@ export type PlatformEvent =
         problem?: Problem;
       };
     }
+  | {
+      kind: "exec.started";
+      data: { execId: string; service: string; task: string; command: string; terminal: boolean };
+    }
+  /** `cut-off`: the connection was lost, or Shipway stopped, and what was left of the command was ended. */
+  | {
+      kind: "exec.ended";
+      data: {
+        execId: string;
+        service: string;
+        task: string;
+        command: string;
+        status: "exited" | "cut-off" | "failed";
+        exitCode?: number;
+        durationMs: number;
+      };
+    }
   | { kind: "notify.added"; data: { hookId: string; url: string; format: string; selectors: string[] } }
   | { kind: "notify.removed"; data: { hookId: string; url: string } }
   | { kind: "notify.failing"; data: { hookId: string; url: string; reason: string } }

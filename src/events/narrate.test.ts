@@ -462,4 +462,23 @@ describe("narrate", () => {
       "  → Look whether its work is done.",
     ]);
   });
+
+  it("tells who was inside which task, and how that ended", () => {
+    const exec = { execId: "x_1", service: "web", task: "shop.production.web.r7-1", command: "sh" };
+    expect(
+      tell([
+        ["exec.started", { ...exec, terminal: true }, production],
+        ["exec.ended", { ...exec, status: "exited", exitCode: 0, durationMs: 65_000 }, production],
+        ["exec.ended", { ...exec, status: "exited", exitCode: 2, durationMs: 65_000 }, production],
+        ["exec.ended", { ...exec, status: "cut-off", durationMs: 65_000 }, production],
+        ["exec.ended", { ...exec, status: "failed", durationMs: 5 }, production],
+      ]),
+    ).toEqual([
+      "→ maria runs `sh` inside shop.production.web.r7-1 (production)",
+      "✓ maria's `sh` exited with 0 after 1 min 5 s",
+      "! maria's `sh` exited with 2 after 1 min 5 s",
+      "! maria's `sh` was cut off after 1 min 5 s",
+      "✗ maria's `sh` did not begin",
+    ]);
+  });
 });

@@ -157,6 +157,21 @@ const PLATFORM: Record<string, Tell> = {
     }),
     endRun,
   ),
+  "exec.started": tell(
+    z.object({ task: z.string(), command: z.string() }),
+    ({ task, command }, { actor, environment }) =>
+      wrap("→ ", `${plain(actor)} runs \`${plain(command)}\` inside ${task} (${environment})`),
+  ),
+  "exec.ended": tell(
+    z.object({ status: z.string(), command: z.string(), exitCode: z.number().optional(), durationMs: z.number() }),
+    ({ status, command, exitCode, durationMs }, { actor }) => {
+      const what = `${plain(actor)}'s \`${plain(command)}\``;
+      const after = `after ${formatDurationMs(durationMs)}`;
+      if (status === "exited") return wrap(exitCode === 0 ? "✓ " : "! ", `${what} exited with ${exitCode} ${after}`);
+      if (status === "cut-off") return wrap("! ", `${what} was cut off ${after}`);
+      return wrap("✗ ", `${what} did not begin`);
+    },
+  ),
   "notify.failing": tell(z.object({ hookId: z.string(), url: z.string(), reason: z.string() }), (data) => [
     ...wrap("! ", `notifications to ${data.url} are not taken: ${plain(data.reason)}`),
     hint(`\`shipway notify log ${data.hookId}\``),

@@ -248,6 +248,14 @@ const TABLE: Row[] = [
     path: () => `${IN_PRODUCTION}/runs`,
     body: { service: "none", command: ["true"] },
   },
+  {
+    // An upgrade is judged by the same hook, see `exec.test.ts`.
+    route: "GET /api/apps/:app/environments/:environment/exec",
+    needs: "operator",
+    allowed: 400,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/exec`,
+  },
   { route: "GET /api/apps/:app/runs", needs: "viewer", allowed: 200, otherApp: 403, path: () => `${IN_SHOP}/runs` },
   { route: "GET /api/runs/:id", needs: "viewer", allowed: 200, otherApp: 403, path: () => `/api/runs/${taskRunId}` },
   {

@@ -50,7 +50,8 @@ function renderOperation(
 ): string {
   const parameters = (operation.parameters ?? []).filter((one) => one.in !== "path");
   const body = operation.requestBody?.content["application/json"]?.schema;
-  const [status, success] = Object.entries(operation.responses).find(([code]) => code.startsWith("2")) ?? [];
+  const [status, success] =
+    Object.entries(operation.responses).find(([code]) => code === "101" || code.startsWith("2")) ?? [];
   const answer = success?.content?.["application/json"]?.schema;
   return [
     `## ${method} ${path}`,

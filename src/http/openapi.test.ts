@@ -41,7 +41,7 @@ it("describes every route, with its role, its path's parameters, an answer and t
     const inPath = (operation.parameters ?? []).filter((one) => one.in === "path").map((one) => `{${one.name}}`);
     expect(inPath.sort(), name).toEqual((path.match(/\{\w+\}/g) ?? []).sort());
     expect(
-      Object.keys(operation.responses).filter((status) => /^2\d\d$/.test(status)),
+      Object.keys(operation.responses).filter((status) => /^(101|2\d\d)$/.test(status)),
       name,
     ).toHaveLength(1);
     const problem = operation.responses.default?.content?.["application/json"]?.schema;

@@ -8,6 +8,7 @@ import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Backings } from "../workflow/backings.ts";
+import type { Execs } from "../workflow/execs.ts";
 
 /** What the HTTP edge calls: the domains, wired by main.ts. */
 export type Platform = {
@@ -19,6 +20,7 @@ export type Platform = {
   secrets: Secrets;
   backings: Backings;
   target: RolloutTarget;
+  execs: Execs;
   repositories: Repositories;
   infra: InfraDeps;
   notify: NotifyDeps;

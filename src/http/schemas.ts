@@ -234,7 +234,7 @@ export const TaskRunBody = z
   .meta({ title: "TaskRun" });
 
 /** A program and its arguments. */
-const CommandWords = z
+export const CommandWords = z
   .array(z.string().max(32_768))
   .min(1)
   .max(500)

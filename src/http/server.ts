@@ -1,4 +1,5 @@
 import swagger from "@fastify/swagger";
+import websocket from "@fastify/websocket";
 import Fastify, {
   type FastifyInstance,
   type FastifyReply,
@@ -19,12 +20,14 @@ import { findIdentity } from "../access/tokens.ts";
 import { findRunIdentity } from "../infra/runs.ts";
 import { ERRORS, errorCode, fail, type Problem, toProblem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
+import { EXEC_PROTOCOL } from "./exec-messages.ts";
 import type { Platform } from "./platform.ts";
 import { appRoutes } from "./routes/apps.ts";
 import { backingRoutes } from "./routes/backing.ts";
 import { deploymentRoutes } from "./routes/deployments.ts";
 import { environmentCostRoutes } from "./routes/environment-cost.ts";
 import { environmentRoutes } from "./routes/environments.ts";
+import { execRoutes } from "./routes/exec.ts";
 import { infraRoutes } from "./routes/infra.ts";
 import { infraRepositoryRoutes } from "./routes/infra-repositories.ts";
 import { infraStateRoutes } from "./routes/infra-state.ts";
@@ -82,6 +85,10 @@ export async function buildServer(
     if (!route.url.startsWith("/git/") && route.config?.role === undefined)
       throw new Error(`${route.url} names no role`);
   });
+  // Before our own hook: a refused upgrade's connection is closed only where the plugin's hook came first.
+  await server.register(websocket, {
+    options: { maxPayload: LARGEST_BODY_BYTES, handleProtocols: () => EXEC_PROTOCOL },
+  });
   server.addHook("onRequest", (request) => authorise(platform, request));
   server.setErrorHandler(sendError);
   server.setNotFoundHandler({ preHandler: [] }, (request, reply) =>
@@ -116,6 +123,7 @@ export async function buildServer(
     backingRoutes,
     deploymentRoutes,
     taskRunRoutes,
+    execRoutes,
     streamRoutes,
     tokenRoutes,
     infraRoutes,

@@ -37,6 +37,7 @@ async function reconcile(): Promise<void> {
     executor: memoryExecutor(),
     startDelivery: none,
     startTaskRun: async () => undefined,
+    execs: { endLeft: async () => undefined },
     startDeployment: none,
   });
   await loop.once();

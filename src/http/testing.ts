@@ -27,6 +27,7 @@ import { commitTo } from "../source/testing.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { newTestStore } from "../store/testing.ts";
 import { newBackings } from "../workflow/backings.ts";
+import { newExecs } from "../workflow/execs.ts";
 import type { Platform } from "./platform.ts";
 import { buildServer, type Server } from "./server.ts";
 
@@ -88,6 +89,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       random: Math.random,
     } satisfies NotifyDeps,
     target,
+    execs: newExecs({ store, secrets, sealer, target }),
     backings: newBackings({ db: store.db, secrets, target }),
     repositories,
     engine: {

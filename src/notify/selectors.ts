@@ -50,6 +50,8 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "run.started": [],
   "run.cancelRequested": [],
   "run.ended": ["succeeded", "failed", "canceled", "timed-out", "unknown"],
+  "exec.started": [],
+  "exec.ended": ["exited", "cut-off", "failed"],
   "notify.added": [],
   "notify.removed": [],
   "notify.failing": [],

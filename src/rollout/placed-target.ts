@@ -30,6 +30,8 @@ export function placedTarget(
     ensureBacking: async (place, backing, log, signal) => (await at(place)).ensureBacking(place, backing, log, signal),
     removeBacking: async (place, name, data) => (await at(place)).removeBacking(place, name, data),
     runOnce: async (place, release, run, log, signal) => (await at(place)).runOnce(place, release, run, log, signal),
+    exec: async (place, task, request) => (await at(place)).exec(place, task, request),
+    endExec: async (place, task, id) => (await at(place)).endExec(place, task, id),
     async forgetRun(place, key) {
       for (const target of await everywhere(place)) await target.forgetRun(place, key);
     },

@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import type { LogSink } from "../shared/log-line.ts";
 import type { Secret } from "../shared/secret.ts";
 import type { BackingSpec } from "../spec/app-spec.ts";
@@ -83,6 +84,28 @@ export type OneOffRun = {
 /** `exitCode` is 126 or 127, as a shell has it, when the program could not be started. */
 export type OneOffResult = { exitCode: number; outOfMemory: boolean; timedOut: boolean };
 
+export type TerminalSize = { columns: number; rows: number };
+
+/** A command inside a running task. */
+export type ExecRequest = {
+  /** Unique. */
+  id: string;
+  command: string[];
+  /** With a terminal, stdout and stderr are one, and Ctrl-C is a character of stdin. `type` is that of `TERM`. */
+  terminal?: (TerminalSize & { type?: string | undefined }) | undefined;
+};
+
+export type ExecSession = {
+  /** Ending it is the end of the command's input. */
+  stdin: Writable;
+  /** A reader that is slow slows the command down. */
+  stdout: Readable;
+  stderr: Readable;
+  resize(size: TerminalSize): Promise<void>;
+  /** Its exit code, once it has ended and all of its output was read. */
+  ended: Promise<number>;
+};
+
 /**
  * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
  * Every call is idempotent and keyed by (place, release, service): repeating it finds the work done.
@@ -121,6 +144,19 @@ export interface RolloutTarget {
    * @throws RUN_OUTCOME_UNKNOWN when it was begun and nothing can be found of it any more
    */
   runOnce(place: Place, release: Release, run: OneOffRun, log: LogSink, signal?: AbortSignal): Promise<OneOffResult>;
+
+  /**
+   * Starts a command inside a running task, or a backing service, with streams to it. Resolves once it was started; a program that is not there ends with 126
+   * or 127. Nothing of it is kept.
+   * @throws TASK_NOT_RUNNING, EXEC_NOT_ON_ECS
+   */
+  exec(place: Place, task: string, request: ExecRequest): Promise<ExecSession>;
+
+  /**
+   * Ends all that is left of an exec of that id and of what it started: asked first, then killed. For connections that broke, also those of an earlier process.
+   * Where nothing is left, that is no error.
+   */
+  endExec(place: Place, task: string, id: string): Promise<void>;
 
   /** Removes what is kept to remember a run by its key. Only once its end is recorded; what is gone is no error. */
   forgetRun(place: Place, key: string): Promise<void>;

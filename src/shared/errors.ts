@@ -50,6 +50,8 @@ export const ERRORS = {
   INFRA_REPOSITORY_EXISTS: { kind: "user", http: 409, exit: 2 },
   INFRA_REPOSITORY_IN_USE: { kind: "user", http: 409, exit: 2 },
   INFRA_REPOSITORY_REFUSED: { kind: "user", http: 409, exit: 2 },
+  TASK_NOT_RUNNING: { kind: "user", http: 409, exit: 2 },
+  EXEC_NOT_ON_ECS: { kind: "user", http: 409, exit: 2 },
   RUN_LIMIT: { kind: "user", http: 429, exit: 2 },
   TERRAFORM_MISSING: { kind: "user", http: 409, exit: 2 },
   AWS_SETTINGS_INVALID: { kind: "user", http: 400, exit: 2 },

@@ -78,6 +78,7 @@ async function round(): Promise<void> {
     code: { maintain: async () => undefined },
     startDelivery: async () => undefined,
     startTaskRun: async () => undefined,
+    execs: { endLeft: async () => undefined },
     startDeployment: async () => undefined,
     log,
   });

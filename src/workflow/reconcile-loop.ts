@@ -21,6 +21,7 @@ import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
+import type { Execs } from "./execs.ts";
 import { forgetEndedRuns } from "./task-run.ts";
 import { watchBacking } from "./watch-backing.ts";
 
@@ -37,6 +38,7 @@ export type ReconcileDeps = {
   secrets: Secrets;
   sealer: Sealer;
   target: RolloutTarget;
+  execs: Pick<Execs, "endLeft">;
   builder: ImageBuilder;
   executor: StepExecutor;
   repositories: Repositories;
@@ -91,6 +93,7 @@ async function reconcileAll(deps: ReconcileDeps, looked: Looked): Promise<void> 
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
   for (const id of await openTaskRuns(deps.store.db)) await deps.startTaskRun(id).catch((error) => report(deps, error));
+  await deps.execs.endLeft().catch((error: unknown) => report(deps, error));
   await forgetEndedRuns(deps).catch((error: unknown) => report(deps, error));
   await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
   await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error)).catch((error: unknown) =>

@@ -3,7 +3,7 @@ import type { TaskRun } from "../../http/schemas.ts";
 import { formatDurationMs, parseDurationMs } from "../../shared/duration.ts";
 import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
-import type { ExitCode } from "../context.ts";
+import { type ExitCode, passOn } from "../context.ts";
 import { followRun, sayRunEnd } from "../follow-run.ts";
 import { formatAgo } from "../format.ts";
 import {
@@ -26,7 +26,54 @@ const Timeout = z
   .refine((text) => parseDurationMs(text) !== undefined, "write a duration with its unit, such as 30s, 10m or 6h")
   .transform((text) => parseDurationMs(text) ?? 0);
 
+const execCommand = defineCommand({
+  name: "exec",
+  summary: "run a command inside a running task, such as a shell",
+  details:
+    "Where stdin and stdout are a terminal, the command gets one too: Ctrl-C and everything else typed goes to it. Where they are not, stdin, stdout and stderr are piped as they are, so it works in scripts.\nThe command's own exit code is passed on. When the connection is lost, or you press Ctrl-C without a terminal, the command is ended with all it started. A backing service of the environment can be named, too.\nWho ran what is on the record (`shipway events`); what was typed and printed is not kept, and not masked. What a deployment replaces takes the commands inside it along: for what must end, see `shipway run`. Needs the role operator.",
+  args: [{ name: "service", summary: "a service, or a backing service" }],
+  behindDashes: COMMAND_WORDS,
+  options: [
+    APP,
+    ENV,
+    {
+      flags: "--task <name>",
+      summary: "this task of the service (default: the first that runs; `shipway logs` shows names)",
+    },
+    { flags: "-T, --no-tty", summary: "no terminal for the command, even where there is one here" },
+  ],
+  examples: [
+    { run: "shipway exec web -- sh", does: "look around in a task" },
+    { run: "shipway exec db -- mariadb -u root", does: "in a backing service" },
+    { run: "cat dump.sql | shipway exec db -- sh -c 'mariadb app'", does: "input from a pipe" },
+  ],
+  input: z.strictObject({
+    ...AppFlag,
+    ...EnvFlag,
+    service: z.string(),
+    command: z.array(z.string()),
+    task: z.string().optional(),
+    tty: z.boolean().default(true),
+  }),
+  async run(input, context) {
+    const command = wordsOf(input.command, "exec", input.service);
+    const { app, environment } = await placeFor(input, context);
+    const { service, task } = input;
+    const hasTerminal = input.tty && context.isTTY.in && context.isTTY.out;
+    const { raw, interrupted } = context;
+    const client = await context.client();
+    const code = await client.exec(
+      app,
+      environment,
+      { service, command, ...(task !== undefined && { task }) },
+      { raw, interrupted, terminalType: hasTerminal ? (context.environment.TERM ?? "xterm") : undefined },
+    );
+    return code === undefined ? 130 : passOn(code);
+  },
+});
+
 export const runCommands: Command[] = [
+  execCommand,
   defineCommand({
     name: "run",
     summary: "run a command once, in a task of its own beside those that serve",

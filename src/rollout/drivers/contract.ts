@@ -1,3 +1,4 @@
+import { text } from "node:stream/consumers";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type ErrorCode, hasCode } from "../../shared/errors.ts";
 import type { LogLine } from "../../shared/log-line.ts";
@@ -32,6 +33,8 @@ export type RolloutHarness = {
   holdsReleases: 2 | "any";
   /** Where backing services are not this runtime's: the code that says so. */
   refusesBacking?: ErrorCode;
+  /** Where there is no way into a running task: the code that says so. */
+  refusesExec?: ErrorCode;
   cleanUp(): Promise<void>;
 };
 
@@ -325,6 +328,54 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
         await start(place, releaseOf(place, 1, { web: "web" }));
         const reason = new Error("canceled");
         await expect(askIn(place, "sleep 30", { signal: abortedBy(reason, 300) })).rejects.toBe(reason);
+      });
+    });
+
+    it("says so where there is no way into a running task", async ({ skip }) => {
+      skip(harness.refusesExec === undefined, "this runtime has one: proved below");
+      const place = newPlace();
+      await start(place, releaseOf(place, 1, { web: "web" }));
+      const into = target.exec(place, taskName(place, "web", 1, 1), { id: "x", command: ["true"] });
+      await expect(into).rejects.toMatchObject({ code: harness.refusesExec });
+    });
+
+    describe("a command inside a running task", () => {
+      beforeEach(({ skip }) => skip(harness.refusesExec !== undefined, "this runtime has none: refused above"));
+
+      const execIn = async (id: string, line: string) => {
+        const place = newPlace();
+        await start(place, releaseOf(place, 1, { web: "web" }));
+        const task = taskName(place, "web", 1, 1);
+        const session = await target.exec(place, task, { id, command: ["sh", "-c", line] });
+        const output = Promise.all([text(session.stdout), text(session.stderr)]);
+        return { place, task, session, output };
+      };
+
+      it("has an input, an output and an exit code", async () => {
+        const { session, output } = await execIn("x1", "cat");
+        session.stdin.write("one\n");
+        session.stdin.end("two\n");
+        expect(await output).toEqual(["one\ntwo\n", ""]);
+        expect(await session.ended).toBe(0);
+        expect(await (await execIn("x2", "echo gone; exit 3")).session.ended).toBe(3);
+      });
+
+      it("is ended with all it started when its connection is lost, and the task runs on", async () => {
+        const { place, task, session, output } = await execIn("x3", "sleep 60");
+        await target.endExec(place, task, "another");
+        await target.endExec(place, task, "x3");
+        expect(await session.ended).not.toBe(0);
+        await output;
+        await target.endExec(place, task, "x3");
+        expect(await seen(place)).toEqual(["r1 web draining running"]);
+      });
+
+      it("finds nothing to go into where a task does not run", async () => {
+        const place = newPlace();
+        await start(place, releaseOf(place, 1, { web: "web" }));
+        const into = target.exec(place, taskName(place, "web", 7, 1), { id: "x4", command: ["true"] });
+        await expect(into).rejects.toMatchObject({ code: "TASK_NOT_RUNNING" });
+        await target.endExec(place, taskName(place, "web", 7, 1), "x4");
       });
     });
 

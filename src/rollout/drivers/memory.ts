@@ -1,3 +1,4 @@
+import { addAbortSignal, PassThrough } from "node:stream";
 import { fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
@@ -16,12 +17,15 @@ import type {
   BackingVariables,
   DesiredState,
   Evidence,
+  ExecRequest,
+  ExecSession,
   HealthReport,
   ObservedService,
   OneOffResult,
   RolloutTarget,
   TaskDrift,
   TaskVariables,
+  TerminalSize,
 } from "../target.ts";
 
 /**
@@ -62,6 +66,7 @@ export type MemoryTarget = RolloutTarget & {
 export function memoryTarget(options: { onCall?: (method: string) => void | Promise<void> } = {}): MemoryTarget {
   const tasks = new Map<string, MemoryTask & { place: string }>();
   const finished = new Map<string, OneOffResult>();
+  const execs = new Map<string, AbortController>();
   const prepared = new Set<string>();
   const backings = new Map<string, Backing & { state: "running" | "stopped" }>();
   /** Backing service → the engine that made its data. */
@@ -209,6 +214,22 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       finished.set(key, result);
       effects.push(`run ${run.key}`);
       return result;
+    },
+    async exec(_place, name, request) {
+      await call("exec");
+      const isBacking = [...backings.keys()].some((key) => key.endsWith(`/${name}`));
+      if (tasks.get(name)?.state !== "running" && !isBacking) throw notRunning(name);
+      const stop = new AbortController();
+      execs.set(request.id, stop);
+      effects.push(`exec ${name}`);
+      return playExec(request, stop.signal);
+    },
+    async endExec(_place, _name, id) {
+      await call("endExec");
+      const stop = execs.get(id);
+      if (stop === undefined || stop.signal.aborted) return;
+      stop.abort();
+      effects.push(`end exec ${id}`);
     },
     async forgetRun(place, key) {
       await call("forgetRun");
@@ -369,6 +390,36 @@ function placeKey(place: Place): string {
 const backingKey = (place: Place, name: string) => `${placeKey(place)}/${name}`;
 const variableOf = (name: string) => `${name.toUpperCase().replaceAll("-", "_")}_URL`;
 const versionOf = ({ version }: Backing["spec"]) => version ?? "1";
+
+function notRunning(task: string) {
+  return fail("TASK_NOT_RUNNING", { message: `${task} does not run now.`, hint: "Look what runs: `shipway status`." });
+}
+
+/** As `playCommand`, and `cat` (stdin to stdout), `warn TEXT` (to stderr), `size` (of the terminal, each time it changes, until stdin ends). */
+function playExec({ command, terminal }: ExecRequest, signal: AbortSignal): ExecSession {
+  const [stdin, stdout, stderr] = [new PassThrough(), new PassThrough(), new PassThrough()];
+  const line = command.at(-1) ?? "";
+  const sizes: TerminalSize[] = terminal ? [terminal] : [];
+  const tell = ({ columns, rows }: TerminalSize) => void (line === "size" && stdout.write(`${columns}x${rows}\n`));
+  const play = async (): Promise<number> => {
+    if (line === "cat") for await (const chunk of addAbortSignal(signal, stdin)) stdout.write(chunk as Buffer);
+    if (line === "size") {
+      sizes.forEach(tell);
+      for await (const _ of addAbortSignal(signal, stdin));
+    }
+    const [verb, ...words] = line.split(" ");
+    if (verb === "warn") stderr.write(`${words.join(" ")}\n`);
+    const print: LogSink = (lines) => void lines.forEach(({ text }) => void stdout.write(`${text}\n`));
+    return (await playCommand(command, {}, 60_000, print, signal)).exitCode;
+  };
+  const ended = play()
+    .catch(() => 143)
+    .finally(() => {
+      stdout.end();
+      stderr.end();
+    });
+  return { stdin, stdout, stderr, resize: async (size) => tell(size), ended };
+}
 
 function lostRun(service: string) {
   return fail("RUN_OUTCOME_UNKNOWN", {

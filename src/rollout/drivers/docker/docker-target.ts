@@ -32,6 +32,7 @@ import {
   stopContainer,
 } from "./containers.ts";
 import { asking, askingUnless } from "./docker-errors.ts";
+import { endExec, notRunning, startExec } from "./exec-session.ts";
 import { healthNotes, judgeNew, judgeProved, type TaskFacts } from "./health.ts";
 import { backendName, backingName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
@@ -52,6 +53,8 @@ export type DockerTargetOptions = {
   /** The block that environments' networks are cut from: `10.213.0.0/16`. */
   subnetPool: string;
   log?: { debug(fields: object, message: string): void };
+  /** An image with `sh`, `grep` and `kill`, for helpers: the router's has them, and is there. */
+  toolImage: string;
   /** A place that was changed this recently is not reconciled. */
   quietMs?: number;
 };
@@ -218,6 +221,16 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       );
     },
 
+    async exec(place, task, request) {
+      const { id } = await runningContainer(place, task);
+      return startExec(docker, id, task, request);
+    },
+
+    async endExec(place, task, id) {
+      const found = await findExecutable(place, task);
+      if (found?.state === "running") await endExec({ docker, instance, toolImage: options.toolImage }, found.id, id);
+    },
+
     async forgetRun(place, key) {
       const seen = await listContainers(docker, instance, place);
       const runs = seen.filter((one) => (one.role === "run" || one.role === "oneoff") && one.name === key);
@@ -362,6 +375,17 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     },
   };
   return target;
+
+  async function findExecutable(place: Place, name: string): Promise<SeenContainer | undefined> {
+    const seen = await listContainers(docker, instance, place);
+    return seen.find((one) => (one.role === "task" || one.role === "backing") && one.name === name);
+  }
+
+  async function runningContainer(place: Place, name: string): Promise<SeenContainer> {
+    const found = await findExecutable(place, name);
+    if (found?.state === "running") return found;
+    throw notRunning(name);
+  }
 
   /** @returns the tasks that were paused */
   async function parkRelease(place: Place, release: Release): Promise<string[]> {

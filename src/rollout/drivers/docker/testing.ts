@@ -42,7 +42,14 @@ export async function newDockerStage(): Promise<DockerStage> {
     network: `0-shipway-base-${instance}`,
     labels: { [LABEL.instance]: instance },
   });
-  const target = dockerTarget({ docker, router, instance, subnetPool: "10.212.0.0/16", quietMs: 0 });
+  const target = dockerTarget({
+    docker,
+    router,
+    instance,
+    subnetPool: "10.212.0.0/16",
+    toolImage: "haproxy:2.6",
+    quietMs: 0,
+  });
   return {
     docker,
     router,

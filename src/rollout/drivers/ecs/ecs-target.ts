@@ -252,6 +252,15 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
       return await runOneOff(ground, once, times, log, signal);
     },
 
+    async exec(place, task) {
+      throw fail("EXEC_NOT_ON_ECS", {
+        message: `${place.app} ${place.environment} runs on ECS: commands inside a running task go through ECS Exec there, which Shipway does not do yet.`,
+        hint: `Run it in a task of its own (\`shipway run\`), or turn ECS Exec on for the service and use the AWS CLI: \`aws ecs execute-command --cluster ${settings.cluster} --task ${task} --interactive --command sh\`.`,
+      });
+    },
+
+    endExec: async () => undefined,
+
     // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
     forgetRun: async () => undefined,
 

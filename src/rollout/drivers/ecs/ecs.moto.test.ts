@@ -62,6 +62,7 @@ describe.skipIf(!hasMoto)("on the emulator with a scheduler of ours", () => {
       parked: "running",
       holdsReleases: 2,
       refusesBacking: "BACKING_NOT_ON_ECS",
+      refusesExec: "EXEC_NOT_ON_ECS",
       cleanUp: stage.cleanUp,
     };
   });

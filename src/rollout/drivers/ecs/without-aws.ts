@@ -40,6 +40,8 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     ensureBacking: async (place, backing, log, signal) => (await opened()).ensureBacking(place, backing, log, signal),
     removeBacking: async (place, name, data) => (await opened()).removeBacking(place, name, data),
     runOnce: async (place, release, run, log, signal) => (await opened()).runOnce(place, release, run, log, signal),
+    exec: async (place, task, request) => (await opened()).exec(place, task, request),
+    endExec: async (place, task, id) => (await opened()).endExec(place, task, id),
     forgetRun: async (place, key) => (await opened()).forgetRun(place, key),
     startService: async (place, release, service, variables) =>
       (await opened()).startService(place, release, service, variables),
