@@ -63,7 +63,7 @@ function renderOperation(
         `- \`${one.name}\` (${one.in}${one.required ? ", required" : ""}): ${typeOf(one.schema, shapes)}${remark({ ...one.schema, ...(one.description && { description: one.description }) })}`,
     ),
     ...(body ? ["- Body:", "", fenced(typeOf(body, shapes))] : []),
-    ...(answer && status !== "204"
+    ...(answer && status !== "204" && status !== "101"
       ? [`- Answer (${status}):`, "", fenced(typeOf(answer, shapes))]
       : [`- Answer: ${status}, empty`, ""]),
   ].join("\n");
