@@ -46,23 +46,24 @@ describe("a command inside a running container", () => {
   });
 
   it("has a terminal of the wanted kind and size, which can be changed, and takes Ctrl-C", async () => {
-    const script = "echo $TERM; stty size; trap 'stty size; exit 5' INT; while :; do sleep 0.05; done";
+    const script =
+      "echo $TERM; until stty size | grep 91; do sleep 0.05; done; trap 'stty size; exit 5' INT; while :; do sleep 0.05; done";
     const { session, output } = await exec("tty", script, { columns: 91, rows: 33, type: "vt100" });
     let seen = "";
     session.stdout.on("data", (chunk: Buffer) => {
       seen += chunk.toString();
     });
-    await until("it being ready", () => seen.includes("33 91"));
+    await until("it being ready", () => seen.includes("33 91\r\n"));
     await session.resize({ columns: 120, rows: 40 });
     session.stdin.write("\u0003");
     expect(await session.ended).toBe(5);
     expect((await output)[0].replace(/\r/g, "")).toMatch(/^vt100\n33 91\n(\^C)?40 120\n$/);
   });
 
-  it("says 127 of a program that is not there", async () => {
+  it("says 126 or 127, as the engine has it, of a program that is not there", async () => {
     const session = await stage.target.exec(place, TASK, { id: "none", command: ["no-such-program"] });
     expect(await text(session.stdout)).toContain("no-such-program");
-    expect(await session.ended).toBe(127);
+    expect([126, 127]).toContain(await session.ended);
   });
 
   it("ends what it left running: its children, those that ignore SIGTERM, those of another user; and nothing else", async () => {
@@ -71,7 +72,7 @@ describe("a command inside a running container", () => {
     await exec("other", "sleep 623");
     await until(
       "all of them running",
-      async () => (await lines()).filter((line) => /sleep 62\d/.test(line)).length === 3,
+      async () => (await lines()).filter((line) => line.startsWith("sleep 62")).length === 3,
     );
     await stage.target.endExec(place, TASK, "left");
     expect((await lines()).filter((line) => line.startsWith("sleep")).sort()).toEqual(["sleep 600", "sleep 623"]);

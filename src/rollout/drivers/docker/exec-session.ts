@@ -5,7 +5,7 @@ import { fail } from "../../../shared/errors.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { ExecRequest, ExecSession, TerminalSize } from "../../target.ts";
 import { asking, askingUnless, statusOf } from "./docker-errors.ts";
-import { LABEL } from "./names.ts";
+import { LABEL, prefixed } from "./names.ts";
 
 /** In the environment of everything that an exec starts: what is left of it is found by that. */
 const MARK = "SHIPWAY_EXEC";
@@ -28,6 +28,8 @@ export async function startExec(docker: Docker, id: string, task: string, reques
       AttachStdout: true,
       AttachStderr: true,
       Tty: hasTerminal,
+      // Engines before 23 (API 1.42) do not know it: there the command begins with no size, and is told a moment later.
+      ...(hasTerminal && { ConsoleSize: [terminal.rows, terminal.columns] }),
     })
     .catch((error: unknown) => {
       // 404: it is gone since. 409: it is stopped or paused.
@@ -129,8 +131,12 @@ export async function endExec(
   containerId: string,
   execId: string,
 ): Promise<void> {
+  const name = prefixed(instance, `shipway-end-${execId}`);
+  // One that was left by a kill in the middle of this.
+  await askingUnless([404, 409], "Removing a helper", () => docker.getContainer(name).remove({ force: true, v: true }));
   const helper = await asking("Ending a command", () =>
     docker.createContainer({
+      name,
       Image: toolImage,
       Entrypoint: ["sh", "-c", END_SCRIPT, "sh"],
       Cmd: [`${MARK}=${execId}`, String(GRACE_TENTHS)],
