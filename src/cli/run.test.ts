@@ -92,6 +92,7 @@ describe("shipway run", () => {
       err: expect.stringContaining(id),
     });
     expect((await shipway(["runs", ...inShop])).out).toMatch(new RegExp(`${id} .*running`));
+    await until("its first line", async () => (await shipway(["logs", "--run", id])).out === "begun\n");
     expect((await shipway(["cancel", id])).code).toBe(0);
     const shown = await shipway(["runs", id]);
     expect(shown.out).toContain("begun\n  canceled");
