@@ -1,5 +1,9 @@
+import { spawnSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { EC2 } from "@aws-sdk/client-ec2";
 import { ECS } from "@aws-sdk/client-ecs";
 import { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
@@ -14,9 +18,30 @@ import { runAwsDoctor } from "./doctor-aws.ts";
 if (!hasMoto)
   console.warn("SKIPPED: shipway doctor aws on an account. It needs the emulator: pip install 'moto[server]==5.2.1'");
 
+const ROOT = join(import.meta.dirname, "../..");
+const VALIDATOR = join(ROOT, "test/aws/validate.py");
+const MODULE = join(ROOT, "terraform/aws-fargate/policies");
+const POLICIES = ["driver-rollout.json", "driver-storage.json"];
 const REGION = "eu-central-1";
 const LISTENER =
   "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/none/0123456789abcdef/0123456789abcdef";
+
+/** The SDK's usual chain finds these in the environment, and nothing of this machine's user. */
+const CREDENTIALS = {
+  AWS_ACCESS_KEY_ID: "testing",
+  AWS_SECRET_ACCESS_KEY: "testing",
+  AWS_EC2_METADATA_DISABLED: "true",
+  AWS_CONFIG_FILE: "/nonexistent",
+  AWS_SHARED_CREDENTIALS_FILE: "/nonexistent",
+};
+const before = Object.keys(CREDENTIALS).map((name) => [name, process.env[name]] as const);
+beforeAll(() => void Object.assign(process.env, CREDENTIALS));
+afterAll(() => {
+  for (const [name, value] of before) {
+    if (value === undefined) delete process.env[name];
+    else process.env[name] = value;
+  }
+});
 
 describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", () => {
   let moto: Moto;
@@ -26,18 +51,9 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
   let iam: IAM;
   let elb: ElasticLoadBalancingV2;
   let registry: { url: string; close(): Promise<void> };
-  const before = { ...process.env };
 
   beforeAll(async () => {
     moto = await startMoto();
-    // The SDK's usual chain finds credentials in the environment; nothing of this machine's user is to be found.
-    Object.assign(process.env, {
-      AWS_ACCESS_KEY_ID: "testing",
-      AWS_SECRET_ACCESS_KEY: "testing",
-      AWS_EC2_METADATA_DISABLED: "true",
-      AWS_CONFIG_FILE: "/nonexistent",
-      AWS_SHARED_CREDENTIALS_FILE: "/nonexistent",
-    });
     const config = { region: REGION, endpoint: moto.endpoint };
     ec2 = new EC2(config);
     iam = new IAM(config);
@@ -46,13 +62,19 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
     ({ settings, vpc } = await layGround({ ec2, iam, elb, ecs: new ECS(config) }));
   });
   afterAll(async () => {
-    process.env = before;
     await Promise.all([moto?.close(), registry?.close()]);
   });
 
+  const calls: { service: string; command: string; input: unknown }[] = [];
   const look = async (changes: Partial<EcsSettings> = {}, endpoint = moto.endpoint) => {
     const asked = { ...settings, ...changes };
-    const facts = await openAwsFacts({ region: asked.region, endpoint, attempts: 1, speed: 1_000 });
+    const facts = await openAwsFacts({
+      region: asked.region,
+      endpoint,
+      attempts: 1,
+      speed: 1_000,
+      onCall: (call) => void calls.push(call),
+    });
     return runAwsDoctor(facts, { settings: asked, vcpus: 2, registryEndpoint: registry.url });
   };
   const named = (checks: Check[], name: string) => checks.find((one) => one.name === name);
@@ -160,6 +182,20 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
     expect(named(await look(closed), "security groups")?.found).toMatch(/let nothing out at port 443/);
   });
 
+  it("sends only what AWS's own Python client takes, and calls that the shipped policies allow or the docs name", async () => {
+    calls.length = 0;
+    await look({ publicIp: false, subnets: ["subnet-00000bad"] });
+    await look();
+    const input = calls.map((call) => JSON.stringify(call)).join("\n");
+    const { stdout, stderr } = spawnSync("python3", [VALIDATOR, "requests"], { input, encoding: "utf8" });
+    expect(`${stdout}${stderr}`.trim()).toBe("");
+    const policies = await Promise.all(POLICIES.map((name) => readFile(join(MODULE, name), "utf8")));
+    const made = [...new Set(calls.map(({ service, command }) => `${service}:${command}`))];
+    const beside = made.filter((action) => !policies.some((text) => text.includes(`"${action}"`)));
+    // Who one is may always be asked (AWS STS API reference, GetCallerIdentity).
+    expect(beside.sort()).toEqual(["iam:GetRole", "iam:SimulatePrincipalPolicy", "sts:GetCallerIdentity"]);
+  });
+
   it("says that there are no credentials", async () => {
     const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY } = process.env;
     delete process.env.AWS_ACCESS_KEY_ID;
@@ -250,6 +286,69 @@ it.each([
     ...(own === undefined ? [] : [{ Associations: [{ Main: false, SubnetId: "subnet-1" }], Routes: route(own) }]),
   ];
   expect(wayOut(tables, "subnet-1")).toBe(way);
+});
+
+describe("what IAM's policy simulator says", () => {
+  // Answers in the form of the IAM API reference, in two pages: the emulator has no simulator.
+  const simulated = async (session: string, rolePath: string | undefined) => {
+    const asked: URLSearchParams[] = [];
+    const iam = await listening(async (request, response) => {
+      const body = new URLSearchParams(await text(request));
+      asked.push(body);
+      const isRole = body.get("Action") === "GetRole";
+      response.writeHead(isRole && rolePath === undefined ? 403 : 200, { "content-type": "text/xml" });
+      if (isRole)
+        response.end(rolePath === undefined ? "" : roleAnswer(`arn:aws:iam::123456789012:role${rolePath}driver`));
+      else response.end(simulatorAnswer(body.get("Marker") === null));
+    });
+    try {
+      const facts = await openAwsFacts({ region: REGION, endpoint: iam.url, attempts: 1, speed: 1_000 });
+      const permission = (action: string) => ({
+        action,
+        resource: "arn:aws:ecs:eu-central-1:123456789012:service/a/b",
+        context: { k: "v" },
+      });
+      const lacking = await facts.lacking(
+        session,
+        ["ecs:CreateService", "ecs:UpdateService", "ecs:DeleteService"].map(permission),
+      );
+      return {
+        lacking: lacking.map(({ action }) => action),
+        asked: asked.filter((one) => one.get("Action") !== "GetRole"),
+      };
+    } finally {
+      await iam.close();
+    }
+  };
+  const answerOf = (operation: string, result: string) =>
+    `<${operation}Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><${operation}Result>${result}</${operation}Result></${operation}Response>`;
+  const roleAnswer = (arn: string) => answerOf("GetRole", `<Role><Path>/</Path><Arn>${arn}</Arn></Role>`);
+  const result = (action: string, decision: string) =>
+    `<member><EvalActionName>${action}</EvalActionName><EvalDecision>${decision}</EvalDecision></member>`;
+  const simulatorAnswer = (isFirst: boolean) =>
+    answerOf(
+      "SimulatePrincipalPolicy",
+      isFirst
+        ? `<IsTruncated>true</IsTruncated><Marker>more</Marker><EvaluationResults>${result("ecs:CreateService", "allowed")}${result("ecs:UpdateService", "implicitDeny")}</EvaluationResults>`
+        : `<IsTruncated>false</IsTruncated><EvaluationResults>${result("ecs:DeleteService", "explicitDeny")}</EvaluationResults>`,
+    );
+  const SESSION = "arn:aws:sts::123456789012:assumed-role/driver/i-1";
+
+  it("is read to the last page; what is not allowed is lacking", async () => {
+    const { lacking, asked } = await simulated(SESSION, "/teams/");
+    expect(lacking.sort()).toEqual(["ecs:DeleteService", "ecs:UpdateService"]);
+    expect(asked.map((one) => one.get("Marker"))).toEqual([null, "more"]);
+    expect(asked[0]?.get("ContextEntries.member.1.ContextKeyName")).toBe("k");
+  });
+
+  it.each([
+    ["the role of a session, with its path", SESSION, "/teams/", "arn:aws:iam::123456789012:role/teams/driver"],
+    ["the role by its name where it may not be looked at", SESSION, undefined, "arn:aws:iam::123456789012:role/driver"],
+    ["a user as such", "arn:aws:iam::123456789012:user/ada", undefined, "arn:aws:iam::123456789012:user/ada"],
+  ])("is asked about %s", async (_name, caller, path, principal) => {
+    const { asked } = await simulated(caller, path);
+    expect(asked[0]?.get("PolicySourceArn")).toBe(principal);
+  });
 });
 
 async function startAnswering(status: number, code: string) {

@@ -82,9 +82,10 @@ export async function openAwsFacts(options: AwsOptions): Promise<AwsFacts> {
         })),
         ...(Marker && { Marker }),
       });
-      const results = page.EvaluationResults ?? [];
-      const refused = results.filter(({ EvalDecision }) => EvalDecision !== "allowed");
-      found.push(...asked.filter(({ action }) => refused.some(({ EvalActionName }) => EvalActionName === action)));
+      const refused = (page.EvaluationResults ?? [])
+        .filter(({ EvalDecision }) => EvalDecision !== "allowed")
+        .map(({ EvalActionName }) => EvalActionName?.toLowerCase());
+      found.push(...asked.filter(({ action }) => refused.includes(action.toLowerCase())));
       Marker = page.IsTruncated ? page.Marker : undefined;
     } while (Marker);
     return found;

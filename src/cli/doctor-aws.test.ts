@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toAwsError } from "../aws/aws-errors.ts";
@@ -6,7 +6,13 @@ import type { EcsSettings } from "../rollout/runtime.ts";
 import { fail } from "../shared/errors.ts";
 import type { AwsNeeds } from "./aws-settings.ts";
 import type { Check } from "./doctor.ts";
-import { type AwsDoctorOptions, type AwsFacts, neededPermissions, runAwsDoctor } from "./doctor-aws.ts";
+import {
+  type AwsDoctorOptions,
+  type AwsFacts,
+  neededPermissions,
+  type Permission,
+  runAwsDoctor,
+} from "./doctor-aws.ts";
 import { newTestCli, startTestServer, type TestCli, type TestServer } from "./testing.ts";
 
 const ACCOUNT = "123456789012";
@@ -412,6 +418,59 @@ it("tries permissions on names of our own alone, and each role's passing to task
   const passed = needed.filter(({ action }) => action === "iam:PassRole");
   expect(passed.map(({ resource }) => resource)).toEqual([settings.executionRole, settings.taskRole]);
   expect(passed[0]?.context).toEqual({ "iam:PassedToService": "ecs-tasks.amazonaws.com" });
+});
+
+type Statement = {
+  Action: string | string[];
+  Resource: string | string[];
+  Condition?: Record<string, Record<string, string | string[]>>;
+};
+
+/** What the module attaches to Shipway's role, filled in for this account. */
+async function shippedStatements(name: string): Promise<Statement[]> {
+  const values: Record<string, string> = { partition: "aws", region: settings.region, account: ACCOUNT, name };
+  const texts = await Promise.all(
+    ["driver-rollout", "driver-storage"].map((file) =>
+      readFile(join(import.meta.dirname, `../../terraform/aws-fargate/policies/${file}.json`), "utf8"),
+    ),
+  );
+  return texts.flatMap((text) => {
+    const filled = text.replace(/\$\{(\w+)\}/g, (all, key: string) => values[key] ?? all);
+    return (JSON.parse(filled) as { Statement: Statement[] }).Statement;
+  });
+}
+
+/** As IAM judges, as far as these policies go: `*` for any text, and conditions on what a call carries. */
+function isAllowed(statements: Statement[], { action, resource, context }: Permission): boolean {
+  const fits = (pattern: string) =>
+    new RegExp(`^${pattern.replace(/[.+?^$()|[\]\\{}]/g, "\\$&").replaceAll("*", ".*")}$`).test(resource);
+  const holds = (operator: string, key: string, wanted: string | string[]) => {
+    if (operator === "Null") return (context[key] === undefined) === (wanted === "true");
+    return /^(StringEquals|ArnEquals)$/.test(operator) && [wanted].flat().includes(context[key] ?? "");
+  };
+  return statements.some(
+    ({ Action, Resource, Condition = {} }) =>
+      [Action].flat().includes(action) &&
+      [Resource].flat().some(fits) &&
+      Object.entries(Condition).every(([operator, wanted]) =>
+        Object.entries(wanted).every(([key, value]) => holds(operator, key, value)),
+      ),
+  );
+}
+
+it("tries nothing that the shipped policies do not allow, and what those of another cluster do not", async () => {
+  const ours: EcsSettings = {
+    ...settings,
+    executionRole: `arn:aws:iam::${ACCOUNT}:role/shop-exec`,
+  };
+  const needed = neededPermissions(ours, ACCOUNT);
+  const shipped = await shippedStatements("shop");
+  expect(needed.filter((one) => !isAllowed(shipped, one))).toEqual([]);
+  const foreign = await shippedStatements("other");
+  const lacking = needed.filter((one) => !isAllowed(foreign, one)).map(({ action }) => action);
+  expect(lacking).toEqual(
+    expect.arrayContaining(["ecs:CreateService", "ecs:RunTask", "elasticloadbalancing:CreateRule", "iam:PassRole"]),
+  );
 });
 
 describe("shipway doctor aws", () => {
