@@ -2,6 +2,7 @@ import type { TaskRun } from "../http/schemas.ts";
 import { formatDurationMs } from "../shared/duration.ts";
 import { ERRORS, errorCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
+import type { ApiClient } from "./client.ts";
 import type { CommandContext } from "./command.ts";
 import { type ExitCode, passOn } from "./context.ts";
 import { renderHint } from "./problem.ts";
@@ -37,13 +38,18 @@ export async function followRun(run: TaskRun, json: boolean, context: CommandCon
       else if (stream === "err" || json) context.say(text);
       else context.data(text);
     }
-    for (;;) {
-      const now = await client.getRun(run.id);
-      if (now.endedAt !== null) return now;
-      await sleep(END_POLL_MS);
-    }
+    return await awaitRunEnd(client, run.id);
   } finally {
     context.interrupted.removeEventListener("abort", stop);
+  }
+}
+
+/** The run, once its end is recorded: a moment after its output has ended. */
+export async function awaitRunEnd(client: ApiClient, id: string): Promise<TaskRun> {
+  for (;;) {
+    const run = await client.getRun(id);
+    if (run.endedAt !== null) return run;
+    await sleep(END_POLL_MS);
   }
 }
 

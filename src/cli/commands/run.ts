@@ -4,7 +4,7 @@ import { formatDurationMs, parseDurationMs } from "../../shared/duration.ts";
 import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import { type ExitCode, passOn } from "../context.ts";
-import { followRun, sayRunEnd } from "../follow-run.ts";
+import { awaitRunEnd, followRun, sayRunEnd } from "../follow-run.ts";
 import { formatAgo } from "../format.ts";
 import {
   APP,
@@ -198,7 +198,7 @@ async function showRun(id: string, json: boolean, context: CommandContext): Prom
     for await (const line of client.followLog(run.logId, 0, { signal: context.interrupted })) context.data(line.text);
     if (context.interrupted.aborted) return 130;
   }
-  const { status, exitCode, outOfMemory, durationMs, canceledBy, problem } = await client.getRun(id);
+  const { status, exitCode, outOfMemory, durationMs, canceledBy, problem } = await awaitRunEnd(client, id);
   const code = exitCode === null ? "" : `, exit code ${exitCode}`;
   context.data(`  ${status}${code}${durationMs === null ? "" : ` after ${formatDurationMs(durationMs)}`}`);
   if (outOfMemory) context.data("  ended because it needed more memory than the service declares");
