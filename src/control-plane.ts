@@ -266,6 +266,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   closing.push(() => notifyLoop.stop());
   const driftLoop = startDriftLoop({
     store,
+    logs,
     startInfra,
     startIfNew: ({ workflow, id }) => engine.startIfNew(workflow, id),
     log,

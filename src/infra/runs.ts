@@ -677,6 +677,27 @@ export async function isCheckingDrift(db: Database): Promise<boolean> {
   return row !== undefined;
 }
 
+/** Drift checks that ended before then and whose report is not the one that is shown; an environment has one an hour. */
+export async function oldChecks(db: Database, before: Date, limit: number): Promise<string[]> {
+  const rows = await db
+    .selectFrom("infra_runs as r")
+    .leftJoin("infra_environments as e", (join) =>
+      join.onRef("e.app", "=", "r.app").onRef("e.environment", "=", "r.environment"),
+    )
+    .select("r.id")
+    .where("r.kind", "=", "drift")
+    .where("r.ended_at", "<", before)
+    .where(sql<boolean>`e.drift ->> 'runId' is distinct from r.id`)
+    .orderBy("r.ended_at")
+    .limit(limit)
+    .execute();
+  return rows.map(({ id }) => id);
+}
+
+export async function forgetChecks(db: Database, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await db.deleteFrom("infra_runs").where("id", "in", ids).where("kind", "=", "drift").execute();
+}
+
 /** Something was seen to have changed there: the next check of these environments of an app does not wait for its turn. */
 export async function makeDriftDue(tx: Tx, places: readonly Place[]): Promise<void> {
   const inOrder = [...places].sort((left, right) => (left.environment < right.environment ? -1 : 1));

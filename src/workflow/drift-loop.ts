@@ -1,4 +1,15 @@
-import { dueForDrift, isCheckingDrift, openRuns, requestRun, type StartedRun, skipDriftCheck } from "../infra/runs.ts";
+import type { LogStore } from "../events/log-store.ts";
+import { infraLogId } from "../infra/execute-run.ts";
+import {
+  dueForDrift,
+  forgetChecks,
+  isCheckingDrift,
+  oldChecks,
+  openRuns,
+  requestRun,
+  type StartedRun,
+  skipDriftCheck,
+} from "../infra/runs.ts";
 import { sleep } from "../shared/until.ts";
 import type { Store } from "../store/open-store.ts";
 import type { Logger } from "./durable.ts";
@@ -6,9 +17,14 @@ import type { Logger } from "./durable.ts";
 /** How soon a due check is noticed, and how soon after one the next. */
 const EVERY_MS = 15_000;
 const NEXT_MS = 1_000;
+/** Fifty environments make some 1,200 checks a day, each a row and a log; what they found is in the events. */
+const CHECKS_KEPT_MS = 30 * 24 * 3_600_000;
+const FORGET_EVERY_MS = 3_600_000;
+const FORGOTTEN_AT_ONCE = 500;
 
 export type DriftLoopDeps = {
   store: Store;
+  logs: Pick<LogStore, "remove">;
   startInfra(run: StartedRun): Promise<void>;
   /** For a run that was most likely started before. */
   startIfNew(run: StartedRun): Promise<void>;
@@ -23,6 +39,7 @@ export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
       deps.log.warn({ err: error }, "recorded infra runs could not start"),
     );
     let asked: string | undefined;
+    let forgotAt = 0;
     while (!stopping.signal.aborted) {
       await sleep(asked === undefined ? EVERY_MS : NEXT_MS, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
@@ -32,6 +49,12 @@ export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
         deps.log.warn({ err: error }, "a drift check could not start");
         return undefined;
       });
+      if (now - forgotAt >= FORGET_EVERY_MS) {
+        forgotAt = now;
+        await forgetOldChecks(deps, now).catch((error: unknown) =>
+          deps.log.warn({ err: error }, "old drift checks could not be forgotten"),
+        );
+      }
       asked ??= (await isCheckingDrift(deps.store.db).catch(() => false)) ? "one under way" : undefined;
     }
   };
@@ -71,4 +94,18 @@ export async function checkNextDue(
   const { id, start } = await store.db.transaction().execute((tx) => requestRun(tx, wanted));
   if (start) await startInfra(start);
   return id;
+}
+
+/** Removes drift checks that are older than 30 days, with their logs; never the one whose report is shown. */
+export async function forgetOldChecks(
+  { store, logs }: Pick<DriftLoopDeps, "store" | "logs">,
+  now: number,
+): Promise<void> {
+  for (;;) {
+    const ids = await oldChecks(store.db, new Date(now - CHECKS_KEPT_MS), FORGOTTEN_AT_ONCE);
+    // The logs first: without its row nobody would find them again.
+    for (const id of ids) for (const phase of ["init", "plan"] as const) await logs.remove(infraLogId(id, phase));
+    await forgetChecks(store.db, ids);
+    if (ids.length < FORGOTTEN_AT_ONCE) return;
+  }
 }
