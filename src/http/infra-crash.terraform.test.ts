@@ -1,10 +1,10 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer, request as httpRequest, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { applyRun, type InfraDeps, planRun, removeRunDir } from "../infra/execute-run.ts";
-import { getRun, journalApply } from "../infra/runs.ts";
+import { endRun, getRun, journalApply } from "../infra/runs.ts";
 import { idsIn } from "../infra/states.ts";
 import type { Terraform } from "../infra/terraform.ts";
 import { until } from "../shared/until.ts";
@@ -204,6 +204,24 @@ describe.skipIf(!hasTerraform)("an apply that is cut off (with the real Terrafor
       finished: [{ address: "terraform_data.first" }],
       uncertain: [{ address: "terraform_data.slow", action: "create", beside: false }],
     });
+    // What a recovery needs stays; the plan in clear is none of it.
+    const left = await readdir(join(test.deps.dir, "runs", id));
+    expect(left).toContain("apply.jsonl");
+    expect(left.filter((name) => name === "plan.tfplan" || name === "sensitive.json")).toEqual([]);
+  });
+
+  it("by a bug of Shipway is not recovered from while Terraform is still at work", async () => {
+    const id = await ask();
+    await planRun(test.deps, await run(id));
+    await lifeThatDies(id);
+    await untilFirst(id);
+    const problem = { code: "BUG", message: "a bug" };
+    await endRun(test.deps.db, id, { status: "unknown", problem });
+    const recover = () => test.tryAsk("POST", `${IN_PRODUCTION}/recover`, { way: "accept" });
+    expect(await recover()).toMatchObject({ code: "INFRA_LOCKED", message: expect.stringContaining("still at work") });
+    process.kill(-(await pidOf(id)), "SIGKILL");
+    await until("the recovery", async () => (await recover()).status === 200);
+    expect(await test.infra()).toMatchObject({ blockedBy: null });
   });
 
   it("by the end of the machine shows all that may exist, and takes what somebody found", async () => {

@@ -636,6 +636,11 @@ async function askForOutputs(deps: InfraDeps, run: InfraRun, workspace: OpenWork
 export const removeRunDir = (deps: Pick<InfraDeps, "dir">, runId: string): Promise<void> =>
   rm(runDirOf(deps.dir, runId), { recursive: true, force: true });
 
+/** The plan in clear, of a run whose other files a recovery needs. */
+export async function removePlanFiles({ dir }: Pick<InfraDeps, "dir">, runId: string): Promise<void> {
+  for (const name of [PLAN_FILE, SENSITIVE_FILE]) await rm(join(runDirOf(dir, runId), name), { force: true });
+}
+
 /** The same data with every text masked. Terraform's own words (addresses, actions) are texts, too: they may hold a name made from a secret. */
 function maskAll<T>(data: T, mask: (text: string) => string): T {
   return JSON.parse(

@@ -112,7 +112,8 @@ const canImport = ({ action, id }: Unsaved["finished"][number]) => action === "c
 /**
  * Ends the block. Nothing is applied by it: `import` asks for a run whose plan waits for an approval, and the block ends with that run. `found` are objects
  * that the run had begun, and somebody saw to exist.
- * @throws INFRA_STATE_REFUSED when there is nothing to push or import, or the backend does not take it; INFRA_LOCKED when somebody else holds the state
+ * @throws INFRA_STATE_REFUSED when there is nothing to push or import, or the backend does not take it; INFRA_LOCKED when somebody else holds the state, or
+ * the run's Terraform is still at work
  */
 export const recover = (
   deps: InfraDeps,
@@ -133,6 +134,9 @@ async function goOn(
 ): Promise<Recovered> {
   const recovery = await lookAtRecovery(deps, place);
   const { run, lock, workspace } = recovery;
+  // Of a run that a bug of ours ended, not Terraform: what it still makes would be missed.
+  if ((await deps.terraform.state({ runDir: runDirOf(deps.dir, run.id) }, "apply")) === "running")
+    throw stillWorks(place, run);
   if (lock && lock.runId !== run.id) throw lockedBy(place, lock);
   const imports = way === "import" ? importsOf(recovery, found) : [];
   if (way === "push") await pushErrored(deps, place, recovery, actor);
@@ -152,6 +156,13 @@ async function goOn(
   });
   await removeRunDir(deps, run.id);
   return { runId: undefined, start };
+}
+
+function stillWorks({ app, environment }: Place, { id }: InfraRun) {
+  return fail("INFRA_LOCKED", {
+    message: `Terraform of run ${id} is still at work in ${app} ${environment}: what it makes from now on would be missed.`,
+    hint: `Wait for its end, then look again: \`shipway infra recover --app ${app} --env ${environment}\`.`,
+  });
 }
 
 const HOW: Record<Exclude<RecoveryWay, "import">, string> = {

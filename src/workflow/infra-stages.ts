@@ -1,4 +1,12 @@
-import { applyRun, checkDrift, type InfraDeps, planRun, readOutputs, removeRunDir } from "../infra/execute-run.ts";
+import {
+  applyRun,
+  checkDrift,
+  type InfraDeps,
+  planRun,
+  readOutputs,
+  removePlanFiles,
+  removeRunDir,
+} from "../infra/execute-run.ts";
 import type { PlanSummary } from "../infra/infra-run.ts";
 import { maskErrors } from "../infra/mask-errors.ts";
 import {
@@ -101,7 +109,7 @@ async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: 
   const next = await step("infra-end", async () => {
     const found = await endRun(deps.db, id, result);
     // What is needed to recover stays.
-    if (result.status !== "unknown") await removeRunDir(deps, id);
+    await (result.status === "unknown" ? removePlanFiles : removeRunDir)(deps, id);
     if (result.status === "succeeded")
       for (const recovered of await recoveredRuns(deps.db, await getRun(deps.db, id)))
         await removeRunDir(deps, recovered);
