@@ -104,7 +104,6 @@ export type PlatformEvent =
   | { kind: "infra.driftFound"; data: { runId: string; resources: DriftedResource[] } }
   | { kind: "infra.driftGone"; data: { runId: string } }
   /** Told until 0.1: what is called ignored now. */
-  | { kind: "infra.driftAccepted"; data: { address: string; reason: string } }
   /** `path` is empty for the whole resource; `until` is ISO 8601. */
   | { kind: "infra.driftIgnored"; data: { address: string; path: string; reason: string; until: string | null } }
   | { kind: "infra.driftUnignored"; data: { address: string; path: string } }

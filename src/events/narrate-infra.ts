@@ -118,11 +118,6 @@ const TALES: Record<string, Tell> = {
     hint(`\`shipway infra drift --env ${environment}\``),
   ]),
   "infra.driftGone": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} is as it was applied again`]),
-  "infra.driftAccepted": tell(
-    z.object({ address: z.string(), reason: z.string() }),
-    ({ address, reason }, { environment }) =>
-      wrap("! ", `drift of ${plain(address)} in ${environment} is accepted: ${plain(reason)}`),
-  ),
   "infra.driftIgnored": tell(
     z.object({ address: z.string(), path: z.string(), reason: z.string(), until: z.string().nullable() }),
     ({ address, path, reason, until }, { environment, actor }) =>
@@ -228,12 +223,10 @@ function ended(
     ];
   if (status === "canceled" && problem === undefined)
     return [`! ${title} of ${environment} was turned down; nothing was changed`];
-  if (status === "superseded") return [`! ${title} of ${environment} was overtaken by a newer one`];
+  if (status === "superseded" && problem === undefined)
+    return [`! ${title} of ${environment} was overtaken by a newer one`];
   return [
-    ...wrap(
-      status === "unknown" || status === "canceled" ? "! " : "✗ ",
-      problem?.message ?? `${title} of ${environment} failed after ${took}`,
-    ),
+    ...wrap(status === "failed" ? "✗ " : "! ", problem?.message ?? `${title} of ${environment} failed after ${took}`),
     ...(problem?.hint === undefined ? [] : wrap("  → ", problem.hint)),
   ];
 }

@@ -1,4 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { StoredEvent } from "../events/event.ts";
+import { narrateInfra } from "../events/narrate-infra.ts";
+import { DEFAULT_SELECTORS, selects } from "../notify/selectors.ts";
 import { throughOutages } from "../store/outage.ts";
 import { applyInfra } from "../workflow/infra-stages.ts";
 import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
@@ -31,5 +34,26 @@ describe.skipIf(!hasTerraform)("Postgres that goes away during an apply (with th
     expect(await test.settled(id)).toMatchObject({ status: "succeeded" });
     expect(await test.infra()).toMatchObject({ blockedBy: null, runningRun: null, applied: { runId: id } });
     expect(await test.ask<unknown[]>("GET", `${IN_PRODUCTION}/states`)).toHaveLength(1);
+  });
+});
+
+describe.skipIf(!hasTerraform)("a drift check that an apply overtakes (with the real Terraform)", () => {
+  it("says so, and is no failure that somebody is told to see to", async () => {
+    await test.commit({
+      "shipway.yml": specWith({ dir: "infra" }),
+      "infra/main.tf": 'resource "terraform_data" "a" { input = "x" }\n',
+    });
+    await test.run({ kind: "apply" });
+    await test.idle();
+    const { states } = test.deps;
+    let looks = 0;
+    test.deps.states = { ...states, latestVersion: async (place) => (await states.latestVersion(place)) + looks++ };
+    const check = await test.run({ kind: "drift" });
+    expect(check).toMatchObject({ status: "superseded", problem: { code: "INFRA_PLAN_STALE" } });
+    const events = await test.ask<StoredEvent[]>("GET", "/api/events?app=shop&limit=500");
+    const ended = events.filter(({ kind, data }) => kind === "infra.ended" && data.runId === check.id);
+    expect(ended).toHaveLength(1);
+    expect(ended.filter((event) => selects(DEFAULT_SELECTORS, event))).toEqual([]);
+    expect(ended.flatMap((event) => narrateInfra(event))[0]).toMatch(/^! .*was changed while its drift was looked for/);
   });
 });

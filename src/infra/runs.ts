@@ -557,6 +557,8 @@ const countOf = (run: InfraRun): number => run.plan?.changes.length ?? 0;
 export type RunResult =
   | { status: "succeeded"; outputs?: Buffer }
   | { status: "failed"; problem: Problem }
+  /** A look that something newer overtook: what it found says nothing any more. */
+  | { status: "superseded"; problem: Problem }
   /** Somebody stopped it, and it ended as it should. */
   | { status: "canceled"; problem: Problem }
   | { status: "unknown"; problem: Problem };

@@ -49,6 +49,14 @@ describe("renderBody", () => {
     });
   });
 
+  it("leads from a command that somebody ran to that command, and not to Terraform's runs", () => {
+    const run = event(8, "run.ended", { runId: "run_1", status: "failed" });
+    expect(bodyOf("json", run, ["x"]).links).toEqual({
+      api: "http://ship/api/runs/run_1",
+      command: "shipway runs run_1",
+    });
+  });
+
   it("gives Slack text in which nothing of ours means anything to Slack", () => {
     const { text, blocks } = bodyOf("slack", { ...waiting, data: { runId: "i_1", reasons: ["<!channel> & more"] } });
     expect(text).toBe(

@@ -60,7 +60,8 @@ const cut = (text: string) =>
 
 function apiPathOf({ id, app, environment, kind, data }: StoredEvent): string {
   if (typeof data.deploymentId === "string") return `/api/deployments/${encodeURIComponent(data.deploymentId)}`;
-  if (typeof data.runId === "string") return `/api/infra/runs/${encodeURIComponent(data.runId)}`;
+  if (typeof data.runId === "string")
+    return `/api/${kind.startsWith("run.") ? "runs" : "infra/runs"}/${encodeURIComponent(data.runId)}`;
   if (app !== null && environment !== null && kind.startsWith("environment."))
     return `/api/apps/${encodeURIComponent(app)}/environments/${encodeURIComponent(environment)}`;
   return `/api/events?after=${Math.max(0, id - 1)}&limit=1`;
@@ -71,6 +72,7 @@ function commandOf({ app, environment, kind, data }: StoredEvent): string {
   const at = app === null ? "" : ` --app ${app}${environment === null ? "" : ` --env ${environment}`}`;
   if (kind.endsWith(".driftFound")) return `shipway infra drift${at}`;
   if (typeof data.deploymentId === "string") return `shipway deployments ${data.deploymentId}`;
-  if (typeof data.runId === "string") return `shipway infra runs ${data.runId}`;
+  if (typeof data.runId === "string")
+    return kind.startsWith("run.") ? `shipway runs ${data.runId}` : `shipway infra runs ${data.runId}`;
   return app === null ? "shipway events" : `shipway events --app ${app}`;
 }

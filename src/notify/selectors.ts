@@ -38,7 +38,6 @@ const KINDS: Record<PlatformEvent["kind"], readonly string[]> = {
   "infra.ended": ["succeeded", "failed", "unknown", "superseded", "canceled"],
   "infra.driftFound": [],
   "infra.driftGone": [],
-  "infra.driftAccepted": [],
   "infra.driftIgnored": [],
   "infra.driftUnignored": [],
   "infra.codeDiffers": [],

@@ -37,7 +37,15 @@ export async function runInfra(deps: InfraStageDeps, id: string, step: DurableSt
     const checked = await step("infra-drift", () =>
       staged(deps, id, (one) => deps.lookSlots(one, () => checkDrift(deps, one))),
     );
-    return end(deps, id, step, checked.ok ? { status: "succeeded" } : stopped(checked.problem));
+    if (checked.ok) return end(deps, id, step, { status: "succeeded" });
+    // An apply that came in between is no failure that anybody has to see to.
+    const isOvertaken = checked.problem.code === "INFRA_PLAN_STALE";
+    return end(
+      deps,
+      id,
+      step,
+      isOvertaken ? { status: "superseded", problem: checked.problem } : stopped(checked.problem),
+    );
   }
   const planned = await step("infra-plan", () =>
     staged(deps, id, (one) => deps.lookSlots(one, () => planRun(deps, one))),
