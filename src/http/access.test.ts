@@ -394,7 +394,7 @@ const TABLE: Row[] = [
   },
   {
     route: "GET /api/apps/:app/environments/:environment/infra/recovery",
-    needs: "viewer",
+    needs: "developer",
     allowed: 404,
     otherApp: 403,
     path: () => `${IN_PRODUCTION}/infra/recovery`,

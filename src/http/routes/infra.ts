@@ -396,7 +396,8 @@ function careRoutes(server: TypedServer, platform: Platform): void {
   server.get(
     "/api/apps/:app/environments/:environment/infra/recovery",
     {
-      config: { role: "viewer" },
+      // Of a state that lies elsewhere only Terraform can tell, with the environment's credentials.
+      config: { role: "developer" },
       schema: { summary: "What is known of the run that blocks it", params, response: { 200: RecoveryBody } },
     },
     async (request) => {
