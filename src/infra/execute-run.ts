@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { access, readFile, rm, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Sealer } from "../environment/sealing.ts";
 import { appendEvent } from "../events/event-stream.ts";
@@ -7,6 +7,7 @@ import type { LogStore } from "../events/log-store.ts";
 import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import { formatDurationMs } from "../shared/duration.ts";
 import { fail, toProblem } from "../shared/errors.ts";
+import { isThere } from "../shared/is-there.ts";
 import { Secret } from "../shared/secret.ts";
 import { varFilesOf } from "./code-hash.ts";
 import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
@@ -646,11 +647,4 @@ function maskAll<T>(data: T, mask: (text: string) => string): T {
   return JSON.parse(
     JSON.stringify(data, (_key, value: unknown) => (typeof value === "string" ? mask(value) : value)),
   ) as T;
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
 }

@@ -1,9 +1,10 @@
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, posix } from "node:path";
 import { z } from "zod";
 import type { Secrets } from "../environment/secrets.ts";
 import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
+import { isThere } from "../shared/is-there.ts";
 import { runProgram } from "../shared/run-program.ts";
 import type { Secret } from "../shared/secret.ts";
 import type { GitCommand } from "../source/git-command.ts";
@@ -282,10 +283,3 @@ const NAMES_A_PLACE = new Set(
     " ",
   ),
 );
-
-async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}

@@ -1,15 +1,16 @@
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import pLimit from "p-limit";
 import { fail } from "../shared/errors.ts";
+import { isThere } from "../shared/is-there.ts";
+import { newKeyedLock } from "../shared/keyed-lock.ts";
 import { findCommit } from "./find-commit.ts";
 import type { GitCommand } from "./git-command.ts";
 import { removeOlder, removeStaleLocks, STALE_MS } from "./maintain-repository.ts";
 import { peel } from "./pushed-refs.ts";
 import { isRefName } from "./ref-name.ts";
 import { type Remote, type RemoteGitOptions, runRemoteGit } from "./remote-git.ts";
-import { isThere, type RepositoryStore } from "./repository-store.ts";
+import type { RepositoryStore } from "./repository-store.ts";
 
 /**
  * Bare mirrors of repositories elsewhere, one per app and address, so that a credential of one app opens nothing to another. What was fetched stays
@@ -48,12 +49,7 @@ export function gitMirrors(options: { dir: string; git: GitCommand; remote?: Rem
     run: (key, args, runOptions) => git.run([`--git-dir=${dirOfKey(key)}`, ...args], runOptions),
   };
   // Two fetches into one repository would stand in each other's way.
-  const turns = new Map<string, ReturnType<typeof pLimit>>();
-  const inTurn = <T>(key: string, work: () => Promise<T>): Promise<T> => {
-    const turn = turns.get(key) ?? pLimit(1);
-    turns.set(key, turn);
-    return turn(work);
-  };
+  const inTurn = newKeyedLock();
   const fetch = async (key: string, remote: Remote, refspecs: readonly string[]): Promise<void> => {
     const dir = dirOfKey(key);
     await createMirror(store, key);

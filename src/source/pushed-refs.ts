@@ -1,8 +1,9 @@
 import pLimit from "p-limit";
+import { isThere } from "../shared/is-there.ts";
 import type { PushedRef } from "./change.ts";
 import type { RefCommand } from "./push-request.ts";
 import { classifyRef } from "./ref-name.ts";
-import { appNotFound, isThere, type RepositoryStore } from "./repository-store.ts";
+import { appNotFound, type RepositoryStore } from "./repository-store.ts";
 
 /** What stored ref updates mean: kinds, tags peeled to their commits, rewritten history. In the order given. */
 export async function pushedRefs(store: RepositoryStore, app: string, commands: RefCommand[]): Promise<PushedRef[]> {

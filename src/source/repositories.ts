@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fail } from "../shared/errors.ts";
+import { isThere } from "../shared/is-there.ts";
 import type { PushedRef } from "./change.ts";
 import { findCommit } from "./find-commit.ts";
 import { type GitCommand, gitCommand } from "./git-command.ts";
@@ -10,7 +11,7 @@ import { Name } from "./name.ts";
 import type { RefCommand } from "./push-request.ts";
 import { commitsOf, listRefs, peel, pushedRefs, unrecordedRefs } from "./pushed-refs.ts";
 import { isCommitId, isRepositoryPath } from "./ref-name.ts";
-import { appNotFound, isMissing, isThere, type RepositoryStore } from "./repository-store.ts";
+import { appNotFound, isMissing, type RepositoryStore } from "./repository-store.ts";
 
 export type CommitDescription = {
   commit: string;

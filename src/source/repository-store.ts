@@ -1,4 +1,3 @@
-import { access } from "node:fs/promises";
 import { fail } from "../shared/errors.ts";
 import type { GitCommand } from "./git-command.ts";
 
@@ -9,13 +8,6 @@ export type RepositoryStore = {
   dirOf(app: string): string;
   run(app: string, args: string[], options?: Parameters<GitCommand["run"]>[1]): ReturnType<GitCommand["run"]>;
 };
-
-export async function isThere(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
-  );
-}
 
 export function isMissing(error: unknown): boolean {
   return typeof error === "object" && error !== null && "code" in error && error.code === "ENOENT";

@@ -3,6 +3,7 @@ import { access, constants, mkdir, open, readdir, readFile, rm, stat, writeFile 
 import { delimiter, join } from "node:path";
 import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
+import { isThere } from "../../shared/is-there.ts";
 import { newLineSplitter } from "../../shared/log-line.ts";
 import { sleep, until } from "../../shared/until.ts";
 import {
@@ -217,12 +218,6 @@ async function hasStarted(out: string, pidFile: string): Promise<boolean> {
     await sleep(LOOK_EVERY_MS);
   }
 }
-
-const isThere = (path: string) =>
-  access(path).then(
-    () => true,
-    () => false,
-  );
 
 /** A number alone could belong to another process by now; its start time tells them apart. */
 async function isAlive({ pid, startedAt }: z.infer<typeof Pid>): Promise<boolean> {
