@@ -8,6 +8,7 @@ import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
 import { errorCode, toProblem } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
+import { isOutage } from "../store/outage.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 
 export type ProvisionDeps = AskDeps & {
@@ -96,6 +97,8 @@ async function caught<T>(deps: ProvisionDeps, work: () => Promise<T>): Promise<S
   try {
     return { ok: true, value: await work() };
   } catch (error) {
+    // The step begins again: asking and awaiting find the run that is there.
+    if (isOutage(error)) throw error;
     if (errorCode(error) === undefined) deps.log.error({ err: error }, "the infra stage of a deployment broke");
     return { ok: false, problem: toProblem(error) };
   }
