@@ -393,6 +393,12 @@ describe.skipIf(!hasTerraform)("the state (with the real Terraform)", () => {
     expect((await asRun("POST", "?ID=other", state.body, password)).statusCode).toBe(409);
     expect((await asRun("POST", "?ID=mine", "no state", password)).json().error.code).toBe("INFRA_STATE_REFUSED");
     expect((await asRun("POST", "?ID=mine", state.body, password)).statusCode).toBe(200);
+    // One that still plans has the lock, too, and nothing to write.
+    const setBegun = (at: Date | null) =>
+      test.platform.store.db.updateTable("infra_runs").set({ apply_started_at: at }).where("id", "=", runId).execute();
+    await setBegun(null);
+    expect((await asRun("POST", "?ID=mine", state.body, password)).json().error.message).toContain("still plans");
+    await setBegun(new Date());
     expect((await asRun("POST", "/unlock", JSON.stringify({ ID: "mine" }), password)).statusCode).toBe(200);
   });
 });

@@ -49,6 +49,13 @@ export function infraStateRoutes(server: TypedServer, platform: Platform): void 
     },
     async (request, reply) => {
       const run = await applyOf(platform, request);
+      // A plan runs code, too, and before its approval that of anybody: only an apply that has begun has something to save.
+      if (run.apply_started_at === null) {
+        throw fail("INFRA_STATE_REFUSED", {
+          message: `Run ${run.id} still plans: it has nothing to write into the state.`,
+          hint: "Only Terraform itself writes the state, in an apply.",
+        });
+      }
       const text = bodyOf(request);
       await states.write(run, request.query.ID, {
         text,
