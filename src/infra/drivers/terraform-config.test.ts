@@ -42,9 +42,9 @@ describe("the configuration that Terraform is given", () => {
 
   it("takes Shipway's provider from Shipway's mirror, those of the user's mirror from there, and all others from their registry", async () => {
     const mirror = join(dir, "mirror");
-    await mkdir(join(mirror, "registry.terraform.io", "hashicorp", "aws"), { recursive: true });
+    await mkdir(join(mirror, "providers.example.com", "hashicorp", "aws"), { recursive: true });
     const { config, env } = await start(mirror, true);
-    const aws = "registry.terraform.io/hashicorp/aws";
+    const aws = "providers.example.com/hashicorp/aws";
     expect(config).toContain(`  filesystem_mirror {
     path    = "${join(dir, "providers")}"
     include = ["${PROVIDER_SOURCE}"]
