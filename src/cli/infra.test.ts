@@ -15,7 +15,7 @@ const drift: DriftView = {
       action: "update",
       attributes: [{ path: "tags.team", before: '"a"', after: '"b"' }],
     },
-    { address: "aws_eip.x", kind: "accepted", action: "delete", attributes: [], reason: "moved away" },
+    { address: "aws_eip.x", kind: "ignored", action: "delete", attributes: [], reason: "moved away" },
   ],
 };
 const infra: InfraView = {

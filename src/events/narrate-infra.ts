@@ -117,7 +117,9 @@ const TALES: Record<string, Tell> = {
     ...describeChanges(resources),
     hint(`\`shipway infra drift --env ${environment}\``),
   ]),
-  "infra.driftGone": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} is as it was applied again`]),
+  "infra.driftGone": tell(z.object({}), (_data, { environment }) => [
+    `✓ ${environment} no longer differs from what was applied`,
+  ]),
   "infra.driftIgnored": tell(
     z.object({ address: z.string(), path: z.string(), reason: z.string(), until: z.string().nullable() }),
     ({ address, path, reason, until }, { environment, actor }) =>

@@ -87,7 +87,7 @@ describe.skipIf(!canRun)("drift of a real provider (SHIPWAY_TERRAFORM_MIRROR wit
     const ignored = { what: "aws_cloudwatch_log_group.shop", reason: "disk is dear" };
     await test.ask("POST", `${IN_PRODUCTION}/drift/ignore`, ignored);
     await test.run({ kind: "drift" });
-    expect(await resources()).toMatchObject([{ kind: "accepted", reason: "disk is dear" }, { kind: "informational" }]);
+    expect(await resources()).toMatchObject([{ kind: "ignored", reason: "disk is dear" }, { kind: "informational" }]);
   }, 180_000);
 });
 

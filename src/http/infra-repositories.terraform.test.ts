@@ -367,7 +367,7 @@ describe.skipIf(!hasTerraform)("a connected infra repository (with the real Terr
     await host.close();
     const away = await deployed(spec);
     expect(away).toMatchObject({ status: "failed", phase: "infra", problem: { code: "INFRA_REPOSITORY_UNREACHABLE" } });
-    expect(away.problem?.hint).toContain("Then deploy: `shipway deploy");
+    expect(away.problem?.hint).toContain("deploy again: `shipway deploy");
     expect(await test.run({ kind: "drift" })).toMatchObject({ status: "succeeded", commit: second });
     expect(await test.run({ kind: "apply", again: true })).toMatchObject({ status: "succeeded" });
     expect(await deployed({ ...spec, ref: second })).toMatchObject({ status: "succeeded", infra: { commit: second } });

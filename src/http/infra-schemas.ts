@@ -69,7 +69,7 @@ const DriftBody = z
     resources: z.array(
       z.object({
         address: z.string(),
-        kind: z.enum(["reverting", "informational", "undeployed", "accepted"]),
+        kind: z.enum(["reverting", "informational", "undeployed", "ignored"]),
         action: ActionBody,
         attributes: z.array(AttributeBody),
         reason: z.string().optional(),

@@ -44,9 +44,9 @@ export type PlanSummary = {
 
 /**
  * `reverting`: the next apply would undo it; `informational`: nothing would be done about it (computed, ignored, or equal to the code again);
- * `undeployed`: not drift, but code that was never applied to the end; `accepted`: known, with somebody's reason.
+ * `undeployed`: not drift, but code that was never applied to the end; `ignored`: known, with somebody's reason.
  */
-export type DriftKind = "reverting" | "informational" | "undeployed" | "accepted";
+export type DriftKind = "reverting" | "informational" | "undeployed" | "ignored";
 
 export type DriftedResource = {
   address: string;

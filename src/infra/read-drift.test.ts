@@ -55,7 +55,7 @@ describe("drift of a resource of which somebody ignores an attribute", () => {
   it("is told of the others alone", () => {
     expect(read(undone(found), found, { ignored })).toEqual([
       ["reverting", "tags.team", undefined],
-      ["accepted", "desired_count", "sale"],
+      ["ignored", "desired_count", "sale"],
     ]);
   });
 
@@ -63,7 +63,7 @@ describe("drift of a resource of which somebody ignores an attribute", () => {
     const computed = service({ desired_count: 5, arn: "x" });
     expect(read(undone(service({ desired_count: 5 })), computed, { ignored })).toEqual([
       ["informational", "arn", undefined],
-      ["accepted", "desired_count", "sale"],
+      ["ignored", "desired_count", "sale"],
     ]);
   });
 
@@ -72,7 +72,7 @@ describe("drift of a resource of which somebody ignores an attribute", () => {
     const tags = service({ tags: { team: "b" }, tags_all: { team: "b" } });
     expect(read(undone(tags), tags, rules("tags"))).toEqual([
       ["reverting", "tags_all", undefined],
-      ["accepted", "tags.team", "r"],
+      ["ignored", "tags.team", "r"],
     ]);
   });
 
@@ -89,9 +89,9 @@ describe("drift of a resource of which somebody ignores an attribute", () => {
       ignoreIn(report, { address: "a.b", path, reason: "r" }).map(({ kind, attributes }) => [kind, attributes.length]);
     expect(told("y")).toEqual([
       ["reverting", 1],
-      ["accepted", 1],
+      ["ignored", 1],
     ]);
-    expect(told("")).toEqual([["accepted", 2]]);
+    expect(told("")).toEqual([["ignored", 2]]);
     expect(told("q")).toEqual([["reverting", 2]]);
   });
 });

@@ -51,7 +51,7 @@ function readDrifted(
     attributes: attributes.slice(0, MOST_ATTRIBUTES),
   });
   const whole = ignored.find((one) => one.address === address && one.path === "");
-  if (whole) return [{ ...found(all), kind: "accepted", reason: whole.reason }];
+  if (whole) return [{ ...found(all), kind: "ignored", reason: whole.reason }];
   if (action !== "update") return [{ ...found(all), kind: put }];
 
   const object = change.change.after;
@@ -77,7 +77,7 @@ function readDrifted(
         ]),
     ...(quiet.length === 0
       ? []
-      : [{ ...found(quiet), kind: "accepted" as const, reason: reasonsOf(ignored, address, quiet) }]),
+      : [{ ...found(quiet), kind: "ignored" as const, reason: reasonsOf(ignored, address, quiet) }]),
   ];
 }
 
@@ -107,14 +107,14 @@ function reasonsOf(ignored: readonly Ignored[], address: string, quiet: readonly
 /** What a report says once somebody wants to hear no more of something: known drift is not told again because a part of it is ignored. */
 export function ignoreIn(resources: readonly DriftedResource[], ignored: Ignored): DriftedResource[] {
   return resources.flatMap((one): DriftedResource[] => {
-    if (one.address !== ignored.address || one.kind === "undeployed" || one.kind === "accepted") return [one];
-    if (ignored.path === "") return [{ ...one, kind: "accepted", reason: ignored.reason }];
+    if (one.address !== ignored.address || one.kind === "undeployed" || one.kind === "ignored") return [one];
+    if (ignored.path === "") return [{ ...one, kind: "ignored", reason: ignored.reason }];
     const quiet = one.attributes.filter(({ path }) => isWithin(path, ignored.path));
     if (quiet.length === 0) return [one];
     const rest = one.attributes.filter((attribute) => !quiet.includes(attribute));
     return [
       ...(rest.length === 0 ? [] : [{ ...one, attributes: rest }]),
-      { ...one, kind: "accepted", reason: ignored.reason, attributes: quiet },
+      { ...one, kind: "ignored", reason: ignored.reason, attributes: quiet },
     ];
   });
 }

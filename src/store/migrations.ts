@@ -62,6 +62,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of TASK_RUNS) await sql.raw(statement).execute(db);
     },
   },
+  "013-drift-ignored": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw(DRIFT_IGNORED).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -457,3 +462,11 @@ const TASK_RUNS = [
   )`,
   "create index exec_sessions_open on exec_sessions (id) where ended_at is null",
 ];
+
+// The kind of drift that somebody ignores was called `accepted`, as the command that takes drift over into the state is.
+const DRIFT_IGNORED = `update infra_environments
+  set drift = jsonb_set(drift::jsonb, '{resources}', (
+    select coalesce(jsonb_agg(case when one ->> 'kind' = 'accepted' then jsonb_set(one, '{kind}', '"ignored"') else one end order by at), '[]')
+    from jsonb_array_elements(drift::jsonb -> 'resources') with ordinality as found (one, at)
+  ))::json
+  where drift -> 'resources' is not null`;

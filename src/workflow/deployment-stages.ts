@@ -474,7 +474,7 @@ const NEEDS_COMMIT = new Set(["INFRA_PROTECTED", "INFRA_INVALID"]);
 /** What stopped it before the rollout is dealt with first; the release is there already. */
 function withDeploy({ app, environment, release }: Deployment, problem: Problem): Problem {
   if (NEEDS_COMMIT.has(problem.code)) return problem;
-  const again = `Then deploy: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
+  const again = `Then push the commit that mends it, or, where none has to, deploy again: \`shipway deploy --app ${app} --env ${environment} --release r${release}\`.`;
   return { ...problem, hint: problem.hint === undefined ? again : `${problem.hint} ${again}` };
 }
 

@@ -29,7 +29,7 @@ export const infraDriftCommand: Command = defineCommand({
   name: "infra drift",
   summary: "what differs from what was applied, and tasks that run otherwise than declared",
   details:
-    "reverting: the next apply puts it back. informational: nothing would be done about it, or a rollout set it. undeployed: the code wants something else than what exists. accepted: somebody ignores it. Tasks are looked at each time. Exits 1 when something is reverting, or a task differs.",
+    "reverting: the next apply puts it back. informational: nothing would be done about it, or a rollout set it. undeployed: the code wants something else than what exists. ignored: somebody ignores it, and said why. Tasks are looked at each time. Exits 1 when something is reverting, or a task differs.",
   options: [
     APP,
     ENV,
@@ -175,7 +175,7 @@ const MEANING: Record<string, string> = {
   reverting: "Changed by hand; the next apply puts it back",
   informational: "Changed outside, and nothing would be done about it",
   undeployed: "The code wants something else than what exists; the next apply changes it",
-  accepted: "Ignored",
+  ignored: "Ignored",
 };
 
 function showDrift(drift: DriftView, context: CommandContext): void {
