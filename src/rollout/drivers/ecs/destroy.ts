@@ -1,7 +1,7 @@
 import type { Rule } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
-import type { Ground } from "./ensure.ts";
+import type { Ground } from "./ground.ts";
 import { logGroupName, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
 import { findRule } from "./read-account.ts";
 import { isOfPlace, readTags, requireOurs, SERVICE_TAG } from "./tags.ts";

@@ -5,22 +5,12 @@ import type { Secret } from "../../../shared/secret.ts";
 import { sleep } from "../../../shared/until.ts";
 import { healthDeadlineMs, type Place, type Release, type ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
-import type { AwsClients } from "./aws-clients.ts";
+import type { Ground } from "./ground.ts";
 import { hexHash, logGroupName, SLOTS, type SlotName, secretName, serviceName, targetGroupName } from "./names.ts";
-import { type AccountReader, findRule } from "./read-account.ts";
+import { findRule } from "./read-account.ts";
 import type { Rule, Slot } from "./slots.ts";
 import { lowerTags, readTags, requireOurs, SERVICE_TAG, SLOT_TAG, SPEC_TAG, tagsFor, upperTags } from "./tags.ts";
 import { targetCheckOf } from "./task-definition.ts";
-
-/** Where things are made, and with what. */
-export type Ground = {
-  aws: AwsClients;
-  reader: AccountReader;
-  install: string;
-  settings: EcsSettings;
-  /** Names a version of a secret by its content; keyed, so that the name says nothing about it. */
-  fingerprint(text: string): string;
-};
 
 /** A group that is there twice is no error; one that is not ours is. */
 export async function ensureLogGroup({ aws, install, settings }: Ground, place: Place): Promise<void> {

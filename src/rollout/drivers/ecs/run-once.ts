@@ -5,7 +5,8 @@ import type { LogSink } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { Place } from "../../release.ts";
 import type { OneOffRun } from "../../target.ts";
-import { type Ground, networkOf } from "./ensure.ts";
+import { networkOf } from "./ensure.ts";
+import type { Ground } from "./ground.ts";
 import { isOutOfMemory, type SeenTask, whyStopped } from "./judge.ts";
 import { hexHash, logGroupName, logStreamName, runFamilyName } from "./names.ts";
 import { lowerTags, RUN_TAG, tagsFor } from "./tags.ts";
@@ -24,14 +25,6 @@ export type OneOff = {
   asked: OneOffRun["asked"] | undefined;
 };
 
-export type RunTimes = {
-  pollMs: number;
-  /** How long after its end a task's last lines may still come (Amazon CloudWatch Logs gives no bound; 5 to 10 s were seen). */
-  logLagMs: number;
-  /** A task that was just started may not be seen yet (Amazon ECS API, RunTask: eventual consistency). */
-  unseenMs: number;
-};
-
 /** A RunTask with the same token gives the same task for so long (Amazon ECS API, idempotency). */
 const TOKEN_LIVES_MS = 24 * 3_600_000;
 /** What a container has that was ended by SIGKILL. */
@@ -42,13 +35,7 @@ const KILLED = 137;
  * shows for an hour), and the result is written into it. A run that was begun and of which nothing can be found any more is never begun again.
  * @throws RUN_OUTCOME_UNKNOWN when nobody can tell whether it ran
  */
-export async function runOneOff(
-  ground: Ground,
-  run: OneOff,
-  times: RunTimes,
-  log: LogSink,
-  signal?: AbortSignal,
-): Promise<Result> {
+export async function runOneOff(ground: Ground, run: OneOff, log: LogSink, signal?: AbortSignal): Promise<Result> {
   const { install } = ground;
   const { place } = run;
   const id = hexHash(`${install}/${place.app}/${place.environment}/r${run.release}/${run.key}`, 32);
@@ -63,7 +50,7 @@ export async function runOneOff(
     await run.asked?.begin();
   }
   const task = found ?? (await startRun(ground, run, id, begunAt));
-  const result = await attend(ground, run, task, times, log, signal);
+  const result = await attend(ground, run, task, log, signal);
   await journal.end(result);
   return result;
 }
@@ -157,11 +144,10 @@ async function attend(
   ground: Ground,
   run: OneOff,
   task: SeenTask,
-  times: RunTimes,
   log: LogSink,
   signal: AbortSignal | undefined,
 ): Promise<Result> {
-  const { aws, reader, install, settings } = ground;
+  const { aws, reader, install, settings, times } = ground;
   const stream = { group: logGroupName(install, run.place), stream: logStreamName("run", run.service, task.arn) };
   const lines = newLogReader(aws, stream, 0);
   const endsAt = Date.now() + run.deadlineMs;

@@ -163,7 +163,7 @@ function isMisled(views: ServiceView[], release: Release): boolean {
   });
 }
 
-const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
+export const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
   [...rule.hosts].sort().join() === [...hosts].sort().join();
 
 /**

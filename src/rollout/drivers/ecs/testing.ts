@@ -8,7 +8,8 @@ import type { EcsSettings } from "../../runtime.ts";
 import { newService } from "../../testing.ts";
 import type { Behaviour } from "../contract.ts";
 import { type AwsClients, openAws } from "./aws-clients.ts";
-import type { EcsTargetOptions, EcsTimes } from "./ecs-target.ts";
+import type { EcsTargetOptions } from "./ecs-target.ts";
+import type { EcsTimes } from "./ground.ts";
 
 /** Where the emulator is missing its tests are skipped, and say so. */
 export const hasMoto = spawnSync("python3", ["-c", "import moto.server"], { stdio: "ignore" }).status === 0;

@@ -1,0 +1,71 @@
+import type { Place } from "../../release.ts";
+import type { EcsSettings } from "../../runtime.ts";
+import type { AwsClients } from "./aws-clients.ts";
+import type { AccountReader } from "./read-account.ts";
+
+/** Where things are made, and with what: all that the parts of the driver share. */
+export type Ground = {
+  aws: AwsClients;
+  reader: AccountReader;
+  install: string;
+  settings: EcsSettings;
+  times: EcsTimes;
+  recall: Recall;
+  /** Names a version of a secret by its content; keyed, so that the name says nothing about it. */
+  fingerprint(text: string): string;
+};
+
+export type EcsTimes = {
+  /** Between two looks at a task that runs a command, or at its output. */
+  pollMs: number;
+  /** How long after its end a task's last lines may still come (Amazon CloudWatch Logs gives no bound; 5 to 10 s were seen). */
+  logLagMs: number;
+  /** A task that was just started may not be seen yet (Amazon ECS API, RunTask: eventual consistency). */
+  unseenMs: number;
+  /** Between two looks while something is waited for. */
+  watchMs: number;
+  /** What Fargate itself may take (address, image, start), beside what the service was given to become healthy. */
+  startAllowanceMs: number;
+  /** A place that was changed this recently is not reconciled. */
+  quietMs: number;
+  /** How long the list of ECS services is used: names come and go with releases, not within seconds, and what this process makes it knows at once. */
+  namesFreshMs: number;
+};
+
+export const TIMES: EcsTimes = {
+  pollMs: 2_000,
+  logLagMs: 8_000,
+  unseenMs: 60_000,
+  watchMs: 3_000,
+  // 57 s were measured for a 413 MB image; a large one over a slow link takes minutes (reference figures in docs/aws.md).
+  startAllowanceMs: 240_000,
+  quietMs: 5_000,
+  namesFreshMs: 5_000,
+};
+
+/** What this process remembers of its own work. Nothing rests on it: the next process works without. */
+export type Recall = {
+  /** The task definition a service of a release was started with, so that somebody else's deployment is not taken for ours. */
+  startedWith: Map<string, string>;
+  /** Notes that a place is being changed. */
+  touch(place: Place): void;
+  /** When a place was changed last; 0 when it was not. */
+  changedAt(place: Place): number;
+  /** What was changed is done. */
+  settle(place: Place): void;
+};
+
+export function newRecall(): Recall {
+  const changedAt = new Map<string, number>();
+  return {
+    startedWith: new Map(),
+    touch: (place) => void changedAt.set(placeKey(place), Date.now()),
+    changedAt: (place) => changedAt.get(placeKey(place)) ?? 0,
+    settle: (place) => void changedAt.delete(placeKey(place)),
+  };
+}
+
+const placeKey = ({ app, environment }: Place) => `${app}/${environment}`;
+
+export const serviceKey = (place: Place, release: number, service: string): string =>
+  `${placeKey(place)}/r${release}/${service}`;

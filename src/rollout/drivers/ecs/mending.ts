@@ -1,0 +1,50 @@
+import type { RolloutTarget } from "../../target.ts";
+import type { Ground } from "./ground.ts";
+import { driftOf, planMending } from "./slots.ts";
+import { scale } from "./traffic.ts";
+
+/** Compares what is there with what is declared, and puts it right where that is safe. */
+export function newMending(
+  ground: Ground,
+  does: Pick<RolloutTarget, "prepare" | "startService" | "shiftTraffic">,
+): Pick<RolloutTarget, "findDrift" | "reconcile"> {
+  const { reader, recall, settings, times } = ground;
+  return {
+    async findDrift(place, desired) {
+      const [views, strangers] = await Promise.all([reader.views(place), reader.strangers(place)]);
+      const { subnets, securityGroups, publicIp } = settings;
+      const at = { cluster: settings.cluster, network: { subnets, securityGroups, publicIp } };
+      return driftOf(place, views, strangers, desired, at);
+    },
+
+    async reconcile(place, desired) {
+      if (recall.changedAt(place) > Date.now() - times.quietMs) return [];
+      const readAt = Date.now();
+      const mendings = planMending(await reader.views(place), desired);
+      // What was read is out of date when something was changed since.
+      if (recall.changedAt(place) >= readAt) return [];
+      if (mendings.some((one) => one.do === "start") && desired.live) await does.prepare(place, desired.live.release);
+      for (const mending of mendings) {
+        switch (mending.do) {
+          case "scale-down":
+            await scale(ground, mending.slot, 0);
+            break;
+          case "scale-up":
+            await scale(ground, mending.slot, mending.desired);
+            break;
+          case "start": {
+            const { live } = desired;
+            const variables = live?.variables[mending.service.name] ?? { env: {}, secrets: {} };
+            if (live) await does.startService(place, live.release, mending.service, variables);
+            break;
+          }
+          case "shift":
+            await does.shiftTraffic(place, mending.release);
+            break;
+        }
+      }
+      recall.settle(place);
+      return mendings.map((one) => one.text);
+    },
+  };
+}
