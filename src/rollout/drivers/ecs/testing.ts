@@ -81,7 +81,7 @@ const FAST: EcsTimes = {
   watchMs: 40,
   startAllowanceMs: 0,
   quietMs: 0,
-  namesFreshMs: 50,
+  namesFreshMs: 0,
 };
 
 export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions> = {}): EcsTargetOptions {
