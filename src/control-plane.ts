@@ -173,7 +173,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
 
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
-      { store, repositories, secrets, logs, executor, builder, namespace, startDeployment, log },
+      { store, repositories, secrets, sealer, logs, executor, builder, namespace, startDeployment, log },
       step,
     ),
     ...newDeploymentStages(

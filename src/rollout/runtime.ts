@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { fail } from "../shared/errors.ts";
-import { AWS_OUTPUTS, AwsSettings, type EnvironmentSpec } from "../spec/app-spec.ts";
+import { AwsSettings, type EnvironmentSpec } from "../spec/app-spec.ts";
+import { resolveAws } from "../spec/resolve-aws.ts";
 import type { Place } from "./release.ts";
 
 /** What a driver for ECS has to know of an AWS account: slow, shared things that Terraform owns. Plain JSON, without secrets. */
@@ -66,29 +67,14 @@ export function runtimeOf(
   outputs: Record<string, unknown>,
 ): RuntimeSettings {
   if (runtime === "docker") return { kind: "docker" };
-  const names = { ...AWS_OUTPUTS, ...aws?.outputs };
-  const given = Object.fromEntries(
-    Object.entries(names).flatMap(([setting, output]) => {
-      const written = aws?.[setting as keyof typeof AWS_OUTPUTS];
-      const value = written ?? (infra === undefined ? undefined : (outputs[output] ?? undefined));
-      return value === undefined ? [] : [[setting, value]];
-    }),
-  );
-  const parsed = AwsSettings.safeParse(given);
-  if (!parsed.success) {
-    const problems = parsed.error.issues.map((issue) => {
-      const setting = String(issue.path[0]);
-      const from = names[setting as keyof typeof AWS_OUTPUTS];
-      return given[setting] === undefined
-        ? `${setting} is missing${infra === undefined ? "" : ` (no Terraform output ${from})`}`
-        : `${setting}: ${issue.message}`;
-    });
+  const resolved = resolveAws(AwsSettings, { ...(aws && { aws }), ...(infra && { infra }) }, outputs);
+  if ("problems" in resolved) {
     throw fail("AWS_SETTINGS_INVALID", {
-      message: `${place.app} ${place.environment} cannot run on ECS: ${[...new Set(problems)].join("; ")}.`,
+      message: `${place.app} ${place.environment} cannot run on ECS: ${resolved.problems.join("; ")}.`,
       hint: "Write them under `aws:` of the environment in shipway.yml, or name the Terraform outputs they come from under `aws: { outputs: … }` (docs/aws.md).",
     });
   }
-  const { taskRole, ...settings } = parsed.data;
+  const { taskRole, ...settings } = resolved.settings;
   return {
     kind: "ecs",
     settings: {

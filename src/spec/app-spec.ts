@@ -81,6 +81,10 @@ export const HealthCheck = z.strictObject({
     ),
 });
 
+const ImageReference = z
+  .string()
+  .regex(/^[a-z0-9][A-Za-z0-9._/:@-]*$/, "write an image reference such as redis:7 or ghcr.io/team/app:1.2");
+
 const Build = z.strictObject(
   {
     context: RelativePath.default(".").describe("Folder of the repository that is sent to the build."),
@@ -100,11 +104,7 @@ const Build = z.strictObject(
 
 const Service = z.strictObject({
   build: Build.optional().describe("Build the image from this repository."),
-  image: z
-    .string()
-    .regex(/^[a-z0-9][A-Za-z0-9._/:@-]*$/, "write an image reference such as redis:7 or ghcr.io/team/app:1.2")
-    .optional()
-    .describe("Run a ready image instead of building one."),
+  image: ImageReference.optional().describe("Run a ready image instead of building one."),
   command: Command.optional().describe("Replaces the image's command. Text runs with sh -c, a list as it stands."),
   port: z
     .int()
@@ -291,8 +291,24 @@ export const AwsSettings = z.strictObject({
   publicIp: z.boolean().default(false).describe("Tasks get a public address: for subnets with no other way out."),
 });
 
+/** What `ci:` needs beside them. An environment can do without: releases run there anyway. */
+const AwsCiSettings = z.strictObject({
+  workBucket: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "write the name of a bucket")
+    .describe("S3 bucket through which CI hands over checkouts, artifacts and caches."),
+  stepRole: RoleArn.optional().describe("ARN of the role that pipeline steps have. Without one they have no rights."),
+  buildProject: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{1,254}$/, "write the project's name, not its ARN")
+    .describe("Name of the CodeBuild project that builds images."),
+  toolImage: ImageReference.default("node:20-bookworm-slim").describe(
+    "Image with Node.js 20 that brings a step its files and takes what it leaves.",
+  ),
+});
+
 /** Each setting by the output of `terraform/aws-fargate` that has it: with that module nothing has to be written. */
-export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings>, string> = {
+export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings> | keyof z.infer<typeof AwsCiSettings>, string> = {
   region: "region",
   cluster: "cluster",
   listener: "listener_arn",
@@ -301,7 +317,20 @@ export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings>, string> = {
   executionRole: "execution_role_arn",
   taskRole: "task_role_arn",
   publicIp: "assign_public_ip",
+  workBucket: "work_bucket",
+  stepRole: "step_role",
+  buildProject: "build_project",
+  toolImage: "tool_image",
 };
+
+/** What pipeline steps on Fargate need: as tasks of a release do, but behind no load balancer. */
+export const AwsStepSettings = AwsSettings.omit({ listener: true, taskRole: true }).extend(
+  AwsCiSettings.omit({ buildProject: true }).shape,
+);
+/** What image builds on CodeBuild need. */
+export const AwsBuildSettings = AwsSettings.pick({ region: true }).extend(
+  AwsCiSettings.pick({ workBucket: true, buildProject: true }).shape,
+);
 
 const LOG_DAYS = [
   1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557, 2_922, 3_288, 3_653,
@@ -309,6 +338,10 @@ const LOG_DAYS = [
 
 const Aws = z.strictObject({
   ...AwsSettings.partial().shape,
+  ...AwsCiSettings.partial().shape,
+  toolImage: ImageReference.optional().describe(
+    "Image with Node.js 20 that brings a step its files and takes what it leaves. Default: node:20-bookworm-slim.",
+  ),
   publicIp: z.boolean().optional().describe("Tasks get a public address: for subnets with no other way out."),
   outputs: z
     .partialRecord(
@@ -353,6 +386,18 @@ const Verify = z.strictObject({
   timeout: duration(1).prefault("2m").describe("How long it may take."),
 });
 
+const Ci = z.strictObject({
+  steps: z
+    .enum(["docker", "ecs"])
+    .default("docker")
+    .describe("Where pipeline steps run: this server's Docker Engine, or Amazon ECS with Fargate (docs/aws.md)."),
+  images: z
+    .enum(["docker", "codebuild"])
+    .default("docker")
+    .describe("Where images are built: this server's Docker Engine, or AWS CodeBuild."),
+  environment: Name.optional().describe("Environment whose AWS account and settings are used."),
+});
+
 /** `shipway.yml` as the user writes it. Cross-field rules (sizes, unknown services, one of build/image) are in `check-spec.ts`. */
 export const AppSpec = z.strictObject({
   app: Name.describe("Name of the app."),
@@ -368,6 +413,7 @@ export const AppSpec = z.strictObject({
     .record(Name, Environment)
     .default({ production: { branch: "main", runtime: "docker", services: {}, env: {} } })
     .describe("Where the app runs, and which branches and tags deploy there."),
+  ci: Ci.optional().describe("Where pipeline steps run and images are built, when not on this server's Docker Engine."),
   verify: z
     .array(Verify)
     .default([])
@@ -382,6 +428,7 @@ export type ServiceSpec = z.infer<typeof Service>;
 export type BackingSpec = z.infer<typeof BackingSpec>;
 export type InfraSpec = z.infer<typeof Infra>;
 export type AwsSpec = z.infer<typeof Aws>;
+export type CiSpec = z.infer<typeof Ci>;
 export type VerifySpec = z.infer<typeof Verify>;
 
 /** What one environment runs: the spec with that environment's overrides applied. */

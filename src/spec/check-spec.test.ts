@@ -275,6 +275,45 @@ describe("an environment with runtime: ecs", () => {
   });
 });
 
+describe("ci", () => {
+  const environments = { production: { runtime: "ecs" as const, infra: { dir: "infra" } }, staging: {} };
+  const problemsIn = (ci: object) =>
+    problemsOf({ environments, ci } as object).filter((text) => !text.includes("not there yet"));
+
+  it("needs nothing on this server's own engine", () => {
+    expect(problemsIn({})).toEqual([]);
+    expect(problemsIn({ steps: "docker", images: "docker" })).toEqual([]);
+  });
+
+  it("is satisfied by an environment that runs on ECS", () => {
+    expect(problemsIn({ steps: "ecs", images: "codebuild", environment: "production" })).toEqual([]);
+  });
+
+  it("asks for the environment whose account is used, and names those there are", () => {
+    expect(problemsIn({ steps: "ecs", images: "codebuild" })).toEqual([
+      "ci.steps: steps: ecs and images: codebuild needs environment, whose AWS account is used: with runtime: ecs there is production",
+    ]);
+    expect(problemsOf({ environments: { staging: {} }, ci: { images: "codebuild" } } as object)).toContain(
+      "ci.images: images: codebuild needs environment, whose AWS account is used: none here has runtime: ecs",
+    );
+  });
+
+  it("refuses an environment that is not there, or not on ECS, with one that is", () => {
+    expect(problemsIn({ steps: "ecs", environment: "prodution" })).toEqual([
+      'ci.environment: there is no environment "prodution": did you mean "production"?',
+    ]);
+    expect(problemsIn({ steps: "ecs", environment: "staging" })).toEqual([
+      "ci.environment: staging runs on Docker, so it has no AWS account: with runtime: ecs there is production",
+    ]);
+  });
+
+  it("takes no environment where nothing would use it", () => {
+    expect(problemsIn({ environment: "production" })).toEqual([
+      "ci.environment: environment needs steps: ecs or images: codebuild, which use its AWS account",
+    ]);
+  });
+});
+
 describe("notesOn", () => {
   it("mentions what is allowed and may surprise", () => {
     const spec = AppSpec.parse({

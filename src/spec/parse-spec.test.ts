@@ -99,7 +99,7 @@ describe("a broken file", () => {
       name: "a key that is like none",
       text: lines(...WEB, "    image: a", "zebra: 1"),
       shown: lines(
-        'shipway.yml:5:1  unknown key "zebra": this place takes app, services, backing, environments, verify, bake, standby',
+        'shipway.yml:5:1  unknown key "zebra": this place takes app, services, backing, environments, ci, verify, bake, standby',
         "    5 | zebra: 1",
         "      | ^^^^^",
       ),

@@ -7,6 +7,7 @@ import { planPipeline } from "../ci/plan.ts";
 import { runPipeline } from "../ci/run-pipeline.ts";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
+import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
@@ -29,12 +30,14 @@ import { parseAppSpec } from "../spec/parse-spec.ts";
 import { environmentsFor, withEnvironments } from "../spec/resolve-environment.ts";
 import type { Store } from "../store/open-store.ts";
 import type { RecordedImage } from "../store/schema.ts";
+import { findCiSettings } from "./ci-settings.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 
 export type DeliveryDeps = {
   store: Store;
   repositories: Repositories;
   secrets: Secrets;
+  sealer: Sealer;
   logs: LogStore;
   executor: StepExecutor;
   builder: ImageBuilder;
@@ -125,6 +128,8 @@ async function readSpec(
         : [requireDeclared(spec, change.onlyEnvironment)];
     await refuseSharedNames(deps, change.app, spec, wanted);
     await refuseMissingOutputs(deps, change, spec, wanted);
+    // Read where it is used; here it only has to be there, before anything is begun.
+    await findCiSettings(deps.store.db, deps.sealer, spec);
     await announce(wanted);
     const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
     for (const { environment, reason } of frozen) {

@@ -128,7 +128,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
     name.startsWith(MISSING_PREFIX) ? inMemory.fetch(name, log) : { digest: name };
   const builder = { ...inMemory, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
-    ...newDeliveryStages({ ...shared, repositories, executor: memoryExecutor(), builder, namespace: "test" }, step),
+    ...newDeliveryStages({ ...shared, ...infra, executor: memoryExecutor(), builder, namespace: "test" }, step),
     ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
