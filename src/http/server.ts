@@ -17,7 +17,7 @@ import {
 import { z } from "zod";
 import { type Identity, mayActAs, type Role } from "../access/roles.ts";
 import { findIdentity } from "../access/tokens.ts";
-import { findRunIdentity } from "../infra/runs.ts";
+import { findRunIdentity } from "../infra/run-credential.ts";
 import { ERRORS, errorCode, fail, type Problem, toProblem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import { EXEC_PROTOCOL } from "./exec-messages.ts";

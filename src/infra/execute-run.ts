@@ -9,7 +9,9 @@ import { formatDurationMs } from "../shared/duration.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import { isThere } from "../shared/is-there.ts";
 import { Secret } from "../shared/secret.ts";
+import { PLAN_GOOD_FOR_MS } from "./approve-run.ts";
 import { varFilesOf } from "./code-hash.ts";
+import { recordDrift } from "./drift-reports.ts";
 import { describePlace, isSamePlace, parseLockInfo } from "./foreign-state.ts";
 import { listIgnored } from "./ignored-drift.ts";
 import type { InfraOutputs, PlannedChange, PlanSummary, StateIn, StateLock } from "./infra-run.ts";
@@ -30,9 +32,7 @@ import {
   journalApply,
   keepStateIn,
   keepTimings,
-  PLAN_GOOD_FOR_MS,
   type RunResult,
-  recordDrift,
   recordPlan,
 } from "./runs.ts";
 import { idsIn, lockedBy, parseState, type States } from "./states.ts";

@@ -2,17 +2,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
-import {
-  approveRun,
-  findInfra,
-  findRunIdentity,
-  getRun,
-  journalApply,
-  newRunCredential,
-  requestRun,
-  runToken,
-  waitForApproval,
-} from "./runs.ts";
+import { approveRun, waitForApproval } from "./approve-run.ts";
+import { findRunIdentity, newRunCredential, runToken } from "./run-credential.ts";
+import { findInfra, getRun, journalApply, requestRun } from "./runs.ts";
 
 let store: Store;
 beforeAll(async () => {

@@ -1,24 +1,12 @@
-import { createHash, randomBytes } from "node:crypto";
 import { type Selectable, sql } from "kysely";
-import type { Identity } from "../access/roles.ts";
-import { namesWithRole } from "../access/tokens.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
-import { fail, type Problem, toProblem } from "../shared/errors.ts";
+import { fail, type Problem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import type { InfraEnvironmentsTable, InfraRunsTable } from "../store/schema.ts";
-import type {
-  DriftedResource,
-  DriftReport,
-  InfraRunKind,
-  InfraRunStatus,
-  PlanSummary,
-  StateIn,
-  Takeover,
-} from "./infra-run.ts";
-import { newDrift } from "./read-drift.ts";
+import type { InfraRunKind, InfraRunStatus, PlanSummary, StateIn, Takeover } from "./infra-run.ts";
 import { newEnvironment } from "./states.ts";
 
 export type InfraRun = Selectable<InfraRunsTable>;
@@ -39,9 +27,6 @@ export type RunRequest = Place & {
 
 /** A run to hand to the workflow engine, after the commit; recovery does so too. */
 export type StartedRun = { id: string; workflow: "infra" | "infra-apply" };
-
-/** Plans older than this are made anew: what they were made from may have changed by hand, and Terraform does not look again. */
-export const PLAN_GOOD_FOR_MS = 24 * 3_600_000;
 
 /**
  * Records a run. One apply holds an environment at a time, the others wait in their order; plans and drift checks take no lock and start at once.
@@ -104,7 +89,7 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
 }
 
 /** It takes over what a run that was cut off has made: it alone runs while the environment is blocked, or others would make that a second time. */
-const recovers = ({ imports }: { imports?: readonly unknown[] }): boolean => (imports?.length ?? 0) > 0;
+export const recovers = ({ imports }: { imports?: readonly unknown[] }): boolean => (imports?.length ?? 0) > 0;
 
 async function findRequested(tx: Tx, request: RunRequest, deliveryId: string): Promise<string | undefined> {
   const row = await tx
@@ -118,7 +103,7 @@ async function findRequested(tx: Tx, request: RunRequest, deliveryId: string): P
   return row?.id;
 }
 
-function blocked(place: Place, runId: string) {
+export function blocked(place: Place, runId: string) {
   return fail("INFRA_BLOCKED", {
     message: `The infrastructure of ${place.app} ${place.environment} is blocked: run ${runId} was cut off while it changed things, and what exists may differ from what the state says.`,
     hint: `See what is missing and go on from there: \`shipway infra recover --app ${place.app} --env ${place.environment}\`.`,
@@ -289,58 +274,6 @@ export async function openRuns(db: Database): Promise<StartedRun[]> {
   return rows.map(({ id, approved_by }) => ({ id, workflow: approved_by === null ? "infra" : "infra-apply" }));
 }
 
-// --- the state's credential
-
-/** A password for this run's state, good until the run ends. Only its hash is kept; a step that runs again makes a new one. */
-export async function newRunCredential(db: Database, id: string): Promise<string> {
-  const password = randomBytes(24).toString("base64url");
-  await db
-    .updateTable("infra_runs")
-    .set({ credential: hashOf(password) })
-    .where("id", "=", id)
-    .execute();
-  return password;
-}
-
-export async function findRunByCredential(db: Database, id: string, password: string): Promise<InfraRun | undefined> {
-  return db
-    .selectFrom("infra_runs")
-    .selectAll()
-    .where("id", "=", id)
-    .where("credential", "=", hashOf(password))
-    .where("status", "=", "running")
-    .executeTakeFirst();
-}
-
-/** Recognisable in a leak scan, and by the mask. */
-const RUN_TOKEN = /^shr_(i_[a-z0-9]+)\.([\w-]+)$/;
-
-/** What the run's own Terraform shows our API: its password again, as a bearer token. */
-export const runToken = (id: string, password: string): string => `shr_${id}.${password}`;
-
-/**
- * Who asks with a run's token; undefined when it is none, or its run is not at work any more. An apply may do in its app what an operator may, once it has
- * begun: code runs while it plans, too (`data "external"`), and nobody has approved that. Until then, as a plan or a drift check, it may read what a
- * developer may, and change nothing.
- */
-export async function findRunIdentity(db: Database, token: string): Promise<Identity | undefined> {
-  const [, id, password] = RUN_TOKEN.exec(token) ?? [];
-  const run = id && password ? await findRunByCredential(db, id, password) : undefined;
-  if (run === undefined) return undefined;
-  const mayWrite = run.kind === "apply" && run.apply_started_at !== null;
-  return {
-    tokenId: run.id,
-    name: `infra run ${run.id}`,
-    role: mayWrite ? "operator" : "developer",
-    app: run.app,
-    run: { mayWrite },
-  };
-}
-
-const hashOf = (password: string): Buffer => createHash("sha256").update(password).digest();
-
-// --- what happens to a run
-
 export async function recordPlan(
   db: Database,
   run: InfraRun,
@@ -398,33 +331,7 @@ export async function journalApply(db: Database, id: string): Promise<boolean> {
   return updated.numUpdatedRows > 0n;
 }
 
-/** The run stands at its gate: it gives the environment free and waits for `approveRun`. Returns the run to start instead. */
-export async function waitForApproval(db: Database, run: InfraRun, reasons: string[]): Promise<StartedRun | undefined> {
-  return db.transaction().execute(async (tx) => {
-    await lockEnvironment(tx, run);
-    const { cancel_requested_by: canceledBy, approved_by: approvedBy } = await getRun(tx, run.id);
-    // Repeated after a crash: it waited, somebody let it go on, and it is at work.
-    if (approvedBy !== null) return undefined;
-    if (canceledBy !== null) {
-      await closeRun(tx, run, "canceled", toProblem(canceledUnchanged(run, canceledBy)));
-      await releaseEnvironment(tx, run);
-      return startNextRun(tx, run);
-    }
-    const updated = await tx
-      .updateTable("infra_runs")
-      .set({ status: "waiting", credential: null })
-      .where("id", "=", run.id)
-      .where("status", "=", "running")
-      .executeTakeFirst();
-    if (updated.numUpdatedRows > 0n) {
-      await releaseEnvironment(tx, run);
-      await appendEvent(tx, frameOf(run), { kind: "infra.waiting", data: { runId: run.id, reasons } });
-    }
-    return startNextRun(tx, run);
-  });
-}
-
-const releaseEnvironment = (tx: Tx, run: InfraRun) =>
+export const releaseEnvironment = (tx: Tx, run: InfraRun) =>
   tx
     .updateTable("infra_environments")
     .set({ running_run: null })
@@ -432,72 +339,6 @@ const releaseEnvironment = (tx: Tx, run: InfraRun) =>
     .where("environment", "=", run.environment)
     .where("running_run", "=", run.id)
     .execute();
-
-/**
- * Lets a waiting run go on.
- * @throws INFRA_APPROVAL_REFUSED when it does not wait, or when its environment wants somebody else's approval; INFRA_BLOCKED; INFRA_PLAN_STALE
- */
-export async function approveRun(db: Database, id: string, actor: string): Promise<StartedRun | undefined> {
-  return db.transaction().execute(async (tx) => {
-    const seen = await getRun(tx, id);
-    const environment = await lockEnvironment(tx, seen);
-    const run = await getRun(tx, id);
-    if (run.status !== "waiting") {
-      throw fail("INFRA_APPROVAL_REFUSED", {
-        message: `Run ${id} does not wait for an approval: it is ${run.status}.`,
-        hint: "Plan anew with `shipway infra apply`.",
-      });
-    }
-    await refuseOwnApproval(tx, run, actor);
-    if (environment.blocked_by !== null && !recovers(run)) throw blocked(run, environment.blocked_by);
-    if (run.planned_at !== null && Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
-      throw fail("INFRA_PLAN_STALE", {
-        message: `The plan of run ${id} is older than a day; what exists may differ from it by now.`,
-        hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
-      });
-    }
-    await tx.updateTable("infra_runs").set({ status: "queued", approved_by: actor }).where("id", "=", id).execute();
-    await appendEvent(tx, { ...frameOf(run), actor }, { kind: "infra.approved", data: { runId: id, by: actor } });
-    return startNextRun(tx, run);
-  });
-}
-
-/**
- * A person is the name of a token. Whoever asked for the run, or pushed or deployed its commit, is its author. Where no rule is written, one who is
- * alone with the right to approve may do so: nobody else could, and a team of one must not be locked out.
- */
-async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<void> {
-  const { approvers } = run.spec;
-  if (approvers === "anyone") return;
-  const authors = await authorsOf(tx, run);
-  if (!authors.has(actor)) return;
-  const others = (await namesWithRole(tx, "tester", run.app)).filter((name) => !authors.has(name));
-  if (approvers === undefined && others.length === 0) return;
-  throw fail("INFRA_APPROVAL_REFUSED", {
-    message: `${actor} asked for run ${run.id} or pushed its commit; ${run.environment} wants the approval of somebody else${others.length === 0 ? ", and nobody else has the role for it" : ` (such as ${others.slice(0, 3).join(", ")})`}.`,
-    hint: "Ask a colleague, or set `approvers: anyone` for the environment in shipway.yml.",
-  });
-}
-
-async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
-  // What is taken over was written by nobody's commit.
-  if (run.takeover !== null) return new Set([run.actor]);
-  const pushed = await tx
-    .selectFrom("changes")
-    .select("actor")
-    .distinct()
-    .where("app", "=", run.app)
-    .where("commit", "=", run.commit)
-    .execute();
-  // Who pushed to a connected repository is known to its host alone.
-  const pushedApart = await tx
-    .selectFrom("infra_pushes")
-    .select("actor")
-    .where("repository", "=", run.spec.repository ?? "")
-    .where("commit", "=", run.commit)
-    .execute();
-  return new Set([run.actor, ...[...pushed, ...pushedApart].map((change) => change.actor)]);
-}
 
 /** The run as it is while its environment's row is held: nothing starts or ends it meanwhile. @throws INFRA_RUN_NOT_FOUND */
 export async function lockRun(tx: Tx, id: string): Promise<InfraRun> {
@@ -625,101 +466,6 @@ async function becomeApplied(tx: Tx, run: InfraRun, outputs: Buffer | undefined)
     .where("status", "=", "waiting")
     .execute();
   for (const one of stale) await closeRun(tx, one, "superseded", undefined);
-}
-
-// --- drift
-
-/** Keeps what a check found, and tells what is new. */
-export async function recordDrift(db: Database, run: InfraRun, resources: DriftedResource[]): Promise<void> {
-  await db.transaction().execute(async (tx) => {
-    const environment = await lockEnvironment(tx, run);
-    const report: DriftReport = { commit: run.commit, runId: run.id, resources };
-    await tx
-      .updateTable("infra_environments")
-      .set({ drift: JSON.stringify(report), drift_at: new Date() })
-      .where("app", "=", run.app)
-      .where("environment", "=", run.environment)
-      .execute();
-    const found = newDrift(environment.drift?.resources ?? [], resources);
-    if (found.length > 0)
-      await appendEvent(tx, frameOf(run), { kind: "infra.driftFound", data: { runId: run.id, resources: found } });
-    const before = (environment.drift?.resources ?? []).some(({ kind }) => kind === "reverting");
-    const now = resources.some(({ kind }) => kind === "reverting");
-    if (before && !now) await appendEvent(tx, frameOf(run), { kind: "infra.driftGone", data: { runId: run.id } });
-    const differs = resources.filter(({ kind }) => kind === "undeployed");
-    // Of a check that follows a takeover: what was drift is now code that says something else.
-    if (run.delivery_id !== run.id && differs.length > 0)
-      await appendEvent(tx, frameOf(run), { kind: "infra.codeDiffers", data: { runId: run.id, resources: differs } });
-  });
-}
-
-/** Environments whose check is due, those first in which a change was seen, then the longest unchecked; none while one is being applied. One that is blocked is looked at, too: that is when somebody needs to know. */
-export async function dueForDrift(db: Database, now: number): Promise<InfraEnvironment[]> {
-  const rows = await db
-    .selectFrom("infra_environments")
-    .selectAll()
-    .where("applied_commit", "is not", null)
-    .where("running_run", "is", null)
-    .orderBy("drift_due", "desc")
-    .orderBy("drift_at", (order) => order.asc().nullsFirst())
-    .execute();
-  return rows.filter(({ applied_spec: spec, drift_at: at, drift_due: due }) => {
-    if (spec === null || spec.drift === "off") return false;
-    return due || at === null || now - at.getTime() >= spec.drift;
-  });
-}
-
-export async function isCheckingDrift(db: Database): Promise<boolean> {
-  const row = await db
-    .selectFrom("infra_runs")
-    .select("id")
-    .where("kind", "=", "drift")
-    .where("status", "=", "running")
-    .executeTakeFirst();
-  return row !== undefined;
-}
-
-/** Drift checks that ended before then and whose report is not the one that is shown; an environment has one an hour. */
-export async function oldChecks(db: Database, before: Date, limit: number): Promise<string[]> {
-  const rows = await db
-    .selectFrom("infra_runs as r")
-    .leftJoin("infra_environments as e", (join) =>
-      join.onRef("e.app", "=", "r.app").onRef("e.environment", "=", "r.environment"),
-    )
-    .select("r.id")
-    .where("r.kind", "=", "drift")
-    .where("r.ended_at", "<", before)
-    .where(sql<boolean>`e.drift ->> 'runId' is distinct from r.id`)
-    .orderBy("r.ended_at")
-    .limit(limit)
-    .execute();
-  return rows.map(({ id }) => id);
-}
-
-export async function forgetChecks(db: Database, ids: readonly string[]): Promise<void> {
-  if (ids.length > 0) await db.deleteFrom("infra_runs").where("id", "in", ids).where("kind", "=", "drift").execute();
-}
-
-/** Something was seen to have changed there: the next check of these environments of an app does not wait for its turn. */
-export async function makeDriftDue(tx: Tx, places: readonly Place[]): Promise<void> {
-  const inOrder = [...places].sort((left, right) => (left.environment < right.environment ? -1 : 1));
-  for (const { app, environment } of inOrder)
-    await tx
-      .updateTable("infra_environments")
-      .set({ drift_due: true })
-      .where("app", "=", app)
-      .where("environment", "=", environment)
-      .execute();
-}
-
-/** A check that could not be made counts as one: it is tried again at its next turn, not at once. */
-export async function skipDriftCheck(db: Database, place: Place): Promise<void> {
-  await db
-    .updateTable("infra_environments")
-    .set({ drift_at: new Date(), drift_due: false })
-    .where("app", "=", place.app)
-    .where("environment", "=", place.environment)
-    .execute();
 }
 
 /** Ends the block, on the record. The caller has dealt with what the state lacks, and starts what waits (`startNextRun`). */

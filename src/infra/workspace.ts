@@ -13,8 +13,8 @@ import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { sha256 } from "./code-hash.ts";
 import type { InfraCode } from "./infra-code.ts";
 import type { StateIn } from "./infra-run.ts";
+import { newRunCredential, runToken } from "./run-credential.ts";
 import type { InfraRun } from "./runs.ts";
-import { newRunCredential, runToken } from "./runs.ts";
 import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
 import { type Backend, filesRead, initInputs, localModuleDirs, type TerraformFile } from "./terraform-files.ts";
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { findInfra, getRun, listRuns, recordDrift, requestRun } from "../infra/runs.ts";
+import { recordDrift } from "../infra/drift-reports.ts";
+import { findInfra, getRun, listRuns, requestRun } from "../infra/runs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";

@@ -1,3 +1,4 @@
+import { waitForApproval } from "../infra/approve-run.ts";
 import {
   applyRun,
   checkDrift,
@@ -17,7 +18,6 @@ import {
   type RunResult,
   recoveredRuns,
   type StartedRun,
-  waitForApproval,
 } from "../infra/runs.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import { isOutage } from "../store/outage.ts";

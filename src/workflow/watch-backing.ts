@@ -1,6 +1,7 @@
 import { type DeclaredBacking, frameOf, listDeclaredBacking } from "../environment/declared-backing.ts";
 import { appendEvent } from "../events/event-stream.ts";
-import { findInfra, makeDriftDue } from "../infra/runs.ts";
+import { makeDriftDue } from "../infra/drift-reports.ts";
+import { findInfra } from "../infra/runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { ObservedBacking } from "../rollout/target.ts";
 import type { Database } from "../store/open-store.ts";

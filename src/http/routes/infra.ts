@@ -1,11 +1,12 @@
 import { z } from "zod";
+import { approveRun } from "../../infra/approve-run.ts";
 import { askAgain, askRun } from "../../infra/ask-run.ts";
 import { describeAttributes, diffStates } from "../../infra/diff-states.ts";
 import { infraLogId } from "../../infra/execute-run.ts";
 import { ignoreDrift, listIgnored, unignoreDrift } from "../../infra/ignored-drift.ts";
 import { findOutputs, outputText } from "../../infra/outputs.ts";
 import { adviseRecovery, findRecovery, recover } from "../../infra/recovery.ts";
-import { approveRun, findInfra, findLastApply, getRun, type InfraRun, listRuns } from "../../infra/runs.ts";
+import { findInfra, findLastApply, getRun, type InfraRun, listRuns } from "../../infra/runs.ts";
 import { parseState, resourcesIn, type StateVersion } from "../../infra/states.ts";
 import { forceStop, rejectRun, requestStop } from "../../infra/stop-requests.ts";
 import { forceUnlock } from "../../infra/unlock.ts";
