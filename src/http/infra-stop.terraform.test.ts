@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { applyRun, planRun } from "../infra/execute-run.ts";
+import { applyRun } from "../infra/apply-run.ts";
+import { planRun } from "../infra/plan-run.ts";
 import { getRun } from "../infra/runs.ts";
 import { parseState, resourcesIn } from "../infra/states.ts";
 import { markInterrupted } from "../infra/stop-requests.ts";

@@ -1,7 +1,7 @@
 import type { Secrets } from "../environment/secrets.ts";
 import type { EventStream } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
-import type { InfraDeps } from "../infra/execute-run.ts";
+import type { InfraDeps } from "../infra/run-terraform.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
 import type { RolloutTarget } from "../rollout/target.ts";

@@ -1,6 +1,6 @@
 import type { LogStore } from "../events/log-store.ts";
 import { dueForDrift, forgetChecks, isCheckingDrift, oldChecks, skipDriftCheck } from "../infra/drift-reports.ts";
-import { infraLogId } from "../infra/execute-run.ts";
+import { infraLogId } from "../infra/run-terraform.ts";
 import { openRuns, requestRun, type StartedRun } from "../infra/runs.ts";
 import { sleep } from "../shared/until.ts";
 import type { Store } from "../store/open-store.ts";

@@ -1,15 +1,9 @@
+import { applyRun, readOutputs } from "../infra/apply-run.ts";
 import { waitForApproval } from "../infra/approve-run.ts";
-import {
-  applyRun,
-  checkDrift,
-  type InfraDeps,
-  planRun,
-  readOutputs,
-  removePlanFiles,
-  removeRunDir,
-} from "../infra/execute-run.ts";
 import type { PlanSummary } from "../infra/infra-run.ts";
 import { maskErrors } from "../infra/mask-errors.ts";
+import { checkDrift, planRun } from "../infra/plan-run.ts";
+import { type InfraDeps, removePlanFiles, removeRunDir } from "../infra/run-terraform.ts";
 import {
   endRun,
   findLookAfter,
