@@ -236,9 +236,9 @@ describe("readDrift", () => {
   });
   it("keeps a resource that somebody ignores apart, also one that is gone", () => {
     const rule = { address: "a.b", path: "", reason: "sale" };
-    expect(read([resource("a.b", back)], [resource("a.b", drifted)], [rule])).toEqual(["accepted update a.b"]);
+    expect(read([resource("a.b", back)], [resource("a.b", drifted)], [rule])).toEqual(["ignored update a.b"]);
     const gone = resource("a.b", { actions: ["delete"] });
-    expect(read([resource("a.b", { actions: ["create"] })], [gone], [rule])).toEqual(["accepted delete a.b"]);
+    expect(read([resource("a.b", { actions: ["create"] })], [gone], [rule])).toEqual(["ignored delete a.b"]);
     expect(read([resource("a.b", { actions: ["create"] })], [gone], [{ ...rule, path: "size" }])).toEqual([
       "reverting delete a.b",
     ]);
