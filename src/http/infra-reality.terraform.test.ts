@@ -158,9 +158,9 @@ describe.skipIf(!hasTerraform)("drift that is ignored (with the real Terraform)"
     reality.edit("web", { size: 7 });
     await look();
     await ignore("reality_object.web.size", { for: "1h" });
-    expect(await drift()).toEqual(["accepted reality_object.web size"]);
+    expect(await drift()).toEqual(["ignored reality_object.web size"]);
     reality.edit("web", { tags: { team: "b" } });
-    expect(await look()).toEqual(["reverting reality_object.web tags.team", "accepted reality_object.web size"]);
+    expect(await look()).toEqual(["reverting reality_object.web tags.team", "ignored reality_object.web size"]);
     const ignored = await test.ask<IgnoredDriftView[]>("GET", `${IN_PRODUCTION}/drift/ignored`);
     expect(ignored).toMatchObject([
       { address: "reality_object.web", path: "size", reason: "sale", actor: "admin", until: expect.any(String) },
@@ -172,7 +172,7 @@ describe.skipIf(!hasTerraform)("drift that is ignored (with the real Terraform)"
       .execute();
     expect(await look()).toEqual(["reverting reality_object.web size,tags.team"]);
     await ignore("reality_object.web");
-    expect(await look()).toEqual(["accepted reality_object.web size,tags.team"]);
+    expect(await look()).toEqual(["ignored reality_object.web size,tags.team"]);
     await test.ask("POST", `${IN_PRODUCTION}/drift/unignore`, { what: "reality_object.web" });
     expect(await look()).toEqual(["reverting reality_object.web size,tags.team"]);
     expect(await test.tryAsk("POST", `${IN_PRODUCTION}/drift/ignore`, { what: "nothing", reason: "x" })).toMatchObject({
