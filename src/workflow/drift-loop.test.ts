@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { recordDrift } from "../infra/drift-reports.ts";
 import { findInfra, getRun, listRuns, requestRun } from "../infra/runs.ts";
+import { until } from "../shared/until.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
-import { forgetOldChecks } from "./drift-loop.ts";
+import { forgetOldChecks, startDriftLoop } from "./drift-loop.ts";
 
 let store: Store;
 beforeAll(async () => {
@@ -48,4 +49,23 @@ it("keeps drift checks for 30 days, and for longer only the one that is shown; o
   expect(left.sort()).toEqual([...kept, shown].sort());
   expect(removed).toEqual([`${forgotten}.init`, `${forgotten}.plan`]);
   expect((await findInfra(store.db, { app: "shop", environment: "production" }))?.drift?.runId).toBe(shown);
+});
+
+it("starts a recorded run that the engine could not take, as soon as it can", async () => {
+  const id = await newRun("plan", null);
+  let refusals = 2;
+  const started: string[] = [];
+  const loop = startDriftLoop({
+    store,
+    logs: { remove: async () => undefined },
+    startInfra: async () => undefined,
+    startIfNew: async (run) => {
+      if (refusals-- > 0) throw new Error("the engine is away");
+      started.push(run.id);
+    },
+    log: { info: () => undefined, warn: () => undefined, error: () => undefined },
+    everyMs: 10,
+  });
+  await until("it is started", () => started.includes(id));
+  await loop.stop();
 });

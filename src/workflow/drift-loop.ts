@@ -21,19 +21,21 @@ export type DriftLoopDeps = {
   /** For a run that was most likely started before. */
   startIfNew(run: StartedRun): Promise<void>;
   log: Logger;
+  /** Between two looks; 15 s. */
+  everyMs?: number;
 };
 
 /** Asks for the drift checks that are due, one at a time, the longest unchecked environment first: fifty of them never stand in a deployment's way. */
 export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
   const stopping = new AbortController();
   const loop = async (): Promise<void> => {
-    await startOpen(deps).catch((error: unknown) =>
-      deps.log.warn({ err: error }, "recorded infra runs could not start"),
-    );
     let asked: string | undefined;
     let forgotAt = 0;
     while (!stopping.signal.aborted) {
-      await sleep(asked === undefined ? EVERY_MS : NEXT_MS, stopping.signal).catch(() => undefined);
+      await startOpen(deps).catch((error: unknown) =>
+        deps.log.warn({ err: error }, "recorded infra runs could not start"),
+      );
+      await sleep(asked === undefined ? (deps.everyMs ?? EVERY_MS) : NEXT_MS, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
       const now = Date.now();
       // While one is under way the next is looked for soon: an hour must do for every environment.
@@ -59,7 +61,7 @@ export function startDriftLoop(deps: DriftLoopDeps): { stop(): Promise<void> } {
   };
 }
 
-/** Recorded runs whose workflow was never started, because of a crash between the two. A start that happened is a no-op. */
+/** Recorded runs whose workflow was never started: a crash came between the two, or the engine could not take it. A start that happened is a no-op. */
 async function startOpen({ store, startIfNew }: DriftLoopDeps): Promise<void> {
   for (const run of await openRuns(store.db)) await startIfNew(run);
 }
