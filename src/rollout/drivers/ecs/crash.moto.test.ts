@@ -164,8 +164,10 @@ describe.skipIf(!hasMoto)("a driver that is killed after any write of its work",
       names.length === 0 ? { services: [] } : await aws.ecs.describeServices({ cluster, services: names });
     const { taskDefinitionArns } = await aws.ecs.listTaskDefinitions({});
     const runs = await Promise.all(
-      (["RUNNING", "STOPPED"] as const).map((desiredStatus) =>
-        aws.ecs.listTasks({ cluster, family: runFamilyName("test", place, "web"), desiredStatus }),
+      [1, 2].flatMap((number) =>
+        (["RUNNING", "STOPPED"] as const).map((desiredStatus) =>
+          aws.ecs.listTasks({ cluster, family: runFamilyName("test", place, "web", number), desiredStatus }),
+        ),
       ),
     );
     const { SecretList } = await aws.secrets.listSecrets({});

@@ -2,7 +2,7 @@ import type { Rule } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
 import type { Ground } from "./ground.ts";
-import { logGroupName, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
+import { familyOf, logGroupName, readFamily, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
 import { findRule } from "./read-account.ts";
 import { isOfPlace, readTags, requireOurs, SERVICE_TAG } from "./tags.ts";
 
@@ -22,7 +22,7 @@ export async function destroyPlace(ground: Ground, place: Place): Promise<void> 
   const rules = await reader.listenerRules();
   const services = [
     ...new Set([
-      ...families.map((name) => name.slice(servicePrefix(install, place).length).replace(/_run$/, "")),
+      ...families.flatMap((family) => readFamily(install, place, family)?.service ?? []),
       ...(await taggedServices(ground, place, rules)),
     ]),
   ];
@@ -76,16 +76,15 @@ async function taggedServices({ aws, install }: Ground, place: Place, rules: Rul
 
 /** Task definitions are made before the services and removed last, so they say what else there may be. */
 async function findFamilies({ aws, install }: Ground, place: Place): Promise<string[]> {
-  const familyPrefix = servicePrefix(install, place);
   const families: string[] = [];
   let nextToken: string | undefined;
   do {
     const page = await aws.ecs.listTaskDefinitionFamilies({
-      familyPrefix,
+      familyPrefix: servicePrefix(install, place),
       status: "ACTIVE",
       ...(nextToken && { nextToken }),
     });
-    families.push(...(page.families ?? []).filter((family) => family.startsWith(familyPrefix)));
+    families.push(...(page.families ?? []).filter((family) => readFamily(install, place, family) !== undefined));
     nextToken = page.nextToken;
   } while (nextToken);
   return families;
@@ -120,7 +119,7 @@ async function destroyFamily({ aws, settings }: Ground, family: string): Promise
       status: "ACTIVE",
       ...(nextToken && { nextToken }),
     });
-    revisions.push(...(page.taskDefinitionArns ?? []).filter((arn) => arn.split("/").at(-1)?.split(":")[0] === family));
+    revisions.push(...(page.taskDefinitionArns ?? []).filter((arn) => familyOf(arn) === family));
     nextToken = page.nextToken;
   } while (nextToken);
   for (const taskDefinition of revisions) await aws.ecs.deregisterTaskDefinition({ taskDefinition });

@@ -6,7 +6,16 @@ import { sleep } from "../../../shared/until.ts";
 import { healthDeadlineMs, type Place, type Release, type ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { Ground } from "./ground.ts";
-import { hexHash, logGroupName, SLOTS, type SlotName, secretName, serviceName, targetGroupName } from "./names.ts";
+import {
+  familyOf,
+  hexHash,
+  logGroupName,
+  SLOTS,
+  type SlotName,
+  secretName,
+  serviceName,
+  targetGroupName,
+} from "./names.ts";
 import { findRule } from "./read-account.ts";
 import type { Rule, Slot } from "./slots.ts";
 import { lowerTags, readTags, requireOurs, SERVICE_TAG, SLOT_TAG, SPEC_TAG, tagsFor, upperTags } from "./tags.ts";
@@ -251,7 +260,7 @@ export async function ensureTaskDefinition(
 function newestOf(family: string, arns: string[]): string[] {
   const revisionOf = (arn: string) => Number(arn.split(":").at(-1));
   return arns
-    .filter((arn) => arn.split("/").at(-1)?.split(":")[0] === family)
+    .filter((arn) => familyOf(arn) === family)
     .sort((a, b) => revisionOf(b) - revisionOf(a))
     .slice(0, LOOK_BACK);
 }

@@ -18,15 +18,38 @@ export const servicePrefix = (install: string, { app, environment }: Place): str
 export const serviceName = (install: string, place: Place, service: string, slot: SlotName): string =>
   `${servicePrefix(install, place)}${service}_${slot}`;
 
-export const familyName = (install: string, place: Place, service: string): string =>
-  `${servicePrefix(install, place)}${service}`;
+/** A release's own family: an ECS service then says by its task definition's name which release it holds, with nothing more to ask. */
+export const familyName = (install: string, place: Place, service: string, release: number): string =>
+  `${servicePrefix(install, place)}${service}_r${release}`;
 
-export const runFamilyName = (install: string, place: Place, service: string): string =>
-  `${familyName(install, place, service)}_run`;
+/** Of one-off tasks. */
+export const runFamilyName = (install: string, place: Place, service: string, release: number): string =>
+  `${familyName(install, place, service, release)}_run`;
 
-/** At most 32 letters, digits and dashes (Elastic Load Balancing API, CreateTargetGroup, `Name`): a hash, since the names do not fit. */
+/** The service and release of a family of this place, or of a revision of one; undefined when it is not named like ours. */
+export function readFamily(
+  install: string,
+  place: Place,
+  family: string,
+): { service: string; release: number } | undefined {
+  const prefix = servicePrefix(install, place);
+  const [, service, release] = /^([a-z0-9-]+)_r(\d+)(?:_run)?$/.exec(family.slice(prefix.length)) ?? [];
+  if (!family.startsWith(prefix) || service === undefined) return undefined;
+  return { service, release: Number(release) };
+}
+
+/** `FAMILY` of `arn:…:task-definition/FAMILY:12`. */
+export const familyOf = (taskDefinition: string): string => taskDefinition.split("/").at(-1)?.split(":")[0] ?? "";
+
+/**
+ * At most 32 letters, digits and dashes (Elastic Load Balancing API, CreateTargetGroup, `Name`): hashes, since the names do not fit. The place's comes
+ * first, so that all rules of a place are known by the groups that they lead to.
+ */
 export const targetGroupName = (install: string, place: Place, service: string, slot: SlotName): string =>
-  `sw-${hashName(`${install}/${place.app}/${place.environment}/${service}`)}-${slot}`;
+  `${targetGroupPrefix(install, place)}${hashName(service)}-${slot}`;
+
+const targetGroupPrefix = (install: string, { app, environment }: Place): string =>
+  `sw-${hashName(`${install}/${app}/${environment}`)}-`;
 
 /** `sw-HASH-a` of `arn:…:targetgroup/sw-HASH-a/0123456789abcdef`. */
 export const targetGroupNameOf = (arn: string): string => arn.split(":targetgroup/")[1]?.split("/")[0] ?? "";
@@ -44,10 +67,10 @@ export const secretName = (install: string, { app, environment }: Place, service
 
 export const taskIdOf = (taskArn: string): string => taskArn.split("/").at(-1) ?? taskArn;
 
-/** 16 of `a-z2-7`: 80 bits. */
+/** 13 of `a-z2-7`: 65 bits. */
 function hashName(text: string): string {
   const digest = createHash("sha256").update(text).digest();
-  return Array.from(digest.subarray(0, 16), (byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
+  return Array.from(digest.subarray(0, 13), (byte) => "abcdefghijklmnopqrstuvwxyz234567"[byte % 32]).join("");
 }
 
 export const hexHash = (text: string, length = 64): string =>

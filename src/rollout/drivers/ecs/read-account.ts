@@ -1,13 +1,21 @@
 import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
 import type { Rule as ListenerRule } from "@aws-sdk/client-elastic-load-balancing-v2";
-import { isAws } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
 import type { AwsClients } from "./aws-clients.ts";
 import { newBatcher } from "./batch.ts";
 import type { SeenTarget, SeenTask } from "./judge.ts";
-import { SLOTS, type SlotName, serviceName, servicePrefix, targetGroupName, targetGroupNameOf } from "./names.ts";
+import {
+  familyOf,
+  readFamily,
+  SLOTS,
+  type SlotName,
+  serviceName,
+  servicePrefix,
+  targetGroupName,
+  targetGroupNameOf,
+} from "./names.ts";
 import type { Network, Rule, SeenDeployment, ServiceView, Slot } from "./slots.ts";
-import { RELEASE_TAG, ROLE_TAG, readTags, requireOurs, type Tags } from "./tags.ts";
+import { ROLE_TAG, readTags, requireOurs } from "./tags.ts";
 
 /** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
 const SERVICES_A_CALL = 10;
@@ -21,8 +29,6 @@ export function newAccountReader(
   at: { install: string; cluster: string; listener: string; namesFreshMs: number },
 ) {
   const { install, cluster, listener, namesFreshMs } = at;
-  /** A revision never changes, so what it says of itself is asked once. */
-  const releases = new Map<string, Promise<number | undefined>>();
   let names: { at: number; list: Promise<string[]> } | undefined;
 
   const describeServices = newBatcher<Service>(SERVICES_A_CALL, async (keys) => {
@@ -56,26 +62,9 @@ export function newAccountReader(
     return await names.list;
   }
 
-  /** The release a revision belongs to; undefined when it is not ours. */
-  function releaseOf(taskDefinition: string): Promise<number | undefined> {
-    const known = releases.get(taskDefinition);
-    if (known !== undefined) return known;
-    const asked = aws.ecs.describeTaskDefinition({ taskDefinition, include: ["TAGS"] }).then(
-      ({ tags }) => releaseNumber(readTags(tags)),
-      (error: unknown) => {
-        // A revision that was deleted belongs to nobody.
-        if (isAws(error, "ClientException")) return undefined;
-        throw error;
-      },
-    );
-    releases.set(taskDefinition, asked);
-    asked.catch(() => releases.delete(taskDefinition));
-    return asked;
-  }
-
-  async function toSlot(name: SlotName, service: Service): Promise<Slot> {
+  function toSlot(place: Place, name: SlotName, service: Service): Slot {
     requireOurs(install, `The ECS service ${service.serviceName}`, readTags(service.tags));
-    const deployments = await Promise.all((service.deployments ?? []).map(toDeployment));
+    const deployments = (service.deployments ?? []).map((one) => toDeployment(place, one));
     return {
       name,
       arn: service.serviceArn ?? "",
@@ -90,12 +79,12 @@ export function newAccountReader(
     };
   }
 
-  async function toDeployment(one: Deployment): Promise<SeenDeployment> {
+  function toDeployment(place: Place, one: Deployment): SeenDeployment {
     const taskDefinition = one.taskDefinition ?? "";
     return {
       id: one.id ?? "",
       taskDefinition,
-      release: await releaseOf(taskDefinition),
+      release: readFamily(install, place, familyOf(taskDefinition))?.release,
       state: one.rolloutState ?? "IN_PROGRESS",
       reason: one.rolloutStateReason ?? "ECS gave no reason",
       running: one.runningCount ?? 0,
@@ -123,15 +112,15 @@ export function newAccountReader(
   async function slotsOf(place: Place, services: string[]): Promise<Map<string, Partial<Record<SlotName, Slot>>>> {
     const keys = services.flatMap((service) => SLOTS.map((slot) => serviceName(install, place, service, slot)));
     const found = await describeServices(keys);
-    const entries = services.map(async (service) => {
+    const entries = services.map((service) => {
       const slots: Partial<Record<SlotName, Slot>> = {};
       for (const name of SLOTS) {
         const seen = found.get(serviceName(install, place, service, name));
-        if (seen !== undefined && seen.status !== "INACTIVE") slots[name] = await toSlot(name, seen);
+        if (seen !== undefined && seen.status !== "INACTIVE") slots[name] = toSlot(place, name, seen);
       }
       return [service, slots] as const;
     });
-    return new Map(await Promise.all(entries));
+    return new Map(entries);
   }
 
   return {
@@ -142,8 +131,6 @@ export function newAccountReader(
       const { Rules } = await aws.elb.describeRules({ RuleArns: [arn] });
       return findRule(Rules ?? [], install, place, service);
     },
-
-    releaseOf,
 
     /** After a service was made, the names that are known lack it. */
     forgetNames(): void {
@@ -233,11 +220,6 @@ export function findRule(rules: ListenerRule[], install: string, place: Place, s
     };
   }
   return undefined;
-}
-
-function releaseNumber(tags: Tags): number | undefined {
-  const text = /^r(\d+)$/.exec(tags[RELEASE_TAG] ?? "")?.[1];
-  return text === undefined ? undefined : Number(text);
 }
 
 function toTask(task: Task): SeenTask {

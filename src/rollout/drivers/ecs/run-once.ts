@@ -92,7 +92,7 @@ const startedByOf = (id: string) => `shipway/run/${id}`;
 async function findRun({ reader, install }: Ground, run: OneOff, id: string): Promise<SeenTask | undefined> {
   const [alive] = await reader.startedTasks(startedByOf(id));
   if (alive !== undefined) return alive;
-  const ended = await reader.stoppedTasks({ family: runFamilyName(install, run.place, run.service) });
+  const ended = await reader.stoppedTasks({ family: runFamilyName(install, run.place, run.service, run.release) });
   return ended.find((task) => task.startedBy === startedByOf(id));
 }
 

@@ -35,7 +35,7 @@ const container = (changes: Partial<TaskDefinitionInput> = {}) => define(changes
 describe("a task definition", () => {
   it("is for Fargate, in texts as AWS gives them back, with variables in order", () => {
     expect(define()).toMatchObject({
-      family: "shipway-i1_shop_prod_web",
+      family: "shipway-i1_shop_prod_web_r7",
       requiresCompatibilities: ["FARGATE"],
       networkMode: "awsvpc",
       cpu: "256",

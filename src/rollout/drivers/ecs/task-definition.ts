@@ -31,7 +31,7 @@ export function taskDefinitionOf(input: TaskDefinitionInput): RegisterTaskDefini
   const { install, place, release, service, settings, run } = input;
   const family = run === undefined ? familyName : runFamilyName;
   const definition: RegisterTaskDefinitionCommandInput = {
-    family: family(install, place, service.name),
+    family: family(install, place, service.name, release),
     requiresCompatibilities: ["FARGATE"],
     networkMode: "awsvpc",
     cpu: String(service.cpu),
