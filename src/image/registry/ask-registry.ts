@@ -37,7 +37,7 @@ const TIMEOUT_MS = 15 * 60_000;
 const tokens = new WeakMap<Registry, Map<string, string>>();
 
 /** @returns the answer, its body still to be read. @throws RegistryError for a status that is not expected */
-export async function openAnswer(registry: Registry, path: string, asked: Asked): Promise<Response> {
+async function openAnswer(registry: Registry, path: string, asked: Asked): Promise<Response> {
   const repository = /\/v2\/(.+)\/(?:blobs|manifests)\//.exec(path)?.[1] ?? "";
   const known = tokens.get(registry) ?? new Map<string, string>();
   tokens.set(registry, known);
