@@ -1,23 +1,27 @@
 """moto with a scheduler: services start tasks, deployments progress, targets get healthy or not, tasks write logs.
 
-What moto itself does (the wire protocol, stored state, validation) is an independent implementation of AWS. Everything in this file is
+What moto itself does (the wire protocol, stored state, validation) is an independent implementation of AWS. Everything in this folder is
 OUR BELIEF about AWS, read in its documentation and never seen on an account; tests that rest on it prove that the driver copes with
 this belief, no more. docs/aws.md says the same to users.
 
-    python3 scheduler.py PORT CONTROL [REGISTRY]   moto and control on these ports of 127.0.0.1; images by digest must be in REGISTRY
+    python3 scheduler.py PORT CONTROL [--registry URL] [--containers SOCKET] [--pace N] [--log-delay SECONDS] [--until-stdin-ends]
+
+moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py; with a registry, images by digest must be there), or with
+`--containers` run as real containers of the Docker Engine behind that socket (fargate.py), from where moto is reached at `/endpoint`.
+    GET  /ground                         what Terraform makes of an account, laid at the first call
+    GET  /endpoint                       where containers of tasks reach moto
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /stats                          {"started": tasks started so far, "registered": task definitions, ...}
-
-How a task behaves is told by its image's tag, or its variable BEHAVE: `broken` answers 500, `exits` ends with 1 at once, `crashes` is healthy until it gets
-traffic, `unpullable` cannot be pulled, `oom` is ended for its memory; anything else is healthy after a few ticks.
-A command of the form `sh -c LINE` is played, not run: `echo TEXT`, `sleep SECONDS`, `exit CODE`, joined by `;`.
 """
+import argparse
 import json
+import logging
+import os
+import signal
 import sys
 import threading
 import time
 import traceback
-import urllib.request
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
@@ -27,25 +31,20 @@ from moto.core.utils import camelcase_to_underscores, utcnow
 from moto.ecs import models as ecs
 from moto.ecs import responses as ecs_responses
 from moto.ecs.exceptions import ECSException, InvalidParameterException
-from moto.elbv2 import models as elb
-from moto.logs.models import logs_backends
-from moto.secretsmanager.models import secretsmanager_backends
+from werkzeug.serving import make_server
+
+from account import backends, definition_of, ip_of, lock
+from played import Played
+from targets import is_attached, listeners, matching_rule, targets_of, weights_of
 
 TICK_SECONDS = 0.03
-lock = threading.RLock()
 stats = {"started": 0, "created": 0}
 # Members that moto's CreateService drops and AWS keeps.
 KEPT = ["deploymentConfiguration", "capacityProviderStrategy", "healthCheckGracePeriodSeconds", "enableExecuteCommand", "enableECSManagedTags", "availabilityZoneRebalancing"]
-# Target group ARN -> {ip: (port, state, reason, description)}
-targets = {}
 run_tokens = {}
 create_tokens = {}
-
-
-def backends():
-    for account, regions in list(ecs.ecs_backends.items()):
-        for region, backend in list(regions.items()):
-            yield account, region, backend
+# What runs tasks: Played or Fargate.
+runner = None
 
 
 # ---------------------------------------------------------------- tasks
@@ -60,184 +59,27 @@ def task_init(self, *args, **kwargs):
     self.created_at = utcnow()
     self.stop_code = None
     self.service = None
+    self.was_sick = False
+    self.health_status = "UNKNOWN"
     self.ticks = 0
-    for container in self.containers:
-        container.exitCode = None
-        container.last_status = "PENDING"
-        container.reason = None
+    definition = definition_of(self._backend, self)
+    # moto gives a task its first container only.
+    self.containers = [container_of(definition, one) for one in definition.container_definitions]
     stats["started"] += 1
 
 
+def container_of(definition, told):
+    container = ecs.Container(definition)
+    container.name, container.image = told["name"], told.get("image")
+    container.cpu, container.memory = told.get("cpu"), told.get("memory")
+    container.exitCode = None
+    container.last_status = "PENDING"
+    container.reason = None
+    container.health_status = "UNKNOWN"
+    return container
+
+
 ecs.Task.__init__ = task_init
-
-
-def definition_of(backend, task):
-    return backend.describe_task_definition(task.task_definition_arn)
-
-
-def tag_of_image(container):
-    told = next((one["value"] for one in container.get("environment") or [] if one["name"] == "BEHAVE"), None)
-    return told or container["image"].split("@")[0].split(":")[-1]
-
-
-registry = None
-pulled = set()
-
-
-def can_pull(image):
-    """Asks the registry for the manifest, as a pull begins."""
-    if registry is None or "@" not in image or image in pulled:
-        return True
-    name, digest = image.split("/", 1)[1].split("@")
-    request = urllib.request.Request("%s/v2/%s/manifests/%s" % (registry, name, digest), method="HEAD", headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"})
-    try:
-        urllib.request.urlopen(request, timeout=5)
-    except OSError:
-        return False
-    pulled.add(image)
-    return True
-
-
-def log(account, region, task, container, text):
-    options = (container.get("logConfiguration") or {}).get("options") or {}
-    if "awslogs-group" not in options:
-        return
-    backend = logs_backends[account][region]
-    stream = "%s/%s/%s" % (options["awslogs-stream-prefix"], container["name"], task.id)
-    backend.ensure_log_stream(options["awslogs-group"], stream)
-    backend.put_log_events(options["awslogs-group"], stream, [{"timestamp": int(time.time() * 1000), "message": text}])
-
-
-def secret_value(account, region, value_from):
-    """The version and key that `arn:…:secret:NAME:KEY:STAGE:VERSION` names."""
-    parts = value_from.split(":")
-    arn, key, version = ":".join(parts[:7]), parts[7], parts[9]
-    found = next((one for one in secretsmanager_backends[account][region].secrets.values() if one.arn == arn), None)
-    return (found and found.versions.get(version)), key
-
-
-def start_problem(account, region, container):
-    """What keeps a task from starting on Fargate: the image, a secret, a log group that is not there."""
-    options = (container.get("logConfiguration") or {}).get("options") or {}
-    if options.get("awslogs-group") and options["awslogs-group"] not in logs_backends[account][region].groups:
-        return "ResourceInitializationError: failed to validate logger args: The specified log group does not exist."
-    for secret in container.get("secrets") or []:
-        value, key = secret_value(account, region, secret["valueFrom"])
-        if not value or key not in json.loads(value["secret_string"]):
-            return "ResourceInitializationError: unable to pull secrets or registry auth: %s is not there in that version" % secret["valueFrom"]
-    if tag_of_image(container) == "unpullable" or not can_pull(container["image"]):
-        return "CannotPullContainerError: pull image manifest has been retried 1 time(s): failed to resolve ref %s: not found" % container["image"]
-    return None
-
-
-def end_task(task, code, stop_code, reason, container_reason=None):
-    task.status = "STOPPED"
-    task.desired_status = "STOPPED"
-    task.stop_code = stop_code
-    task.stopped_reason = reason
-    task.stopped_at = utcnow()
-    for container in task.containers:
-        container.exitCode = code
-        container.last_status = "STOPPED"
-        container.reason = container_reason
-    unregister(task)
-
-
-def ip_of(task):
-    return next(one["value"] for one in task.attachments[0]["details"] if one["name"] == "privateIPv4Address")
-
-
-def unregister(task):
-    for group in targets.values():
-        group.pop(ip_of(task), None)
-
-
-def has_traffic(group_arn):
-    for regions in elb.elbv2_backends.values():
-        for backend in regions.values():
-            for balancer in backend.load_balancers.values():
-                for listener in balancer.listeners.values():
-                    for rule in listener.rules.values():
-                        for action in rule.actions:
-                            for one in (action.data.get("ForwardConfig") or {}).get("TargetGroups") or []:
-                                if one["TargetGroupArn"] == group_arn and int(one.get("Weight", 1)) > 0:
-                                    return True
-    return False
-
-
-def step_task(account, region, backend, task):
-    if task.status == "STOPPED":
-        return
-    task.ticks += 1
-    container = definition_of(backend, task).container_definitions[0]
-    if task.status in ("PROVISIONING", "PENDING"):
-        if task.ticks == 1:
-            task.status = "PENDING"
-            return
-        problem = start_problem(account, region, container)
-        if problem:
-            return end_task(task, None, "TaskFailedToStart", problem)
-        task.status = "RUNNING"
-        task.started_at = utcnow()
-        for one in task.containers:
-            one.last_status = "RUNNING"
-        if task.service is not None:
-            log(account, region, task, container, "%s says hello" % container["name"])
-        else:
-            threading.Thread(target=play, args=(account, region, backend, task, container), daemon=True).start()
-        return
-    if task.service is None:
-        return
-    tag = tag_of_image(container)
-    if tag == "exits":
-        log(account, region, task, container, "cannot start: no configuration")
-        return end_task(task, 1, "EssentialContainerExited", "Essential container in task exited")
-    if tag == "oom":
-        return end_task(task, 137, "EssentialContainerExited", "Essential container in task exited", "OutOfMemoryError: Container killed due to memory usage")
-    for balancer in task.service.load_balancers:
-        group = targets.setdefault(balancer["targetGroupArn"], {})
-        state = ("healthy", None, None)
-        if tag == "broken":
-            state = ("unhealthy", "Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]")
-        elif ip_of(task) not in group:
-            state = ("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
-        group[ip_of(task)] = (balancer["containerPort"],) + state
-        if tag == "crashes" and has_traffic(balancer["targetGroupArn"]):
-            log(account, region, task, container, "fatal: out of luck")
-            return end_task(task, 1, "EssentialContainerExited", "Essential container in task exited")
-
-
-def environment_of(account, region, container):
-    """A container's variables, its secrets' values among them, as the agent injects them."""
-    values = {one["name"]: one["value"] for one in container.get("environment") or []}
-    for secret in container.get("secrets") or []:
-        value, key = secret_value(account, region, secret["valueFrom"])
-        values[secret["name"]] = json.loads(value["secret_string"])[key]
-    return values
-
-
-def play(account, region, backend, task, container):
-    """A one-off task: plays its few shell lines and ends with their exit code."""
-    command = container.get("command") or []
-    code = 0
-    line = command[-1] if command else ""
-    for name, value in environment_of(account, region, container).items():
-        line = line.replace("$" + name, value)
-    for part in line.split(";"):
-        verb, _, rest = part.strip().partition(" ")
-        if verb == "echo":
-            with lock:
-                log(account, region, task, container, rest)
-        elif verb == "exit":
-            code = int(rest)
-            break
-        elif verb == "sleep":
-            ends = time.time() + float(rest)
-            while time.time() < ends and task.status != "STOPPED":
-                time.sleep(0.02)
-    with lock:
-        if task.status != "STOPPED":
-            end_task(task, code, "EssentialContainerExited", "Essential container in task exited")
 
 
 # ---------------------------------------------------------------- services
@@ -287,19 +129,6 @@ def create_service(self):
         return ActionResult({"service": service})
 
 
-def is_attached(group_arn):
-    for regions in elb.elbv2_backends.values():
-        for backend in regions.values():
-            if group_arn not in backend.target_groups:
-                continue
-            for balancer in backend.load_balancers.values():
-                for listener in balancer.listeners.values():
-                    for rule in listener.rules.values():
-                        if any(one["TargetGroupArn"] == group_arn for action in rule.actions for one in (action.data.get("ForwardConfig") or {}).get("TargetGroups") or []):
-                            return True
-    return False
-
-
 def update_service(self):
     with lock:
         backend, cluster, name = self.ecs_backend, self._get_param("cluster", "default").split("/")[-1], self._get_param("service").split("/")[-1]
@@ -334,6 +163,22 @@ def delete_service(self):
         return ActionResult({"service": service})
 
 
+_run_task = ecs_responses.EC2ContainerServiceResponse.run_task
+_backend_run_task = ecs.EC2ContainerServiceBackend.run_task
+
+
+def backend_run_task(self, cluster, definition, count, overrides, started_by, tags, launch_type, network, *rest):
+    # There are no instances here: what names a capacity provider gets Fargate. moto wants security groups; AWS takes the VPC's default one.
+    if network and "awsvpcConfiguration" in network:
+        network["awsvpcConfiguration"].setdefault("securityGroups", [])
+    return _backend_run_task(self, cluster, definition, count, overrides, started_by, tags, launch_type or "FARGATE", network, *rest)
+
+
+ecs.EC2ContainerServiceBackend.run_task = backend_run_task
+# Of instances only; it fails on containers without a memory limit of their own.
+ecs.EC2ContainerServiceBackend._calculate_task_resource_requirements = staticmethod(lambda definition: {"CPU": 0, "MEMORY": 0, "PORTS": [], "PORTS_UDP": []})
+
+
 def run_task(self):
     with lock:
         token = self._get_param("clientToken")
@@ -347,9 +192,6 @@ def run_task(self):
         if token:
             run_tokens[token] = (asked, answer.result["tasks"] if hasattr(answer, "result") else [])
         return answer
-
-
-_run_task = ecs_responses.EC2ContainerServiceResponse.run_task
 
 
 def list_tasks(self):
@@ -370,27 +212,14 @@ def stop_task(self):
         for tasks in self.ecs_backend.tasks.values():
             for task in tasks.values():
                 if task.id == wanted:
-                    if task.status != "STOPPED":
-                        end_task(task, 137, "UserInitiated", self._get_param("reason") or "Task stopped by user")
+                    if task.desired_status != "STOPPED":
+                        runner.stop(task, "UserInitiated", self._get_param("reason") or "Task stopped by user", 137)
                     return ActionResult({"task": task})
         raise InvalidParameterException("The referenced task was not found.")
 
 
 for own in (create_service, update_service, delete_service, run_task, list_tasks, stop_task):
     setattr(ecs_responses.EC2ContainerServiceResponse, own.__name__, own)
-
-
-def describe_target_health(self, target_group_arn, targets_asked):
-    if target_group_arn not in self.target_groups:
-        raise elb.TargetGroupNotFoundError()
-    with lock:
-        return [
-            elb.FakeHealthStatus(ip, port, str(port), state, reason, description)
-            for ip, (port, state, reason, description) in targets.get(target_group_arn, {}).items()
-        ]
-
-
-elb.ELBv2Backend.describe_target_health = describe_target_health
 
 
 def tasks_of(service, deployment):
@@ -408,59 +237,68 @@ def start_task(backend, service, deployment):
     event(service, "has started 1 tasks: (task %s)." % tasks[0].id)
 
 
+# From here on a task is on its way out and a service that is deleted no longer waits for it.
+GOING = ("STOPPING", "DEPROVISIONING", "STOPPED")
+
+
 def step_service(account, region, backend, service):
     if not hasattr(service, "own_tasks") or service.status == "INACTIVE":
         return
     for deployment in list(service.deployments):
-        own = tasks_of(service, deployment)
-        failed = [task for task in own if task.status == "STOPPED" and task.stop_code not in ("ServiceSchedulerInitiated", "UserInitiated")]
-        alive = [task for task in own if task.status != "STOPPED"]
-        running = [task for task in alive if task.status == "RUNNING"]
-        deployment["failedTasks"] = len(failed)
-        if deployment["status"] == "PRIMARY" and service.status == "ACTIVE":
-            wanted = service.desired_count
-            breaker = (getattr(service, "deployment_configuration", None) or {}).get("deploymentCircuitBreaker") or {}
-            threshold = min(200, max(3, -(-wanted // 2)))
-            if breaker.get("enable") and deployment["rolloutState"] == "IN_PROGRESS" and len(failed) >= threshold:
-                deployment.update(rolloutState="FAILED", rolloutStateReason="ECS deployment circuit breaker: tasks failed to start.")
-            if deployment["rolloutState"] != "FAILED":
-                for _ in range(wanted - len(alive)):
-                    start_task(backend, service, deployment)
-        else:
-            primary = service.deployments[0]
-            wanted = 0 if service.status != "ACTIVE" or primary["rolloutState"] == "COMPLETED" else len(alive)
-        for task in alive[wanted:]:
-            end_task(task, 0, "ServiceSchedulerInitiated", "Scaling activity initiated by (deployment %s)" % deployment["id"])
-        alive = [task for task in own if task.status != "STOPPED"]
-        running = [task for task in alive if task.status == "RUNNING"]
-        deployment.update(runningCount=len(running), pendingCount=len(alive) - len(running), desiredCount=service.desired_count if deployment["status"] == "PRIMARY" else 0)
-        healthy = [task for task in running if is_healthy(service, task)]
-        if deployment["status"] == "PRIMARY" and deployment["rolloutState"] == "IN_PROGRESS" and len(healthy) >= service.desired_count:
-            deployment.update(rolloutState="COMPLETED", rolloutStateReason="ECS deployment %s completed." % deployment["id"], updatedAt=utcnow())
-            event(service, "has reached a steady state.")
+        step_deployment(backend, service, deployment)
     service.deployments = [one for one in service.deployments if one["status"] == "PRIMARY" or one["runningCount"] + one["pendingCount"] > 0]
     service.running_count = sum(one["runningCount"] for one in service.deployments)
     service.pending_count = sum(one["pendingCount"] for one in service.deployments)
-    if service.status == "DRAINING" and service.running_count + service.pending_count == 0:
+    if service.status == "DRAINING" and all(task.status in GOING for task in service.own_tasks):
         service.status = "INACTIVE"
         service.deployments = []
 
 
-# Without a load balancer ECS waits 40 s after RUNNING; here it is some ticks.
-STEADY_TICKS = 8
+def step_deployment(backend, service, deployment):
+    own = tasks_of(service, deployment)
+    for task in own:
+        sickness = runner.sickness(service, task) if task.desired_status == "RUNNING" else None
+        if sickness:
+            event(service, "(task %s) %s" % (task.id, sickness))
+            runner.stop(task, "ServiceSchedulerInitiated", sickness)
+    failed = [task for task in own if task.status == "STOPPED" and (task.stop_code not in ("ServiceSchedulerInitiated", "UserInitiated") or task.was_sick)]
+    alive = [task for task in own if task.desired_status == "RUNNING"]
+    deployment["failedTasks"] = len(failed)
+    if deployment["status"] == "PRIMARY" and service.status == "ACTIVE":
+        wanted = service.desired_count
+        breaker = (getattr(service, "deployment_configuration", None) or {}).get("deploymentCircuitBreaker") or {}
+        threshold = min(200, max(3, -(-wanted // 2)))
+        if breaker.get("enable") and deployment["rolloutState"] == "IN_PROGRESS" and len(failed) >= threshold:
+            deployment.update(rolloutState="FAILED", rolloutStateReason="ECS deployment circuit breaker: tasks failed to start.")
+        if deployment["rolloutState"] != "FAILED":
+            for _ in range(wanted - len(alive)):
+                start_task(backend, service, deployment)
+    else:
+        primary = service.deployments[0]
+        wanted = 0 if service.status != "ACTIVE" or primary["rolloutState"] == "COMPLETED" else len(alive)
+    for task in alive[wanted:]:
+        runner.stop(task, "ServiceSchedulerInitiated", "Scaling activity initiated by (deployment %s)" % deployment["id"])
+    alive = [task for task in own if task.desired_status == "RUNNING"]
+    running = [task for task in alive if task.status == "RUNNING"]
+    deployment.update(runningCount=len(running), pendingCount=len(alive) - len(running), desiredCount=service.desired_count if deployment["status"] == "PRIMARY" else 0)
+    healthy = [task for task in running if is_healthy(service, task)]
+    if deployment["status"] == "PRIMARY" and deployment["rolloutState"] == "IN_PROGRESS" and len(healthy) >= service.desired_count:
+        deployment.update(rolloutState="COMPLETED", rolloutStateReason="ECS deployment %s completed." % deployment["id"], updatedAt=utcnow())
+        event(service, "has reached a steady state.")
 
 
 def is_healthy(service, task):
-    if not service.load_balancers and task.ticks < STEADY_TICKS:
-        return False
-    return all(targets.get(one["targetGroupArn"], {}).get(ip_of(task), (0, "unused"))[1] == "healthy" for one in service.load_balancers)
+    if not service.load_balancers:
+        return runner.is_steady(task)
+    targets = [targets_of(one["targetGroupArn"]).get(ip_of(task)) for one in service.load_balancers]
+    return all(one is not None and one.state == "healthy" for one in targets)
 
 
 def tick():
     for account, region, backend in backends():
         for tasks in list(backend.tasks.values()):
             for task in [one for one in tasks.values() if one.status != "STOPPED"]:
-                step_task(account, region, backend, task)
+                runner.step(account, region, backend, task)
         for service in list(backend.services.values()):
             step_service(account, region, backend, service)
 
@@ -477,27 +315,18 @@ def run_scheduler():
 
 def answering(host):
     """Which release a request with this Host header reaches, by the listener's rules, their weights and the targets' health."""
-    rules = [
-        rule
-        for regions in elb.elbv2_backends.values() for backend in regions.values() for balancer in backend.load_balancers.values()
-        for listener in balancer.listeners.values() for rule in listener.rules.values()
-    ]
-    for rule in sorted((one for one in rules if one.priority != "default"), key=lambda one: int(one.priority)):
-        hosts = [value for condition in rule.conditions if condition["Field"] == "host-header" for value in condition["HostHeaderConfig"]["Values"]]
-        if host not in hosts:
-            continue
-        for action in rule.actions:
-            for one in (action.data.get("ForwardConfig") or {}).get("TargetGroups") or []:
-                if int(one.get("Weight", 1)) == 0:
-                    continue
-                ips = [ip for ip, (_, state, _, _) in targets.get(one["TargetGroupArn"], {}).items() if state == "healthy"]
-                for _, _, backend in backends():
-                    for tasks in backend.tasks.values():
-                        for task in tasks.values():
-                            if task.status == "RUNNING" and task.attachments and ip_of(task) in ips:
-                                tags = {tag["key"]: tag["value"] for tag in definition_of(backend, task).tags}
-                                return {"release": int(tags["shipway:release"][1:])}
-        return {}
+    def matches(condition):
+        return condition["Field"] != "host-header" or host in condition["HostHeaderConfig"]["Values"]
+
+    rule = next((found for found in (matching_rule(listener, matches) for _, listener in listeners()) if found), None)
+    forwards = [one for action in rule.actions for one in weights_of(action)] if rule else []
+    for group_arn in [arn for arn, weight in forwards if weight > 0]:
+        ips = [ip for ip, target in targets_of(group_arn).items() if target.state == "healthy"]
+        for _, _, backend in backends():
+            for task in [one for tasks in backend.tasks.values() for one in tasks.values()]:
+                if task.status == "RUNNING" and task.attachments and ip_of(task) in ips:
+                    tags = {tag["key"]: tag["value"] for tag in definition_of(backend, task).tags}
+                    return {"release": int(tags["shipway:release"][1:])}
     return {}
 
 
@@ -534,32 +363,33 @@ def lay_ground():
 class Control(BaseHTTPRequestHandler):
     def do_GET(self):
         asked = urlparse(self.path)
-        said = lay_ground() if asked.path == "/ground" else None
-        with lock:
-            if said is not None:
-                pass
-            elif asked.path == "/answering":
-                said = answering(parse_qs(asked.query)["host"][0])
-            else:
-                definitions = sum(len(revisions) for _, _, backend in backends() for revisions in backend.task_definitions.values())
-                said = {**stats, "definitions": definitions}
-        self.send_response(200)
+        query = {name: values[0] for name, values in parse_qs(asked.query).items()}
+        said = self.answer(asked.path, query)
+        self.send_response(404 if said is None else 200)
         self.end_headers()
         self.wfile.write(json.dumps(said).encode())
+
+    def answer(self, path, query):
+        if path == "/ground":
+            return lay_ground()
+        if path == "/endpoint":
+            return {"endpoint": "http://%s:%d" % (runner.gateway, port) if options.containers else None}
+        with lock:
+            if path == "/answering":
+                return answering(query["host"])
+            if path == "/stats":
+                definitions = sum(len(revisions) for _, _, backend in backends() for revisions in backend.task_definitions.values())
+                return {**stats, "definitions": definitions}
+        return None
 
     def log_message(self, *arguments):
         pass
 
 
-if __name__ == "__main__":
-    port = int(sys.argv[1])
-    registry = sys.argv[3] if len(sys.argv) > 3 else None
-    threading.Thread(target=run_scheduler, daemon=True).start()
-    threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2])), Control).serve_forever, daemon=True).start()
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication
-    from moto.server import main
+def make_moto():
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    # One request at a time, and none while the scheduler moves things: moto's own structures know no locks.
+    # One request at a time, and none while the scheduler moves things.
     _call = DomainDispatcherApplication.__call__
 
     def call_alone(self, environ, start_response):
@@ -567,4 +397,51 @@ if __name__ == "__main__":
             return _call(self, environ, start_response)
 
     DomainDispatcherApplication.__call__ = call_alone
-    main(["-H", "127.0.0.1", "-p", str(port)])
+    return DomainDispatcherApplication(create_backend_app)
+
+
+def end_with_owner():
+    """Standard input ends when who started this ends, however that comes about."""
+    sys.stdin.buffer.read()
+    end()
+
+
+def end(*_):
+    runner.close()
+    os._exit(0)
+
+
+def parse_options():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("port", type=int)
+    parser.add_argument("control", type=int)
+    parser.add_argument("--registry", help="tasks start only from images that are there")
+    parser.add_argument("--containers", metavar="SOCKET", help="run tasks as containers of this Docker Engine")
+    parser.add_argument("--pace", type=float, default=1, help="AWS's own waits are shorter by this factor")
+    parser.add_argument("--log-delay", type=float, default=0.2, help="seconds until a line of a container is in CloudWatch Logs")
+    parser.add_argument("--until-stdin-ends", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    options = parse_options()
+    port = options.port
+    if options.containers:
+        from fargate import Fargate
+
+        runner = Fargate(options, "http://{gateway}:%d" % port)
+    else:
+        runner = Played(options.registry)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    if options.until_stdin_ends:
+        threading.Thread(target=end_with_owner, daemon=True).start()
+    threading.Thread(target=run_scheduler, daemon=True).start()
+    threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", options.control), Control).serve_forever, daemon=True).start()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    os.environ["MOTO_PORT"] = str(port)
+    moto = make_moto()
+    if options.containers:
+        # Where containers reach it, too: the host's address on their network.
+        threading.Thread(target=make_server(runner.gateway, port, moto, threaded=True).serve_forever, daemon=True).start()
+    make_server("127.0.0.1", port, moto, threaded=True).serve_forever()

@@ -1,8 +1,8 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHmac } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { findFreePort } from "../../../shared/free-port.ts";
-import { until } from "../../../shared/until.ts";
+import { startStandIn } from "../../../aws/stand-in.ts";
 import type { Place, ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import { newService } from "../../testing.ts";
@@ -16,9 +16,17 @@ export const hasMoto = spawnSync("python3", ["-c", "import moto.server"], { stdi
 if (!hasMoto)
   console.warn("SKIPPED: tests of the ECS driver. They need the AWS emulator: pip install 'moto[server]==5.2.1'");
 
+const ENGINE = "/var/run/docker.sock";
+
+/** Whether tasks can be real containers here. */
+export const hasEngine = hasMoto && existsSync(ENGINE);
+if (hasMoto && !hasEngine) console.warn("SKIPPED: tests with tasks as real containers. They need a Docker Engine.");
+
 /** moto with the scheduler of `test/aws/scheduler.py`: what moto answers is an independent opinion, what the scheduler does is our belief. */
 export type AwsStage = {
   endpoint: string;
+  /** Where containers of tasks reach `endpoint`; undefined when tasks are played. */
+  endpointOfTasks: string | undefined;
   settings: EcsSettings;
   /** Clients of somebody else in the same account. */
   aws: AwsClients;
@@ -28,48 +36,43 @@ export type AwsStage = {
   cleanUp(): Promise<void>;
 };
 
-const SCHEDULER = join(import.meta.dirname, "../../../../test/aws/scheduler.py");
-
 /** The credentials of no account: an emulator wants some, and AWS takes none of these. */
 export const TEST_CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" };
 
-/** With `registry`, tasks start only from images that are there. */
-export async function newAwsStage(options: { registry?: string } = {}): Promise<AwsStage> {
+export type AwsStageOptions = {
+  /** Tasks start only from images that are there. */
+  registry?: string;
+  /** `docker`: tasks are real containers of the local engine. Otherwise they are played by the tag of their image. */
+  containers?: "docker";
+  /** AWS's own waits are shorter by this factor, with real containers. */
+  pace?: number;
+  /** Until a line of a real container is in CloudWatch Logs. */
+  logDelayMs?: number;
+};
+
+export async function newAwsStage({ containers, ...options }: AwsStageOptions = {}): Promise<AwsStage> {
   Object.assign(process.env, TEST_CREDENTIALS);
-  const [port, control] = [await findFreePort(), await findFreePort()];
-  const server = spawn(
-    "python3",
-    [SCHEDULER, String(port), String(control), ...(options.registry === undefined ? [] : [options.registry])],
-    { stdio: ["ignore", "ignore", "pipe"] },
-  );
-  const said: string[] = [];
-  server.stderr.on("data", (chunk: Buffer) => {
-    said.push(chunk.toString());
-    // Only what went wrong in the scheduler itself: the server logs each request.
-    if (/Traceback/.test(chunk.toString())) console.error(chunk.toString());
+  const standIn = await startStandIn({
+    projectDir: join(import.meta.dirname, "../../../.."),
+    environment: process.env,
+    ...(containers === "docker" && { containers: ENGINE, pace: 20 }),
+    ...options,
   });
-  const endpoint = `http://127.0.0.1:${port}`;
-  const ask = async <T>(path: string): Promise<T> =>
-    (await (await fetch(`http://127.0.0.1:${control}${path}`)).json()) as T;
-  const cleanUp = async () => {
-    const ended = new Promise((resolve) => server.once("exit", resolve));
-    server.kill("SIGKILL");
-    await ended;
-  };
+  const { endpoint, endpointOfTasks, ask, close } = standIn;
   try {
-    await until("moto answers", async () => (await fetch(`${endpoint}/moto-api/`)).ok, { withinMs: 50_000 });
     const settings = await ask<EcsSettings>("/ground");
     return {
       endpoint,
+      endpointOfTasks,
       settings,
       aws: await openAws({ region: settings.region, endpoint, attempts: 1 }),
       answering: async (host) => (await ask<{ release?: number }>(`/answering?host=${host}`)).release,
       stats: () => ask("/stats"),
-      cleanUp,
+      cleanUp: close,
     };
   } catch (error) {
-    await cleanUp();
-    throw new Error(`the AWS stage did not come up: ${said.join("").slice(-2_000)}`, { cause: error });
+    await close();
+    throw error;
   }
 }
 

@@ -1,0 +1,145 @@
+"""Tasks as real containers of a Docker Engine: what Fargate does with a task definition, as its documentation says.
+
+A task is a network namespace with an address of its own, held by a container that does nothing, and the task's containers in it. They start
+and stop in the order of `dependsOn`, with their variables, secrets, volumes, limits and checks, write their lines to moto's CloudWatch Logs,
+and what becomes of them is told by DescribeTasks.
+
+Not as on Fargate: images without a registry's name are the engine's own; a task's memory limit holds for each of its containers alone;
+containers get AWS_ENDPOINT_URL, and with a task role the emulator's credentials as variables rather than from an address.
+`pace` shortens waits that are AWS's own (checks, draining), never what an application needs (`startPeriod`, `stopTimeout`, `startTimeout`).
+"""
+import collections
+import os
+import queue
+import threading
+import time
+import uuid
+
+from moto.core.utils import utcnow
+
+from account import lock, put_log_lines
+from agent import Agent
+from engine import Engine
+
+STAGE_LABEL = "shipway.aws-stage"
+# The registry whose images a stage pulled, so that they are removed with it.
+REGISTRY_LABEL = "shipway.aws-stage.registry"
+# Without a load balancer ECS waits so long after RUNNING before it calls a task steady.
+STEADY_SECONDS = 40
+
+
+class Fargate:
+    def __init__(self, options, endpoint):
+        self.engine = Engine(options.containers)
+        self.registry = options.registry and options.registry.split("//")[-1]
+        self.pace, self.log_delay = options.pace, options.log_delay
+        sweep(self.engine)
+        # Who owns it is in its name, so that the next stage can tell whether this one is gone.
+        self.id = "%d-%s-%s" % (os.getpid(), started_at(os.getpid()), uuid.uuid4().hex[:6])
+        self.name = "shipway-aws-%s" % self.id.split("-")[-1]
+        self.labels = {STAGE_LABEL: self.id, **({REGISTRY_LABEL: self.registry} if self.registry else {})}
+        self.engine.call("POST", "/networks/create", {"Name": self.name, "CheckDuplicate": True, "Driver": "bridge", "Labels": self.labels})
+        self.gateway = self.engine.call("GET", "/networks/%s" % self.name)["IPAM"]["Config"][0]["Gateway"]
+        self.endpoint = endpoint.format(gateway=self.gateway)
+        self.agents = {}
+        self.news_of_lines = queue.Queue()
+        threading.Thread(target=self.deliver_lines, daemon=True).start()
+
+    # -- what the scheduler asks of whoever runs tasks
+
+    def step(self, account, region, backend, task):
+        if task.id not in self.agents:
+            self.agents[task.id] = Agent(self, account, region, backend, task)
+            self.agents[task.id].start()
+
+    def stop(self, task, stop_code, reason, exit_code=None):
+        """Asks; containers end in their own time and say themselves what with."""
+        if task.desired_status == "STOPPED":
+            return
+        task.desired_status = "STOPPED"
+        task.stop_code, task.stopped_reason = stop_code, reason
+        if task.id in self.agents:
+            self.agents[task.id].news.put(("stop",))
+        else:
+            task.status, task.stopped_at = "STOPPED", utcnow()
+
+    def is_steady(self, task):
+        if task.status != "RUNNING" or task.health_status == "UNHEALTHY":
+            return False
+        checked = self.agents[task.id].is_checked()
+        return task.health_status == "HEALTHY" if checked else time.time() - task.started_at.timestamp() > STEADY_SECONDS / self.pace
+
+    def sickness(self, service, task):
+        """Why ECS replaces a task that runs."""
+        if task.status != "RUNNING":
+            return None
+        if task.health_status == "UNHEALTHY":
+            task.was_sick = True
+            return "Task failed container health checks"
+        return None
+
+    def docker_id(self, task, container_name):
+        """The engine's id of a task's container; for what goes into a running one, such as ECS Exec."""
+        return self.agents[task.id].parts[container_name].docker_id
+
+    # -- lines
+
+    def write_line(self, to, at, text):
+        self.news_of_lines.put((time.monotonic() + self.log_delay, to, at, text))
+
+    def deliver_lines(self):
+        """In order, each a while after it was written, as CloudWatch Logs shows them late."""
+        while True:
+            waiting = [self.news_of_lines.get()]
+            time.sleep(max(0, waiting[0][0] - time.monotonic()))
+            while not self.news_of_lines.empty() and self.news_of_lines.queue[0][0] <= time.monotonic():
+                waiting.append(self.news_of_lines.get())
+            streams = collections.OrderedDict()
+            for _, to, at, text in waiting:
+                streams.setdefault(to, []).append((at, text))
+            with lock:
+                for to, lines in streams.items():
+                    put_log_lines(*to, lines)
+
+    # -- the end
+
+    def close(self):
+        for agent in list(self.agents.values()):
+            agent.abandoned = True
+        remove_stage(self.engine, self.id, self.registry)
+
+
+def started_at(pid):
+    """When a process started, in the kernel's ticks; "0" where there is no such process or no /proc."""
+    try:
+        with open("/proc/%d/stat" % pid) as file:
+            return file.read().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return "0"
+
+
+def sweep(engine):
+    """Removes what stages left behind whose process is gone."""
+    networks = engine.call("GET", "/networks", filters={"label": [STAGE_LABEL]})
+    for network in networks:
+        labels = network["Labels"]
+        pid, started, _ = labels[STAGE_LABEL].split("-")
+        if started_at(int(pid)) != started:
+            remove_stage(engine, labels[STAGE_LABEL], labels.get(REGISTRY_LABEL))
+
+
+def remove_stage(engine, stage, registry):
+    mine = {"label": ["%s=%s" % (STAGE_LABEL, stage)]}
+    # What a last agent was just making appears after the list was read.
+    for _ in range(3):
+        for container in engine.call("GET", "/containers/json", all=1, filters=mine):
+            engine.attempt("DELETE", "/containers/%s" % container["Id"], force=1, v=1)
+    for volume in engine.call("GET", "/volumes", filters=mine)["Volumes"] or []:
+        engine.attempt("DELETE", "/volumes/%s" % volume["Name"], force=1)
+    for image in engine.call("GET", "/images/json") if registry else []:
+        for name in (image.get("RepoTags") or []) + (image.get("RepoDigests") or []):
+            if name.startswith("%s/" % registry):
+                engine.attempt("DELETE", "/images/%s" % name)
+    # Last: it is by its network that the next stage finds what this one left.
+    for network in engine.call("GET", "/networks", filters=mine):
+        engine.attempt("DELETE", "/networks/%s" % network["Id"])
