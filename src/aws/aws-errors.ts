@@ -27,7 +27,7 @@ const CREDENTIALS =
   /^(CredentialsProviderError|ExpiredTokenException|ExpiredToken|InvalidClientTokenId|UnrecognizedClientException|InvalidToken|TokenProviderError|SSOTokenProviderFailure)$/;
 const CLOCK = /^(RequestExpired|RequestTimeTooSkewed)$/;
 const MISSING =
-  /^(ClusterNotFoundException|ServiceNotFoundException|ListenerNotFound(Exception)?|LoadBalancerNotFound(Exception)?|TargetGroupNotFound(Exception)?|RuleNotFound(Exception)?|ResourceNotFoundException|RepositoryNotFoundException)$/;
+  /^(ClusterNotFoundException|ServiceNotFoundException|ListenerNotFound(Exception)?|LoadBalancerNotFound(Exception)?|TargetGroupNotFound(Exception)?|RuleNotFound(Exception)?|ResourceNotFoundException|RepositoryNotFoundException|NoSuchBucket)$/;
 // In ECS LimitExceededException is a quota, although the SDK takes it for throttling (Amazon ECS API reference, common errors).
 const QUOTA =
   /^(LimitExceededException|ServiceQuotaExceededException|TooMany(Rules|TargetGroups|Targets|Tags|UniqueTargetGroupsPerLoadBalancer|RegistrationsForTargetId)(Exception)?)$/;
@@ -100,7 +100,7 @@ export function toAwsError(error: unknown, asked: Asked | undefined): unknown {
     case "missing":
       return fail("AWS_NOT_FOUND", {
         message: failed,
-        hint: `Check region (${region}), cluster and listener under \`aws:\` of the environment, or the Terraform outputs they come from.`,
+        hint: `Check region (${region}), cluster, listener and bucket under \`aws:\` of the environment, or the Terraform outputs they come from.`,
         cause: error,
       });
     case "capacity":

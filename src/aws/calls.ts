@@ -66,9 +66,9 @@ export function newAwsGuard(options: AwsOptions): AwsGuard {
         try {
           return await next(args);
         } catch (error) {
-          const action = `${service}:${command}`;
+          const action = `${service}:${service === "s3" ? (S3_ACTIONS[command] ?? command) : command}`;
           if (typeof error === "object" && error !== null)
-            asked.set(error, { action, region: options.region, subject: subjectOf(args.input) });
+            asked.set(error, { action, region: options.region, subject: subjectOf(args.input, options.region) });
           if (attempt >= (options.attempts ?? ATTEMPTS) || !isRepeatable(command, error)) throw error;
           await sleep(pauseMs(attempt));
         }
@@ -89,6 +89,17 @@ function pauseMs(attempt: number): number {
   return Math.random() * Math.min(BACK_OFF_MS.most, BACK_OFF_MS.first * 2 ** attempt);
 }
 
+/** Calls to S3 that are allowed under another name than their own (service authorization reference, Amazon S3). */
+const S3_ACTIONS: Record<string, string> = {
+  HeadBucket: "ListBucket",
+  HeadObject: "GetObject",
+  ListObjectsV2: "ListBucket",
+  DeleteObjects: "DeleteObject",
+  CreateMultipartUpload: "PutObject",
+  UploadPart: "PutObject",
+  CompleteMultipartUpload: "PutObject",
+};
+
 const SUBJECTS = [
   "repositoryName",
   "service",
@@ -105,8 +116,17 @@ const SUBJECTS = [
 ];
 
 /** What a call was about, for a message and a policy: the first of its members that names something. */
-function subjectOf(input: object): string | undefined {
+function subjectOf(input: object, region: string): string | undefined {
   const members = input as Record<string, unknown>;
+  // Not the one object: a policy that allows it alone would deny the next one.
+  const objects = "Key" in members || "Delete" in members ? "/*" : "";
+  if (typeof members.Bucket === "string") return `arn:${partitionOf(region)}:s3:::${members.Bucket}${objects}`;
   const found = SUBJECTS.map((name) => members[name]).find((value) => typeof value === "string");
   return typeof found === "string" ? found : undefined;
+}
+
+/** The partition of a Region, by its name (AWS general reference, ARN). */
+function partitionOf(region: string): string {
+  if (region.startsWith("cn-")) return "aws-cn";
+  return region.startsWith("us-gov-") ? "aws-us-gov" : "aws";
 }

@@ -49,8 +49,12 @@ const ECS_LIMITS: [RegExp, string, Limit][] = [
 /** No figures are published for load balancers and Secrets Manager writes; GetLogEvents is 10 a second and more by Region (CloudWatch Logs quotas). */
 const OTHER_LIMIT: Limit = { burst: 20, perSecond: 5 };
 
+/** 3,500 writes a second and prefix (Amazon S3 user guide, performance): this only keeps a loop of ours in bounds. */
+const S3_LIMIT: Limit = { burst: 100, perSecond: 100 };
+
 /** Which bucket a command takes from. */
 export function limitOf(service: string, command: string): { name: string } & Limit {
+  if (service === "s3") return { name: "s3", ...S3_LIMIT };
   const found = service === "ecs" ? ECS_LIMITS.find(([pattern]) => pattern.test(command)) : undefined;
   const [, name, limit] = found ?? [
     undefined,
