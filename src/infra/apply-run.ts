@@ -6,18 +6,17 @@ import { fail, toProblem } from "../shared/errors.ts";
 import { isThere } from "../shared/is-there.ts";
 import type { Secret } from "../shared/secret.ts";
 import { PLAN_GOOD_FOR_MS } from "./approve-run.ts";
-import type { InfraOutputs, PlannedChange } from "./infra-run.ts";
+import type { InfraOutputs } from "./infra-run.ts";
 import { type ApplyVerdict, findUnsaved, judgeApply } from "./judge-apply.ts";
 import { parseOutputs, sealOutputs } from "./outputs.ts";
 import { parsePlanJson } from "./plan-json.ts";
-import { type MadePlan, makePlan, planContext, read } from "./plan-run.ts";
-import { differingStarts, sensitiveValues } from "./read-plan.ts";
+import { type MadePlan, makePlan, openPlan } from "./plan-run.ts";
+import { differingStarts, sensitiveValues, startsOf } from "./read-plan.ts";
 import {
   ERRORED_STATE,
   follow,
   type InfraDeps,
   lockTimeout,
-  maskAll,
   ofPlan,
   open,
   openUnlessStopped,
@@ -80,11 +79,7 @@ export async function applyRun(deps: InfraDeps, seen: InfraRun): Promise<RunResu
  */
 async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const made = await makePlan(deps, run);
-  const now = maskAll(read(run, made.plan).changes, newMask(made.maskValues));
-  const before = run.plan?.changes ?? [];
-  // What is taken over is what exists: there it is the other end that must be the same.
-  const differing =
-    run.takeover === null ? differingStarts(before, now) : differingStarts(before.map(turned), now.map(turned));
+  const differing = differingStarts(openPlan(deps, run)?.starts ?? {}, startsOf(made.plan, run.takeover !== null));
   if (differing.length === 0) return made;
   const shown = differing.slice(0, SHOWN_ERRORS).join(", ");
   const more = differing.length > SHOWN_ERRORS ? ` and ${differing.length - SHOWN_ERRORS} more` : "";
@@ -93,11 +88,6 @@ async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
     hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
   });
 }
-
-const turned = (change: PlannedChange): PlannedChange => ({
-  ...change,
-  attributes: change.attributes.map(({ path, before, after }) => ({ path, before: after, after: before })),
-});
 
 const isBare = ({ password }: OpenWorkspace) => password === "";
 
@@ -131,7 +121,8 @@ async function sensitiveInPlan(deps: InfraDeps, workspace: OpenWorkspace): Promi
 /** The very bytes that were planned and approved, made from the state that is there now. @throws INFRA_PLAN_STALE */
 async function writePlan(deps: InfraDeps, run: InfraRun, workspace: OpenWorkspace): Promise<void> {
   const again = `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`;
-  if (run.plan_file === null || run.planned_at === null || Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
+  const kept = openPlan(deps, run);
+  if (kept === undefined || run.planned_at === null || Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
     throw fail("INFRA_PLAN_STALE", { message: `The plan of run ${run.id} is not good any more.`, hint: again });
   }
   const version = await deps.states.latestVersion(run);
@@ -141,14 +132,13 @@ async function writePlan(deps: InfraDeps, run: InfraRun, workspace: OpenWorkspac
       hint: again,
     });
   }
-  const file = Buffer.from(deps.sealer.open(run.plan_file, planContext(run)), "base64");
-  if (createHash("sha256").update(file).digest("hex") !== run.plan_sha256) {
+  if (createHash("sha256").update(kept.file).digest("hex") !== run.plan_sha256) {
     throw fail("INFRA_PLAN_STALE", {
       message: `The kept plan of run ${run.id} is not the one that was made.`,
       hint: again,
     });
   }
-  await writeFile(join(workspace.runDir, PLAN_FILE), file, { mode: 0o600 });
+  await writeFile(join(workspace.runDir, PLAN_FILE), kept.file, { mode: 0o600 });
 }
 
 async function conclude(

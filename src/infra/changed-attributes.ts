@@ -18,19 +18,28 @@ export type Difference = {
 };
 
 /** The leaves in which two values differ, in the order of their paths; sensitive ones by name only. All of them: show at most `MOST_ATTRIBUTES`. */
-export function allChangedAttributes(difference: Difference): ChangedAttribute[] {
-  return leavesOf(difference, "");
-}
+export const allChangedAttributes = (difference: Difference): ChangedAttribute[] => leavesOf(difference, "").map(shown);
+
+/** One end of the same leaves, whole and with what is sensitive: to be compared, never to be shown or kept in clear. */
+export const changedValues = (difference: Difference, end: "before" | "after"): [path: string, value: string][] =>
+  leavesOf(difference, "").map((leaf) => [leaf.path, canonical(leaf[end] ?? null)]);
 
 export const changedAttributes = (difference: Difference): ChangedAttribute[] =>
   allChangedAttributes(difference).slice(0, MOST_ATTRIBUTES);
 
-function leavesOf(difference: Difference, path: string): ChangedAttribute[] {
+type Leaf = { path: string; before: unknown; after: unknown; isHidden?: boolean; isUnknown?: boolean };
+
+function shown({ path, before, after, isHidden, isUnknown }: Leaf): ChangedAttribute {
+  if (isHidden) return { path, before: SENSITIVE, after: SENSITIVE };
+  return { path, before: show(before), after: isUnknown ? UNKNOWN : show(after) };
+}
+
+function leavesOf(difference: Difference, path: string): Leaf[] {
   const { before, after, beforeSensitive, afterSensitive, afterUnknown } = difference;
   if (beforeSensitive === true || afterSensitive === true) {
-    return isEqual(before, after) && afterUnknown !== true ? [] : [{ path, before: SENSITIVE, after: SENSITIVE }];
+    return isEqual(before, after) && afterUnknown !== true ? [] : [{ path, before, after, isHidden: true }];
   }
-  if (afterUnknown === true) return [{ path, before: show(before), after: UNKNOWN }];
+  if (afterUnknown === true) return [{ path, before, after, isUnknown: true }];
   if (isTree(before) && isTree(after) && Array.isArray(before) === Array.isArray(after)) {
     return keysOf(before, after, afterUnknown).flatMap((key) =>
       leavesOf(
@@ -48,7 +57,7 @@ function leavesOf(difference: Difference, path: string): ChangedAttribute[] {
   if (isEqual(before, after)) return [];
   // A whole branch that may hold something sensitive is not shown in one piece.
   const hides = hasTrue(beforeSensitive) || hasTrue(afterSensitive);
-  return [{ path, before: hides ? SENSITIVE : show(before), after: hides ? SENSITIVE : show(after) }];
+  return [{ path, before, after, isHidden: hides }];
 }
 
 function keysOf(...trees: unknown[]): string[] {

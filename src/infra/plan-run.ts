@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { z } from "zod";
 import { newMask, SHORTEST_MASKED } from "../events/mask-secrets.ts";
 import { fail } from "../shared/errors.ts";
 import { isThere } from "../shared/is-there.ts";
@@ -12,7 +13,7 @@ import { listIgnored } from "./ignored-drift.ts";
 import type { PlanSummary, StateIn } from "./infra-run.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
-import { readPlan, readTakeover, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { readPlan, readTakeover, refusalsOf, sensitiveValues, startsOf } from "./read-plan.ts";
 import { findWrites, isOurs } from "./rollout-writes.ts";
 import {
   DEADLINE_MS,
@@ -37,7 +38,22 @@ import { forgetInitialised, type OpenWorkspace } from "./workspace.ts";
 /** From the interrupt, with which Terraform gives its lock back, to the kill. */
 const GRACE_MS = 15_000;
 
-export const planContext = (run: InfraRun) => `infra-plan/${run.id}`;
+const planContext = (run: InfraRun) => `infra-plan/${run.id}`;
+
+const KeptPlan = z.object({ file: z.base64(), starts: z.record(z.string(), z.string()) });
+
+/** Terraform's plan file, and what it was made from: both tell secrets. */
+export type KeptPlan = { file: Buffer; starts: Record<string, string> };
+
+const sealPlan = ({ sealer }: InfraDeps, run: InfraRun, { file, starts }: KeptPlan): Buffer =>
+  sealer.seal(JSON.stringify({ file: file.toString("base64"), starts }), planContext(run));
+
+/** Undefined when none is kept. */
+export function openPlan({ sealer }: InfraDeps, run: InfraRun): KeptPlan | undefined {
+  if (run.plan_file === null) return undefined;
+  const { file, starts } = KeptPlan.parse(JSON.parse(sealer.open(run.plan_file, planContext(run))));
+  return { file: Buffer.from(file, "base64"), starts };
+}
 
 /**
  * Checks out, initialises, plans and reads what the plan will do; of an apply, the plan is kept sealed. Repeating it plans anew: nothing is changed by it.
@@ -55,7 +71,10 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   const file = await readFile(join(workspace.runDir, PLAN_FILE));
   await recordPlan(deps.db, run, {
     summary,
-    file: run.kind === "apply" ? deps.sealer.seal(file.toString("base64"), planContext(run)) : Buffer.alloc(0),
+    file:
+      run.kind === "apply"
+        ? sealPlan(deps, run, { file, starts: startsOf(plan, run.takeover !== null) })
+        : Buffer.alloc(0),
     sha256: createHash("sha256").update(file).digest("hex"),
     stateVersion: await deps.states.latestVersion(run),
   });
@@ -64,7 +83,7 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   return summary;
 }
 
-export const read = ({ takeover, spec, imports }: InfraRun, plan: PlanJson): PlanSummary =>
+const read = ({ takeover, spec, imports }: InfraRun, plan: PlanJson): PlanSummary =>
   takeover === null ? readPlan(plan, spec.approval, imports.length > 0) : readTakeover(plan, takeover);
 
 function refuse(run: InfraRun, reasons: readonly string[]) {

@@ -1,8 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { PlannedChange } from "./infra-run.ts";
 import { parsePlanJson } from "./plan-json.ts";
 import { type Ignored, newDrift, readDrift } from "./read-drift.ts";
-import { differingStarts, readPlan, readTakeover, refusalsOf, sensitiveValues } from "./read-plan.ts";
+import { differingStarts, readPlan, readTakeover, refusalsOf, sensitiveValues, startsOf } from "./read-plan.ts";
 
 type Change = { actions: string[]; before?: unknown; after?: unknown; [more: string]: unknown };
 const resource = (address: string, change: Change, more: object = {}) => ({
@@ -139,26 +138,54 @@ describe("refusalsOf", () => {
 });
 
 describe("two plans of the same code", () => {
-  const change = (value: string, more: object = {}): PlannedChange => ({
-    address: "a.b",
-    action: "update",
-    attributes: [{ path: "size", before: value, after: "3" }],
-    ...more,
-  });
+  const update = (before: object, more: object = {}) =>
+    resource("a.b", { actions: ["update"], before, after: { size: 3, key: "new" }, ...more });
+  const secret = { before_sensitive: { key: true }, after_sensitive: { key: true } };
+  const long = "x".repeat(500);
   it.each([
     [
       "start from the same, whatever they lead to",
-      [change("2")],
-      [{ ...change("2"), attributes: [{ path: "size", before: "2", after: "4" }] }],
+      [update({ size: 2 })],
+      [update({ size: 2 }, { after: { size: 4, key: "other" } })],
       [],
     ],
-    ["differ where a value that exists does", [change("2")], [change("7")], ["a.b"]],
-    ["differ where another action is needed", [change("2")], [change("2", { action: "replace" })], ["a.b"]],
-    ["differ where one of them has nothing to do", [change("2")], [], ["a.b"]],
-    ["differ where something came up", [], [change("2", { address: "c.d" })], ["c.d"]],
-  ] as [string, PlannedChange[], PlannedChange[], string[]][])("%s", (_name, before, now, expected) =>
-    expect(differingStarts(before, now)).toEqual(expected),
-  );
+    [
+      "start from the same where what is not to be changed differs",
+      [update({ key: "new" })],
+      [update({ key: "new" })],
+      [],
+    ],
+    ["differ where a value that exists does", [update({ size: 2 })], [update({ size: 7 })], ["a.b"]],
+    ["differ where a secret one does", [update({ key: "a" }, secret)], [update({ key: "b" }, secret)], ["a.b"]],
+    [
+      "differ where the end of a long one does",
+      [update({ size: `${long}1` })],
+      [update({ size: `${long}2` })],
+      ["a.b"],
+    ],
+    [
+      "differ where another action is needed",
+      [update({ size: 2 })],
+      [update({ size: 2 }, { actions: ["delete", "create"] })],
+      ["a.b"],
+    ],
+    ["differ where one of them has nothing to do", [update({ size: 2 })], [], ["a.b"]],
+    ["differ where something came up", [], [resource("c.d", { actions: ["delete"] })], ["c.d"]],
+  ])("%s", (_name, before, now, expected) => {
+    const starts = (...resources: object[]) => startsOf(changes(...resources), false);
+    expect(differingStarts(starts(...before), starts(...now))).toEqual(expected);
+  });
+
+  it("are compared by what exists where that is to be taken over", () => {
+    const starts = (size: number) =>
+      startsOf(
+        plan({ resource_drift: [resource("a.b", { actions: ["update"], before: { size: 2 }, after: { size } })] }),
+        true,
+      );
+    expect(differingStarts(starts(7), starts(7))).toEqual([]);
+    expect(differingStarts(starts(7), starts(8))).toEqual(["a.b"]);
+    expect(JSON.stringify(starts(7))).not.toContain("size");
+  });
 });
 
 describe("readTakeover", () => {

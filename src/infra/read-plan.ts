@@ -1,6 +1,13 @@
+import { createHash } from "node:crypto";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import { matchesAddress } from "./address.ts";
-import { allChangedAttributes, MOST_ATTRIBUTES, sensitiveTexts } from "./changed-attributes.ts";
+import {
+  allChangedAttributes,
+  changedValues,
+  type Difference,
+  MOST_ATTRIBUTES,
+  sensitiveTexts,
+} from "./changed-attributes.ts";
 import type { ChangedAttribute, PlannedAction, PlannedChange, PlanSummary, Takeover } from "./infra-run.ts";
 import type { PlanJson, ResourceChange } from "./plan-json.ts";
 
@@ -79,15 +86,16 @@ function readChange(resource: ResourceChange): PlannedChange[] {
 export const attributesOf = (resource: ResourceChange): ChangedAttribute[] =>
   allAttributesOf(resource).slice(0, MOST_ATTRIBUTES);
 
-export function allAttributesOf({ change }: ResourceChange): ChangedAttribute[] {
-  return allChangedAttributes({
-    before: change.before,
-    after: change.after,
-    beforeSensitive: change.before_sensitive,
-    afterSensitive: change.after_sensitive,
-    afterUnknown: change.after_unknown,
-  });
-}
+export const allAttributesOf = (resource: ResourceChange): ChangedAttribute[] =>
+  allChangedAttributes(differenceOf(resource));
+
+const differenceOf = ({ change }: ResourceChange): Difference => ({
+  before: change.before,
+  after: change.after,
+  beforeSensitive: change.before_sensitive,
+  afterSensitive: change.after_sensitive,
+  afterUnknown: change.after_unknown,
+});
 
 /** Undefined when nothing is done: no-op, or a data source that is read. */
 export function actionOf({ mode, change, previous_address }: ResourceChange): PlannedAction | undefined {
@@ -102,18 +110,29 @@ export function actionOf({ mode, change, previous_address }: ResourceChange): Pl
 }
 
 /**
- * Addresses for which two plans of the same code do not begin with the same: another action, or other values that exist now. What they lead to may differ
- * (`plantimestamp()`).
+ * What a plan begins with: of each object a hash of what is done to it and of the values that are there now, secret ones too. Of a takeover it is the other
+ * end: what exists is what it leads to.
  */
-export function differingStarts(before: readonly PlannedChange[], now: readonly PlannedChange[]): string[] {
-  const startOf = ({ action, attributes }: PlannedChange) =>
-    JSON.stringify([action, attributes.map(({ path, before: value }) => [path, value])]);
-  const known = new Map(before.map((change) => [change.address, startOf(change)]));
-  const found = new Map(now.map((change) => [change.address, startOf(change)]));
-  return [...new Set([...known.keys(), ...found.keys()])].filter(
-    (address) => known.get(address) !== found.get(address),
-  );
+export function startsOf(plan: PlanJson, isTakeover: boolean): Record<string, string> {
+  const starts: Record<string, string> = {};
+  for (const resource of isTakeover ? plan.resource_drift : plan.resource_changes) {
+    const action = actionOf(resource);
+    if (action === undefined || (isTakeover && action === "move")) continue;
+    const changes = action === "update" || action === "replace";
+    const values = changes ? changedValues(differenceOf(resource), isTakeover ? "after" : "before") : [];
+    if (isTakeover && changes && values.length === 0) continue;
+    const name =
+      resource.deposed === undefined ? resource.address : `${resource.address} (deposed ${resource.deposed})`;
+    starts[name] = createHash("sha256")
+      .update(JSON.stringify([action, values]))
+      .digest("hex");
+  }
+  return starts;
 }
+
+/** Addresses for which two plans of the same code do not begin with the same. What they lead to may differ (`plantimestamp()`). */
+export const differingStarts = (before: Record<string, string>, now: Record<string, string>): string[] =>
+  [...new Set([...Object.keys(before), ...Object.keys(now)])].filter((address) => before[address] !== now[address]);
 
 const GATED: Partial<Record<PlannedAction, string>> = {
   delete: "destroys",

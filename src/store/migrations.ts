@@ -67,6 +67,12 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw(DRIFT_IGNORED).execute(db);
     },
   },
+  // A kept plan has what it was made from beside it now: one that waits has to be made anew.
+  "014-plan-starts": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("update infra_runs set plan_file = null where plan_file is not null").execute(db);
+    },
+  },
 };
 
 const FIRST = [
