@@ -58,6 +58,14 @@ export function isAws(error: unknown, ...names: string[]): boolean {
   return names.some((one) => name === one || name === `${one}Exception`);
 }
 
+/** For `catch`: undefined where AWS says one of these, so that what is gone already is no error. */
+export function noneWithout(...names: string[]): (error: unknown) => undefined {
+  return (error) => {
+    if (isAws(error, ...names)) return undefined;
+    throw error;
+  };
+}
+
 /** ECS has one name, InvalidParameterException, for things that are told apart here, once, by its text. */
 export const isAlreadyThere = (error: unknown): boolean => /not idempotent/i.test(readError(error).message);
 export const isStillDraining = (error: unknown): boolean => /still draining/i.test(readError(error).message);

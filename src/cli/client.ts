@@ -12,6 +12,7 @@ import {
   LogLineBody,
   PipelineBody,
   ReleaseBody,
+  RemovedBody,
   type Role,
   SecretBody,
   StartedBody,
@@ -79,7 +80,8 @@ export function apiClient(server: Server) {
     declareEnvironment: (app: string, environment: string, rules: { branch?: string; tag?: string }) =>
       change(EnvironmentBody, "PUT", environmentPath(app, environment), rules),
     removeEnvironment: async (app: string, environment: string, query: { data: KeptData }) => {
-      await call("DELETE", environmentPath(app, environment), { query, timeoutMs: REMOVAL_TIMEOUT_MS });
+      const options = { query, timeoutMs: REMOVAL_TIMEOUT_MS };
+      return parseAnswer(server, await call("DELETE", environmentPath(app, environment), options), RemovedBody);
     },
     environmentCost: (
       app: string,

@@ -24,7 +24,7 @@ beforeEach(async () => {
     const variable = { name: "SIZE", value: "a=b", version: 3, updatedAt: "2026-11-23T11:59:00.000Z" };
     app.put(IN_DEMO, async () => demo);
     app.get(IN_DEMO, async () => demo);
-    app.delete(IN_DEMO, async (_request, reply) => reply.status(204).send());
+    app.delete(IN_DEMO, async () => ({ remarks: ["The ECS service team has a name such as Shipway gives."] }));
     app.get(`${IN_DEMO}/variables`, async () => [variable]);
     app.put(`${IN_DEMO}/variables/:name`, async (request) => ({ ...variable, ...(request.params as object) }));
     app.delete(`${IN_DEMO}/variables/:name`, async (_request, reply) => reply.status(204).send());
@@ -54,7 +54,7 @@ describe("shipway env", () => {
     expect(refused.code).toBe(2);
     expect(refused.err).toMatch(/r7 serves there[\s\S]*--yes/);
     expect(asked().some(([what]) => String(what).startsWith("DELETE"))).toBe(false);
-    expect((await run("env remove demo --yes")).err).toMatch(/its data are kept/);
+    expect((await run("env remove demo --yes")).err).toMatch(/its data are kept[\s\S]*! The ECS service team/);
     expect((await run("env remove demo --data remove --yes")).code).toBe(0);
     expect(asked().flatMap(([what]) => (String(what).startsWith("DELETE") ? [what] : []))).toEqual([
       "DELETE ?data=keep",

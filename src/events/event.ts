@@ -48,7 +48,7 @@ export type PlatformEvent =
   | { kind: "environment.resumed"; data: Record<string, never> }
   | { kind: "environment.mended"; data: { text: string } }
   | { kind: "environment.declared"; data: { branch: string | null; tag: string | null } }
-  | { kind: "environment.removed"; data: { dataKept: boolean } }
+  | { kind: "environment.removed"; data: { dataKept: boolean; remarks?: string[] } }
   | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number } }
   | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
   | { kind: "backing.removed"; data: { name: string } }

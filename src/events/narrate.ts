@@ -124,7 +124,13 @@ const PLATFORM: Record<string, Tell> = {
       return wrap("✓ ", `${environment} is declared: deployed ${rules === "" ? "by hand" : `from ${rules}`}`);
     },
   ),
-  "environment.removed": tell(z.object({}), (_data, { environment }) => [`✓ ${environment} is removed`]),
+  "environment.removed": tell(
+    z.object({ remarks: z.array(z.string()).default([]) }),
+    ({ remarks }, { environment }) => [
+      `✓ ${environment} is removed`,
+      ...remarks.flatMap((remark) => wrap("! ", remark)),
+    ],
+  ),
   "backing.drifted": tell(z.object({ text: z.string() }), ({ text }, { environment }) => [
     ...wrap("! ", `${environment}: ${text}`),
     hint(`see \`shipway backing list --env ${environment}\`; a deployment or an infra apply puts it right`),

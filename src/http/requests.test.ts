@@ -272,7 +272,7 @@ describe("what is declared", () => {
     expect((await call(`DELETE ${at}`)).body.error).toMatchObject({ code: "ENVIRONMENT_BUSY" });
     expect((await call(`DELETE ${at}/backing/cache?data=remove`)).status).toBe(204);
     expect((await call(`GET ${at}/backing/cache`)).body.error.code).toBe("NOT_FOUND");
-    expect((await call(`DELETE ${at}`)).status).toBe(204);
+    expect(await call(`DELETE ${at}`)).toMatchObject({ status: 200, body: { remarks: [] } });
     expect((await call(`GET ${at}`)).body.error.code).toBe("ENVIRONMENT_NOT_FOUND");
   });
 

@@ -178,6 +178,14 @@ export const PipelineBody = z
   })
   .meta({ title: "Pipeline" });
 
+export const RemovedBody = z
+  .object({
+    remarks: z
+      .array(z.string())
+      .describe("What is still there and is not Shipway's to remove, in sentences; usually none"),
+  })
+  .meta({ title: "Removed" });
+
 export const EventBody = z
   .object({
     id: z.int(),

@@ -76,7 +76,8 @@ export function newApi(options: ApiOptions) {
     timeoutMs = TIMEOUT_MS,
   ) => present(await ask(schema, { method: "PUT", path, body, signal, timeoutMs }));
   const remove = async (path: string, signal: AbortSignal) => {
-    await ask(z.undefined(), { method: "DELETE", path, signal, absent: "undefined", timeoutMs: SLOW_TIMEOUT_MS });
+    // Some answer with remarks for a person; here only that it is gone matters.
+    await ask(z.unknown(), { method: "DELETE", path, signal, absent: "undefined", timeoutMs: SLOW_TIMEOUT_MS });
   };
 
   const variablePath = (at: Named) => `${environmentPath(at)}/variables/${segment(at.name)}`;

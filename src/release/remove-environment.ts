@@ -11,6 +11,7 @@ import { findTaskRunIn } from "./task-runs.ts";
 /**
  * Stops and removes all that runs in an environment and forgets its variables, secrets and rules. Its deployments and events stay on the record. It may be
  * repeated after a crash; what it had removed by then is gone already.
+ * @returns what is still there and is not ours to remove, in sentences
  * @throws ENVIRONMENT_NOT_FOUND, ENVIRONMENT_BUSY
  */
 export async function removeEnvironment(
@@ -18,7 +19,7 @@ export async function removeEnvironment(
   { app, environment }: Place,
   data: KeptData,
   actor: string,
-): Promise<void> {
+): Promise<string[]> {
   const place = { app, environment };
   await getEnvironment(db, place);
   // Nothing is desired there from here on, or the reconcile loop would start again what is being removed.
@@ -31,7 +32,7 @@ export async function removeEnvironment(
       .where("name", "=", environment)
       .execute();
   });
-  await target.destroy(place, data);
+  const remarks = await target.destroy(place, data);
   await db.transaction().execute(async (tx) => {
     await requireIdle(tx, place);
     await tx.deleteFrom("environments").where("app", "=", app).where("name", "=", environment).execute();
@@ -41,9 +42,10 @@ export async function removeEnvironment(
     await appendEvent(
       tx,
       { ...place, subject: `environment:${environment}`, actor },
-      { kind: "environment.removed", data: { dataKept: data === "keep" } },
+      { kind: "environment.removed", data: { dataKept: data === "keep", ...(remarks.length > 0 && { remarks }) } },
     );
   });
+  return remarks;
 }
 
 /** Holds the environment's row, so that no deployment begins meanwhile. @throws ENVIRONMENT_BUSY */

@@ -52,7 +52,9 @@ export function placedTarget(
     reconcile: async (place, desired) => (await at(place)).reconcile(place, desired),
     readLogs: async (place, task, options, log) => (await at(place)).readLogs(place, task, options, log),
     async destroy(place, data) {
-      for (const target of await everywhere(place)) await target.destroy(place, data);
+      const remarks: string[] = [];
+      for (const target of await everywhere(place)) remarks.push(...(await target.destroy(place, data)));
+      return remarks;
     },
   };
 }

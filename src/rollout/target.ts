@@ -226,8 +226,12 @@ export interface RolloutTarget {
     log: LogSink,
   ): Promise<void>;
 
-  /** Removes everything of the place; the data of backing services and volumes only where asked. */
-  destroy(place: Place, data: KeptData): Promise<void>;
+  /**
+   * Removes everything of the place; the data of backing services and volumes only where asked. Where a runtime can tell, it looks whether anything is left.
+   * @returns what is still there and is not ours to remove, in sentences
+   * @throws AWS_LEFTOVERS
+   */
+  destroy(place: Place, data: KeptData): Promise<string[]>;
 }
 
 /** Whether data outlive what made them. */

@@ -74,6 +74,7 @@ export const ERRORS = {
   AWS_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   AWS_THROTTLED: { kind: "upstream", http: 502, exit: 75 },
   AWS_CAPACITY: { kind: "upstream", http: 502, exit: 75 },
+  AWS_LEFTOVERS: { kind: "upstream", http: 502, exit: 75 },
   AWS_TASK_FAILED: { kind: "upstream", http: 502, exit: 75 },
   IMAGE_PUSH_FAILED: { kind: "upstream", http: 502, exit: 75 },
   POSTGRES_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },

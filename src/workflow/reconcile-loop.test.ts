@@ -121,7 +121,7 @@ it("gives the tasks that it starts again the variables of every backing service"
 
 it("leaves nothing of an environment that was removed while a database was waited for", async () => {
   await round();
-  let removing: Promise<void> | undefined;
+  let removing: Promise<unknown> | undefined;
   onCall = async (method) => {
     if (method !== "ensureBacking" || removing !== undefined) return;
     removing = removeEnvironment({ db: store.db, target }, place, "keep", "ada");

@@ -31,6 +31,7 @@ from moto.core.utils import camelcase_to_underscores, utcnow
 from moto.ecs import models as ecs
 from moto.ecs import responses as ecs_responses
 from moto.ecs.exceptions import ECSException, InvalidParameterException
+from moto.resourcegroupstaggingapi import models as tagging
 from werkzeug.serving import make_server
 
 from account import backends, definition_of, ip_of, lock
@@ -220,6 +221,20 @@ def stop_task(self):
 
 for own in (create_service, update_service, delete_service, run_task, list_tasks, stop_task):
     setattr(ecs_responses.EC2ContainerServiceResponse, own.__name__, own)
+
+
+_get_resources = tagging.ResourceGroupsTaggingAPIBackend.get_resources
+
+
+def get_resources(self, *args, **kwargs):
+    """moto 5.2.1 falls over things of ECS that were made without tags."""
+    backend = self.ecs_backend
+    for one in [*backend.clusters.values(), *backend.services.values(), *(task for tasks in backend.tasks.values() for task in tasks.values())]:
+        one.tags = one.tags or []
+    return _get_resources(self, *args, **kwargs)
+
+
+tagging.ResourceGroupsTaggingAPIBackend.get_resources = get_resources
 
 
 def tasks_of(service, deployment):

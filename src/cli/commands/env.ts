@@ -136,10 +136,11 @@ export const envCommands: Command[] = [
           hint: `If you mean it: \`shipway env remove ${name} --app ${app}${data === "remove" ? " --data remove" : ""} --yes\``,
         });
       }
-      await client.removeEnvironment(app, name, { data });
+      const { remarks } = await client.removeEnvironment(app, name, { data });
       context.say(
         `${context.colors.err.green("✓")} ${name} of ${app} is removed${data === "keep" ? "; its data are kept" : ""}.`,
       );
+      for (const remark of remarks) context.say(`${context.colors.err.yellow("!")} ${remark}`);
       return 0;
     },
   }),

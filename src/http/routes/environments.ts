@@ -16,6 +16,7 @@ import {
   DataQuery,
   DeclareEnvironmentRequest,
   EnvironmentBody,
+  RemovedBody,
   RollbackRequest,
   SecretBody,
   SetSecretRequest,
@@ -91,15 +92,15 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
         summary: "Stop and remove all that runs in an environment; its history stays",
         params,
         querystring: DataQuery,
-        response: { 204: z.null() },
+        response: { 200: RemovedBody },
       },
     },
-    async (request, reply) => {
+    async (request) => {
       await getApp(store.db, request.params.app);
       const deps = { db: store.db, target };
-      await removeEnvironment(deps, request.params, request.query.data, identityOf(request).name);
+      const remarks = await removeEnvironment(deps, request.params, request.query.data, identityOf(request).name);
       await removeInitialised(infra.dir, request.params);
-      return reply.status(204).send(null);
+      return { remarks };
     },
   );
 

@@ -340,6 +340,7 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       for (const key of [...backings.keys()].filter(isHere)) backings.delete(key);
       if (data === "remove") for (const key of [...volumes.keys()].filter(isHere)) volumes.delete(key);
       prepared.delete(placeKey(place));
+      return [];
     },
   };
 

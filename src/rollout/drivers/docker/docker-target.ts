@@ -372,6 +372,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       }
       routerAddresses.delete(name);
       if (data === "remove") await removeVolumes(place);
+      return [];
     },
   };
   return target;

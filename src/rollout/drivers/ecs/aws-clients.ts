@@ -1,6 +1,7 @@
 import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import type { ECS } from "@aws-sdk/client-ecs";
 import type { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
+import type { ResourceGroupsTaggingAPI } from "@aws-sdk/client-resource-groups-tagging-api";
 import type { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import type { Asked } from "../../../aws/aws-errors.ts";
 import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../../aws/calls.ts";
@@ -10,18 +11,21 @@ export type AwsClients = {
   elb: ElasticLoadBalancingV2;
   logs: CloudWatchLogs;
   secrets: SecretsManager;
+  tagging: ResourceGroupsTaggingAPI;
   /** What was being asked when this error came. */
   askedOf(error: unknown): Asked | undefined;
 };
 
 /** Clients of one Region. The SDK is loaded by the first call of this, not before: on Docker nobody needs it. */
 export async function openAws(options: AwsOptions): Promise<AwsClients> {
-  const [{ ECS }, { ElasticLoadBalancingV2 }, { CloudWatchLogs }, { SecretsManager }] = await Promise.all([
-    import("@aws-sdk/client-ecs"),
-    import("@aws-sdk/client-elastic-load-balancing-v2"),
-    import("@aws-sdk/client-cloudwatch-logs"),
-    import("@aws-sdk/client-secrets-manager"),
-  ]);
+  const [{ ECS }, { ElasticLoadBalancingV2 }, { CloudWatchLogs }, { SecretsManager }, { ResourceGroupsTaggingAPI }] =
+    await Promise.all([
+      import("@aws-sdk/client-ecs"),
+      import("@aws-sdk/client-elastic-load-balancing-v2"),
+      import("@aws-sdk/client-cloudwatch-logs"),
+      import("@aws-sdk/client-secrets-manager"),
+      import("@aws-sdk/client-resource-groups-tagging-api"),
+    ]);
   const config = clientConfig(options);
   const guard = newAwsGuard(options);
   const clients = {
@@ -29,10 +33,13 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
     elb: new ElasticLoadBalancingV2(config),
     logs: new CloudWatchLogs(config),
     secrets: new SecretsManager(config),
+    tagging: new ResourceGroupsTaggingAPI(config),
   };
   clients.ecs.middlewareStack.add(guard.of("ecs"), GUARD_AT);
   clients.elb.middlewareStack.add(guard.of("elasticloadbalancing"), GUARD_AT);
   clients.logs.middlewareStack.add(guard.of("logs"), GUARD_AT);
   clients.secrets.middlewareStack.add(guard.of("secretsmanager"), GUARD_AT);
+  // Policies call it by this name.
+  clients.tagging.middlewareStack.add(guard.of("tag"), GUARD_AT);
   return { ...clients, askedOf: guard.askedOf };
 }

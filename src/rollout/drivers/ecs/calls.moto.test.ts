@@ -113,7 +113,7 @@ describe.skipIf(!hasMoto)("calls to AWS", () => {
       const lines: string[] = [];
       await target.runOnce(place, one, { ...run, key }, (some) => void lines.push(...some.map((line) => line.text)));
       expect(lines).toEqual(["swordfish"]);
-      await target.destroy(place, "remove");
+      await target.destroy(place, "keep");
     }
   });
 

@@ -52,7 +52,7 @@ describe.skipIf(!hasMoto)("a driver that is killed after any write of its work",
   it("destroys until nothing is left", { timeout: MINUTES }, async () => {
     const left = await everyKill({
       arrange: (place) => deploy(target, place, 1),
-      act: (on, place) => on.destroy(place, "remove"),
+      act: async (on, place) => void (await on.destroy(place, "remove")),
       atLeastWrites: 10,
     });
     expect(left).toEqual({

@@ -1,131 +1,86 @@
 import type { Rule } from "@aws-sdk/client-elastic-load-balancing-v2";
-import { isAws } from "../../../aws/aws-errors.ts";
+import { noneWithout } from "../../../aws/aws-errors.ts";
 import type { Place } from "../../release.ts";
+import type { KeptData } from "../../target.ts";
+import { deleteRevisions, findFamilies, revisionsOf } from "./families.ts";
 import type { Ground } from "./ground.ts";
-import { familyOf, logGroupName, readFamily, SLOTS, secretName, servicePrefix, targetGroupName } from "./names.ts";
+import { RECOVERY_DAYS } from "./left-kinds.ts";
+import { logGroupName, readFamily, SLOTS, secretName, targetGroupName } from "./names.ts";
 import { findRule } from "./read-account.ts";
-import { isOfPlace, readTags, requireOurs, SERVICE_TAG } from "./tags.ts";
-
-/** One DeleteTaskDefinitions call takes at most 10 (Amazon ECS API reference, DeleteTaskDefinitions). */
-const DEFINITIONS_A_CALL = 10;
-/** How long a deleted secret can be brought back (Secrets Manager: 7 to 30 days). */
-const RECOVERY_DAYS = 7;
+import { sweepPlace } from "./sweep.ts";
+import { taggedBehind } from "./tagged-behind.ts";
+import { readTags, requireOurs } from "./tags.ts";
 
 /**
  * Removes everything that was made for the place, in the order that AWS allows: rules, services, target groups, one-off tasks, task
- * definitions, secrets, logs. What is gone is no error, so it can be called again after any crash. The images stay: they belong to the app.
+ * definitions, secrets, logs; then looks whether anything is left. What is gone is no error, so it can be called again after any crash, and also when
+ * Terraform has removed listener and cluster before. The images stay: they belong to the app.
+ * @returns what is still there and is not ours to remove, in sentences
  */
-export async function destroyPlace(ground: Ground, place: Place): Promise<void> {
-  const { aws, reader, install, settings } = ground;
-  const { cluster } = settings;
-  const families = await findFamilies(ground, place);
-  const rules = await reader.listenerRules();
-  const services = [
-    ...new Set([
-      ...families.flatMap((family) => readFamily(install, place, family)?.service ?? []),
-      ...(await taggedServices(ground, place, rules)),
-    ]),
-  ];
+export async function destroyPlace(ground: Ground, place: Place, data: KeptData): Promise<string[]> {
+  const { aws, reader, install } = ground;
+  const families = await findFamilies(aws, install, place);
+  const rules = (await reader.listenerRules().catch(noneWithout("ListenerNotFound"))) ?? [];
+  const behind = (await taggedBehind(ground, place, rules)).flatMap(({ service }) => service ?? []);
+  const ofFamilies = families.flatMap((family) => readFamily(install, place, family)?.service ?? []);
+  const services = [...new Set([...ofFamilies, ...behind])];
+  await destroyRules(ground, place, services, rules);
+  await destroyServices(ground, place, services);
   for (const service of services) {
-    const rule = findRule(rules, install, place, service);
-    if (rule !== undefined) await unless(["RuleNotFound"], aws.elb.deleteRule({ RuleArn: rule.arn }));
-  }
-  for (const [service, slots] of await reader.slotsOf(place, services)) {
-    for (const name of SLOTS) {
-      const slot = slots[name];
-      if (slot?.status !== "ACTIVE") continue;
-      await unless(
-        ["ServiceNotFound", "ServiceNotActive"],
-        aws.ecs.deleteService({ cluster, service: slot.serviceName, force: true }),
-      );
-    }
     for (const name of SLOTS) await destroyTargetGroup(ground, targetGroupName(install, place, service, name));
-    await destroySecret(ground, secretName(install, place, service));
+    await destroySecret(ground, secretName(install, place, service), data);
   }
   for (const family of families) await destroyFamily(ground, family);
   await destroyLogs(ground, place);
+  return await sweepPlace(ground, place, families);
 }
 
-/** One DescribeTags call takes at most 20 (Elastic Load Balancing API, DescribeTags, `ResourceArns`). */
-const TAGS_A_CALL = 20;
+async function destroyRules({ aws, install }: Ground, place: Place, services: string[], rules: Rule[]): Promise<void> {
+  for (const service of services) {
+    const rule = findRule(rules, install, place, service);
+    if (rule !== undefined) await aws.elb.deleteRule({ RuleArn: rule.arn }).catch(noneWithout("RuleNotFound"));
+  }
+}
 
-/** Services of which a preparation that was cut off left a rule or target groups, and nothing else yet. */
-async function taggedServices({ aws, install }: Ground, place: Place, rules: Rule[]): Promise<string[]> {
-  const arns = rules.flatMap(({ RuleArn, IsDefault }) => (RuleArn === undefined || IsDefault ? [] : [RuleArn]));
-  let Marker: string | undefined;
-  do {
-    const page = await aws.elb.describeTargetGroups({ PageSize: 400, ...(Marker && { Marker }) });
-    arns.push(
-      ...(page.TargetGroups ?? []).flatMap(({ TargetGroupArn: arn = "" }) =>
-        arn.includes(":targetgroup/sw-") ? [arn] : [],
-      ),
-    );
-    Marker = page.NextMarker;
-  } while (Marker);
-  const services: string[] = [];
-  for (let at = 0; at < arns.length; at += TAGS_A_CALL) {
-    const { TagDescriptions } = await aws.elb.describeTags({ ResourceArns: arns.slice(at, at + TAGS_A_CALL) });
-    for (const { Tags } of TagDescriptions ?? []) {
-      const tags = readTags(Tags);
-      const service = tags[SERVICE_TAG];
-      if (service !== undefined && isOfPlace(install, place, tags)) services.push(service);
+async function destroyServices({ aws, reader, settings }: Ground, place: Place, services: string[]): Promise<void> {
+  const { cluster } = settings;
+  const found = (await reader.slotsOf(place, services).catch(noneWithout("ClusterNotFound"))) ?? new Map();
+  for (const slots of found.values()) {
+    for (const name of SLOTS) {
+      const slot = slots[name];
+      if (slot?.status !== "ACTIVE") continue;
+      await aws.ecs
+        .deleteService({ cluster, service: slot.serviceName, force: true })
+        .catch(noneWithout("ServiceNotFound", "ServiceNotActive"));
     }
   }
-  return services;
-}
-
-/** Task definitions are made before the services and removed last, so they say what else there may be. */
-async function findFamilies({ aws, install }: Ground, place: Place): Promise<string[]> {
-  const families: string[] = [];
-  let nextToken: string | undefined;
-  do {
-    const page = await aws.ecs.listTaskDefinitionFamilies({
-      familyPrefix: servicePrefix(install, place),
-      status: "ACTIVE",
-      ...(nextToken && { nextToken }),
-    });
-    families.push(...(page.families ?? []).filter((family) => readFamily(install, place, family) !== undefined));
-    nextToken = page.nextToken;
-  } while (nextToken);
-  return families;
 }
 
 async function destroyTargetGroup({ aws, install }: Ground, Name: string): Promise<void> {
-  const found = await unless(["TargetGroupNotFound"], aws.elb.describeTargetGroups({ Names: [Name] }));
+  const found = await aws.elb.describeTargetGroups({ Names: [Name] }).catch(noneWithout("TargetGroupNotFound"));
   const arn = found?.TargetGroups?.[0]?.TargetGroupArn;
   if (arn === undefined) return;
   const { TagDescriptions } = await aws.elb.describeTags({ ResourceArns: [arn] });
   requireOurs(install, `The target group ${Name}`, readTags(TagDescriptions?.[0]?.Tags));
-  await unless(["TargetGroupNotFound"], aws.elb.deleteTargetGroup({ TargetGroupArn: arn }));
+  // In use by a rule that is gone since a moment ago, or by somebody else's: the sweep tries again, and names it.
+  await aws.elb.deleteTargetGroup({ TargetGroupArn: arn }).catch(noneWithout("TargetGroupNotFound", "ResourceInUse"));
 }
 
-async function destroySecret({ aws, install }: Ground, SecretId: string): Promise<void> {
-  const found = await unless(["ResourceNotFound"], aws.secrets.describeSecret({ SecretId }));
+async function destroySecret({ aws, install }: Ground, SecretId: string, data: KeptData): Promise<void> {
+  const found = await aws.secrets.describeSecret({ SecretId }).catch(noneWithout("ResourceNotFound"));
   if (found === undefined || found.DeletedDate !== undefined) return;
   requireOurs(install, `The secret ${SecretId}`, readTags(found.Tags));
-  await unless(["ResourceNotFound"], aws.secrets.deleteSecret({ SecretId, RecoveryWindowInDays: RECOVERY_DAYS }));
+  const until = data === "keep" ? { RecoveryWindowInDays: RECOVERY_DAYS } : { ForceDeleteWithoutRecovery: true };
+  await aws.secrets.deleteSecret({ SecretId, ...until }).catch(noneWithout("ResourceNotFound"));
 }
 
 async function destroyFamily({ aws, settings }: Ground, family: string): Promise<void> {
-  const { taskArns } = await aws.ecs.listTasks({ cluster: settings.cluster, family });
-  for (const task of taskArns ?? []) {
-    await aws.ecs.stopTask({ cluster: settings.cluster, task, reason: "Shipway: the environment is removed" });
+  const { cluster } = settings;
+  const running = await aws.ecs.listTasks({ cluster, family }).catch(noneWithout("ClusterNotFound"));
+  for (const task of running?.taskArns ?? []) {
+    await aws.ecs.stopTask({ cluster, task, reason: "Shipway: the environment is removed" });
   }
-  const revisions: string[] = [];
-  let nextToken: string | undefined;
-  do {
-    const page = await aws.ecs.listTaskDefinitions({
-      familyPrefix: family,
-      status: "ACTIVE",
-      ...(nextToken && { nextToken }),
-    });
-    revisions.push(...(page.taskDefinitionArns ?? []).filter((arn) => familyOf(arn) === family));
-    nextToken = page.nextToken;
-  } while (nextToken);
-  for (const taskDefinition of revisions) await aws.ecs.deregisterTaskDefinition({ taskDefinition });
-  for (let at = 0; at < revisions.length; at += DEFINITIONS_A_CALL) {
-    await aws.ecs.deleteTaskDefinitions({ taskDefinitions: revisions.slice(at, at + DEFINITIONS_A_CALL) });
-  }
+  await deleteRevisions(aws, await revisionsOf(aws, family, "ACTIVE"), await revisionsOf(aws, family, "INACTIVE"));
 }
 
 async function destroyLogs({ aws, install }: Ground, place: Place): Promise<void> {
@@ -135,15 +90,5 @@ async function destroyLogs({ aws, install }: Ground, place: Place): Promise<void
   if (found === undefined) return;
   const { tags } = await aws.logs.listTagsForResource({ resourceArn: (found.arn ?? "").replace(/:\*$/, "") });
   requireOurs(install, `The log group ${name}`, tags ?? {});
-  await unless(["ResourceNotFound"], aws.logs.deleteLogGroup({ logGroupName: name }));
-}
-
-/** Undefined when AWS says one of these: the thing is gone already. */
-async function unless<T>(names: string[], asked: Promise<T>): Promise<T | undefined> {
-  try {
-    return await asked;
-  } catch (error) {
-    if (isAws(error, ...names)) return undefined;
-    throw error;
-  }
+  await aws.logs.deleteLogGroup({ logGroupName: name }).catch(noneWithout("ResourceNotFound"));
 }

@@ -83,10 +83,11 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
     forgetRun: async () => undefined,
 
-    async destroy(place) {
+    async destroy(place, data) {
       ground.recall.touch(place);
-      await destroyPlace(ground, place);
+      const remarks = await destroyPlace(ground, place, data);
       reader.forgetNames();
+      return remarks;
     },
   };
   return withPublicErrors(aws, target);

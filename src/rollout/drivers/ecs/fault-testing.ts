@@ -2,7 +2,7 @@ import { createServer, request as forward, type IncomingMessage, type ServerResp
 import type { AddressInfo } from "node:net";
 
 /** What happens to one call. `lost`: it is done, and its answer never arrives. `refused`: it never arrives, as when the process is gone. */
-export type Fate = "pass" | "lost" | "refused" | "throttled" | "broken";
+export type Fate = "pass" | "lost" | "refused" | "throttled" | "denied" | "broken";
 
 export type FaultProxy = {
   endpoint: string;
@@ -40,6 +40,7 @@ export async function newFaultProxy(
 function answer(upstream: string, incoming: IncomingMessage, body: Buffer, outgoing: ServerResponse, fate: Fate): void {
   if (fate === "refused") incoming.socket.destroy();
   else if (fate === "throttled") say(incoming, outgoing, { status: 400, code: "ThrottlingException" });
+  else if (fate === "denied") say(incoming, outgoing, { status: 400, code: "AccessDeniedException" });
   else if (fate === "broken") say(incoming, outgoing, { status: 503, code: "ServerException" });
   else passOn(upstream, incoming, body, outgoing, fate);
 }

@@ -30,6 +30,8 @@ export type EcsTimes = {
   quietMs: number;
   /** How long the list of ECS services is used: names come and go with releases, not within seconds, and what this process makes it knows at once. */
   namesFreshMs: number;
+  /** How long a removal waits for what is ending: a load balancer lets requests finish for 30 s, a container has up to 120 s to stop. */
+  sweepMs: number;
 };
 
 export const TIMES: EcsTimes = {
@@ -41,6 +43,7 @@ export const TIMES: EcsTimes = {
   startAllowanceMs: 240_000,
   quietMs: 5_000,
   namesFreshMs: 5_000,
+  sweepMs: 200_000,
 };
 
 /** What this process remembers of its own work. Nothing rests on it: the next process works without. */

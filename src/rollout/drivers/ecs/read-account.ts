@@ -157,6 +157,13 @@ export function newAccountReader(
       return (await serviceNames()).filter((name) => name.startsWith(prefix) && !/_[ab]$/.test(name));
     },
 
+    /** ECS services under the place's prefix, whoever made them, that are not gone. */
+    async underPrefix(place: Place): Promise<Service[]> {
+      const prefix = servicePrefix(install, place);
+      const found = await describeServices((await listServiceNames()).filter((name) => name.startsWith(prefix)));
+      return [...found.values()].filter(({ status }) => status !== "INACTIVE");
+    },
+
     /** The slots alone, without the rules: one call for five services. */
     slotsOf,
 

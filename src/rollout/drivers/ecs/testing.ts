@@ -85,6 +85,7 @@ const FAST: EcsTimes = {
   startAllowanceMs: 0,
   quietMs: 0,
   namesFreshMs: 0,
+  sweepMs: 10_000,
 };
 
 export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions> = {}): EcsTargetOptions {
