@@ -8,7 +8,8 @@ import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../aws/
 import { fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import type { ImagePublisher } from "../publisher.ts";
-import { digestAt, pushImage, type Registry } from "../registry/push-image.ts";
+import type { Registry } from "../registry/ask-registry.ts";
+import { digestAt, pushImage } from "../registry/push-image.ts";
 import { type KnownLayers, readSavedImage } from "../registry/saved-image.ts";
 
 export type EcrOptions = {
