@@ -24,6 +24,8 @@ export type StandIn = {
   /** Where the containers of tasks reach `endpoint`; undefined when tasks are played. */
   endpointOfTasks: string | undefined;
   ask<T>(path: string): Promise<T>;
+  /** Starts a load balancer on this machine that does what the listener's rules say; port 0 is any free one. Returns its port. */
+  listen(listener: string, port: number): Promise<number>;
   /** Ends it and removes what its tasks left on the engine. The same happens when this process ends in any other way. */
   close(): Promise<void>;
 };
@@ -43,8 +45,8 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
   let said = "";
   server.stderr.on("data", (chunk: Buffer) => {
     said = (said + chunk.toString()).slice(-4_000);
-    // What went wrong in the stand-in itself.
-    if (/Traceback/.test(chunk.toString())) console.error(chunk.toString());
+    // It says nothing but what went wrong in itself.
+    process.stderr.write(chunk);
   });
   const ended = new Promise<void>((resolve) => server.once("exit", () => resolve()));
   const endpoint = `http://127.0.0.1:${port}`;
@@ -62,7 +64,9 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
       ended.then(() => Promise.reject(new Error("it ended at once"))),
     ]);
     const { endpoint: ofTasks } = await ask<{ endpoint: string | null }>("/endpoint");
-    return { endpoint, endpointOfTasks: ofTasks ?? undefined, ask, close };
+    const listen = async (listener: string, at: number) =>
+      (await ask<{ port: number }>(`/listen?${new URLSearchParams({ listener, port: String(at) })}`)).port;
+    return { endpoint, endpointOfTasks: ofTasks ?? undefined, ask, listen, close };
   } catch (error) {
     await close();
     throw new Error(`the stand-in for AWS did not come up: ${said}`, { cause: error });

@@ -19,11 +19,13 @@ from moto.core.utils import utcnow
 
 from account import lock, put_log_lines
 from agent import Agent
-from engine import Engine
+from engine import Engine, EngineError
+from health import own_targets
 
 STAGE_LABEL = "shipway.aws-stage"
 # The registry whose images a stage pulled, so that they are removed with it.
 REGISTRY_LABEL = "shipway.aws-stage.registry"
+REMOVED_WITHIN_SECONDS = 40
 # Without a load balancer ECS waits so long after RUNNING before it calls a task steady.
 STEADY_SECONDS = 40
 
@@ -42,13 +44,14 @@ class Fargate:
         self.gateway = self.engine.call("GET", "/networks/%s" % self.name)["IPAM"]["Config"][0]["Gateway"]
         self.endpoint = endpoint.format(gateway=self.gateway)
         self.agents = {}
+        self.is_closed = False
         self.news_of_lines = queue.Queue()
         threading.Thread(target=self.deliver_lines, daemon=True).start()
 
     # -- what the scheduler asks of whoever runs tasks
 
     def step(self, account, region, backend, task):
-        if task.id not in self.agents:
+        if task.id not in self.agents and not self.is_closed:
             self.agents[task.id] = Agent(self, account, region, backend, task)
             self.agents[task.id].start()
 
@@ -70,13 +73,17 @@ class Fargate:
         return task.health_status == "HEALTHY" if checked else time.time() - task.started_at.timestamp() > STEADY_SECONDS / self.pace
 
     def sickness(self, service, task):
-        """Why ECS replaces a task that runs."""
+        """Why ECS replaces a task that runs: its own check, or after the grace period the load balancer's."""
         if task.status != "RUNNING":
             return None
+        reason = None
         if task.health_status == "UNHEALTHY":
-            task.was_sick = True
-            return "Task failed container health checks"
-        return None
+            reason = "Task failed container health checks"
+        elif time.time() - task.started_at.timestamp() > (getattr(service, "health_check_grace_period_seconds", None) or 0):
+            sick = [arn for arn, target in own_targets(task) if target.state == "unhealthy"]
+            reason = "Task failed ELB health checks in (target-group %s)" % sick[0] if sick else None
+        task.was_sick = task.was_sick or reason is not None
+        return reason
 
     def docker_id(self, task, container_name):
         """The engine's id of a task's container; for what goes into a running one, such as ECS Exec."""
@@ -104,8 +111,10 @@ class Fargate:
     # -- the end
 
     def close(self):
-        for agent in list(self.agents.values()):
-            agent.abandoned = True
+        with lock:
+            self.is_closed = True
+            for agent in self.agents.values():
+                agent.abandoned = True
         remove_stage(self.engine, self.id, self.registry)
 
 
@@ -130,16 +139,23 @@ def sweep(engine):
 
 def remove_stage(engine, stage, registry):
     mine = {"label": ["%s=%s" % (STAGE_LABEL, stage)]}
-    # What a last agent was just making appears after the list was read.
-    for _ in range(3):
+    ends = time.monotonic() + REMOVED_WITHIN_SECONDS
+    while True:
         for container in engine.call("GET", "/containers/json", all=1, filters=mine):
             engine.attempt("DELETE", "/containers/%s" % container["Id"], force=1, v=1)
-    for volume in engine.call("GET", "/volumes", filters=mine)["Volumes"] or []:
-        engine.attempt("DELETE", "/volumes/%s" % volume["Name"], force=1)
-    for image in engine.call("GET", "/images/json") if registry else []:
-        for name in (image.get("RepoTags") or []) + (image.get("RepoDigests") or []):
-            if name.startswith("%s/" % registry):
-                engine.attempt("DELETE", "/images/%s" % name)
-    # Last: it is by its network that the next stage finds what this one left.
-    for network in engine.call("GET", "/networks", filters=mine):
-        engine.attempt("DELETE", "/networks/%s" % network["Id"])
+        for volume in engine.call("GET", "/volumes", filters=mine)["Volumes"] or []:
+            engine.attempt("DELETE", "/volumes/%s" % volume["Name"], force=1)
+        for image in engine.call("GET", "/images/json") if registry else []:
+            for name in (image.get("RepoTags") or []) + (image.get("RepoDigests") or []):
+                if name.startswith("%s/" % registry):
+                    engine.attempt("DELETE", "/images/%s" % name)
+        try:
+            # Last: it is by its network that the next stage finds what this one left.
+            for network in engine.call("GET", "/networks", filters=mine):
+                engine.attempt("DELETE", "/networks/%s" % network["Id"])
+            return
+        except EngineError:
+            # A container that an agent was just making is on it.
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.2)

@@ -1,5 +1,6 @@
 """What a load balancer does to the targets that ECS registers: it asks them, judges them, and drains them."""
 import http.client
+import socket
 import threading
 import time
 
@@ -14,34 +15,38 @@ def register(task, pace):
     """A task's targets, before it is RUNNING. An address that is still drained for an earlier task is taken over."""
     for balancer in task.service.load_balancers if task.service is not None else []:
         arn, ip = balancer["targetGroupArn"], ip_of(task)
-        target = Target(ip, balancer["containerPort"])
-        target.task = task.id
+        target = Target(ip, balancer["containerPort"], task=task.id)
         targets_of(arn)[ip] = target
         threading.Thread(target=watch, args=(arn, target, pace), daemon=True).start()
 
 
-def _own(task):
-    return [(group, target) for group in groups.values() for target in list(group.values()) if getattr(target, "task", None) == task.id]
+def own_targets(task):
+    """(target group ARN, target) of a task."""
+    return [(arn, target) for arn, group in groups.items() for target in list(group.values()) if target.task == task.id]
 
 
 def is_registered(task):
-    return len(_own(task)) > 0
+    return len(own_targets(task)) > 0
 
 
 def deregister(task, pace):
     """The target is `draining` for the whole delay, whatever its connections do, and then gone (Elastic Load Balancing guide, deregistration delay)."""
-    for group, target in _own(task):
+    for arn, target in own_targets(task):
         target.say("draining", "Target.DeregistrationInProgress", "Target deregistration is in progress")
-        arn = next(arn for arn, one in groups.items() if one is group)
-        found = group_of(arn)
-        seconds = int(found.attributes["deregistration_delay.timeout_seconds"]) / pace if found else 0
-        threading.Timer(seconds, forget, args=(group, target)).start()
+        group = group_of(arn)
+        seconds = int(group.attributes["deregistration_delay.timeout_seconds"]) / pace if group else 0
+        threading.Timer(seconds, forget, args=(groups[arn], target)).start()
 
 
 def forget(group, target):
     with lock:
         if group.get(target.ip) is target:
             del group[target.ip]
+    for connection in list(target.connections):
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # it ended by itself
 
 
 def watch(arn, target, pace):

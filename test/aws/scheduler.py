@@ -11,6 +11,7 @@ moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py
     GET  /ground                         what Terraform makes of an account, laid at the first call
     GET  /endpoint                       where containers of tasks reach moto
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
+    GET  /listen?listener=ARN&port=N     starts a load balancer in front of that listener on this machine (balancer.py); {"port": N}
     GET  /stats                          {"started": tasks started so far, "registered": task definitions, ...}
 """
 import argparse
@@ -35,6 +36,7 @@ from moto.resourcegroupstaggingapi import models as tagging
 from werkzeug.serving import make_server
 
 from account import backends, definition_of, ip_of, lock
+from balancer import listen
 from played import Played
 from targets import is_attached, listeners, matching_rule, targets_of, weights_of
 
@@ -389,6 +391,8 @@ class Control(BaseHTTPRequestHandler):
             return lay_ground()
         if path == "/endpoint":
             return {"endpoint": "http://%s:%d" % (runner.gateway, port) if options.containers else None}
+        if path == "/listen":
+            return {"port": listen(query["listener"], int(query["port"]))}
         with lock:
             if path == "/answering":
                 return answering(query["host"])
@@ -422,8 +426,10 @@ def end_with_owner():
 
 
 def end(*_):
-    runner.close()
-    os._exit(0)
+    try:
+        runner.close()
+    finally:
+        os._exit(0)
 
 
 def parse_options():

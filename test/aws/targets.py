@@ -5,9 +5,11 @@ from account import lock
 
 
 class Target:
-    def __init__(self, ip, port, state="initial", reason="Elb.RegistrationInProgress", description="Target registration is in progress"):
-        self.ip, self.port = ip, port
-        self.say(state, reason, description)
+    def __init__(self, ip, port, task=None):
+        self.ip, self.port, self.task = ip, port, task
+        # Of requests in flight.
+        self.connections = set()
+        self.say("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
 
     def say(self, state, reason=None, description=None):
         self.state, self.reason, self.description = state, reason, description

@@ -31,6 +31,8 @@ export type AwsStage = {
   /** Clients of somebody else in the same account. */
   aws: AwsClients;
   answering(host: string): Promise<number | undefined>;
+  /** The load balancer's address: what it answers comes from the targets, by their Host header. Only with real containers. */
+  balancer(): Promise<string>;
   /** Tasks started, services made and task definitions registered so far. */
   stats(): Promise<{ started: number; created: number; definitions: number }>;
   cleanUp(): Promise<void>;
@@ -58,7 +60,7 @@ export async function newAwsStage({ containers, ...options }: AwsStageOptions = 
     ...(containers === "docker" && { containers: ENGINE, pace: 20 }),
     ...options,
   });
-  const { endpoint, endpointOfTasks, ask, close } = standIn;
+  const { endpoint, endpointOfTasks, ask, listen, close } = standIn;
   try {
     const settings = await ask<EcsSettings>("/ground");
     return {
@@ -67,6 +69,7 @@ export async function newAwsStage({ containers, ...options }: AwsStageOptions = 
       settings,
       aws: await openAws({ region: settings.region, endpoint, attempts: 1 }),
       answering: async (host) => (await ask<{ release?: number }>(`/answering?host=${host}`)).release,
+      balancer: async () => `http://127.0.0.1:${await listen(settings.listener, 0)}`,
       stats: () => ask("/stats"),
       cleanUp: close,
     };
