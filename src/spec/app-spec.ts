@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { FARGATE_SIZES } from "../aws/fargate-sizes.ts";
 import { parseDurationMs } from "../shared/duration.ts";
 import { Name } from "../source/name.ts";
 import { isRefName } from "../source/ref-name.ts";
@@ -44,18 +45,10 @@ const RelativePath = z
   .refine((path) => !path.startsWith("/") && !path.split("/").includes(".."), "use a path inside the repository")
   .refine((path) => !/[\u0000-\u001f]/.test(path), "use a path without control characters");
 
-/** CPU units → the memory sizes in MiB that Fargate allows with them, smallest first (Amazon ECS developer guide, task size). */
-export const FARGATE_MEMORY_MIB: Record<number, readonly number[]> = {
-  256: [512, 1_024, 2_048],
-  512: sizes(1_024, 4_096),
-  1024: sizes(2_048, 8_192),
-  2048: sizes(4_096, 16_384),
-  4096: sizes(8_192, 30_720),
-};
-
-function sizes(minMiB: number, maxMiB: number): number[] {
-  return Array.from({ length: (maxMiB - minMiB) / 1_024 + 1 }, (_, step) => minMiB + step * 1_024);
-}
+/** CPU units that a service can have → the memory sizes in MiB that go with them, smallest first. */
+export const FARGATE_MEMORY_MIB: Record<number, readonly number[]> = Object.fromEntries(
+  [256, 512, 1_024, 2_048, 4_096].map((cpu) => [cpu, FARGATE_SIZES[cpu] ?? []]),
+);
 
 const Cpu = z.union([z.literal(256), z.literal(512), z.literal(1024), z.literal(2048), z.literal(4096)]);
 /** MiB. */

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { ErrorCode } from "../../shared/errors.ts";
 import type { LogLine } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { until } from "../../shared/until.ts";
@@ -11,6 +12,8 @@ export type ContractSubject = {
   context: PipelineContext;
   /** An image that can run the scripts. */
   image: string;
+  /** What a caller gets when whatever runs the steps cannot be reached. */
+  unreachable: ErrorCode;
   /** Cuts every caller off as a crash of Shipway does, and gives an executor as after its restart. */
   crash(): Promise<StepExecutor>;
   /** Containers, or whatever stands for them, that the run still has. */
@@ -139,7 +142,7 @@ export function describeStepExecutor(name: string, open: () => Promise<ContractS
       cut.catch(() => undefined);
       await until("the first line", () => said(lines).includes("one"));
       const restarted = await subject.crash();
-      await expect(cut).rejects.toMatchObject({ code: "DOCKER_UNREACHABLE" });
+      await expect(cut).rejects.toMatchObject({ code: subject.unreachable });
       const outcome = await restarted.runStep(subject.context, step, sink, { alreadyLogged: lines.length });
       expect(outcome).toMatchObject({ status: "failed", exitCode: 4, failedCommand: "exit 4" });
       expect(outcome.commands).toHaveLength(4);

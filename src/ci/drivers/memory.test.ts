@@ -8,6 +8,7 @@ describeStepExecutor("memory", async () => {
   return {
     executor,
     image: "any",
+    unreachable: "DOCKER_UNREACHABLE",
     context: {
       runId,
       app: "shop",

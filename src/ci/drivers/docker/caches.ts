@@ -1,14 +1,12 @@
-import { createHash, randomUUID } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { randomUUID } from "node:crypto";
 import { chmod, chown, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
-import { dirname, join, posix } from "node:path";
+import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import pLimit from "p-limit";
 import { runProgram } from "../../../shared/run-program.ts";
+import { CACHE_EXPIRES_AFTER_MS, type CachePlace, placeOf, versionOf } from "../../cache-version.ts";
 import type { CachePlan } from "../../executor.ts";
-import { matchesPathGlob } from "../../glob.ts";
-import { isRealDirectory, makeRealDirectory } from "./real-directories.ts";
-import { CLONE_DIR } from "./step-files.ts";
+import { isRealDirectory, makeRealDirectory } from "../../real-directories.ts";
 
 /** A cache of a step, resolved: where it is kept, and where it stands for the step. */
 export type StepCache = {
@@ -17,11 +15,8 @@ export type StepCache = {
   kept: string;
   hit: boolean;
   /** In the checkout (relative), or elsewhere in the container (absolute). */
-  place: { kind: "checkout"; path: string } | { kind: "container"; path: string };
+  place: CachePlace;
 };
-
-// Bitbucket deletes a cache after 7 days; so what it has grown stale in is rebuilt at times.
-const EXPIRES_AFTER_MS = 7 * 24 * 3_600_000;
 
 /**
  * The place and version of a cache. The version of one with key files is the hash of their contents, so a changed lock file is another cache.
@@ -34,9 +29,9 @@ export async function resolveCache(
   home: string,
   searchPath: string,
 ): Promise<StepCache | undefined> {
-  const key = cache.keyFiles.length === 0 ? "static" : await hashKeyFiles(build, cache.keyFiles, searchPath);
-  if (key === undefined) return undefined;
-  const kept = join(cachesDir, `${cache.name.replace(/[^A-Za-z0-9_-]/g, "_")}-${pathHash(cache)}-${key}`);
+  const version = await versionOf(cache, build, searchPath);
+  if (version === undefined) return undefined;
+  const kept = join(cachesDir, version);
   return { name: cache.name, kept, hit: await isUsable(kept), place: placeOf(cache.path, home) };
 }
 
@@ -115,41 +110,5 @@ async function isUsable(kept: string): Promise<boolean> {
 /** A cache that is too old, for the caller to discard. Its age is that of its directory, which nothing writes to once it is published. */
 export async function isExpired(cache: StepCache, now: number): Promise<boolean> {
   const made = await lstat(cache.kept).catch(() => undefined);
-  return made !== undefined && now - made.mtimeMs > EXPIRES_AFTER_MS;
-}
-
-function placeOf(path: string, home: string): StepCache["place"] {
-  const written = path
-    .replace(/^(~|\$HOME|\$\{HOME\})(?=\/|$)/, home)
-    .replace(/^(\$BITBUCKET_CLONE_DIR|\$\{BITBUCKET_CLONE_DIR\})(?=\/|$)/, CLONE_DIR);
-  const absolute = posix.resolve(CLONE_DIR, written);
-  const relative = posix.relative(CLONE_DIR, absolute);
-  const inside = relative !== "" && relative !== ".." && !relative.startsWith("../");
-  return inside ? { kind: "checkout", path: relative } : { kind: "container", path: absolute };
-}
-
-/** The same name with another path is another cache. */
-function pathHash({ path }: CachePlan): string {
-  return createHash("sha256").update(path).digest("hex").slice(0, 8);
-}
-
-async function hashKeyFiles(build: string, globs: readonly string[], searchPath: string): Promise<string | undefined> {
-  const { stdout } = await runProgram(["git", "-C", build, "ls-files", "-z"], {
-    env: { PATH: searchPath, HOME: "/nonexistent", GIT_CONFIG_NOSYSTEM: "1" },
-    maxBytes: 256 * 1024 * 1024,
-  });
-  const paths = stdout.split("\0").filter((path) => globs.some((glob) => matchesPathGlob(glob, path)));
-  const hash = createHash("sha256");
-  let files = 0;
-  for (const path of paths.sort()) {
-    if (!(await isRealDirectory(build, dirname(path)))) continue;
-    const entry = await lstat(join(build, path)).catch(() => undefined);
-    if (!entry?.isFile()) continue;
-    hash.update(`${path}\0${entry.size}\0`);
-    await pipeline(createReadStream(join(build, path)), async (chunks) => {
-      for await (const chunk of chunks) hash.update(chunk as Buffer);
-    });
-    files++;
-  }
-  return files === 0 ? undefined : hash.digest("hex").slice(0, 20);
+  return made !== undefined && now - made.mtimeMs > CACHE_EXPIRES_AFTER_MS;
 }

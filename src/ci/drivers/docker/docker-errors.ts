@@ -1,4 +1,5 @@
 import { errorCode, fail } from "../../../shared/errors.ts";
+import { diskFull } from "../../disk-full.ts";
 
 /** The public error for what the engine's client threw while `doing` (`start the step`). Errors that have a code already pass unchanged. */
 export function toDockerError(error: unknown, doing: string): Error {
@@ -13,14 +14,6 @@ export function toDockerError(error: unknown, doing: string): Error {
   }
   if (/no space left on device|disk quota exceeded/i.test(text)) return diskFull(doing, error);
   return fail("DOCKER_FAILED", { message: `Docker could not ${doing}: ${text}`, cause: error });
-}
-
-export function diskFull(doing: string, cause: unknown): Error {
-  return fail("DISK_FULL", {
-    message: `The disk is full: could not ${doing}.`,
-    hint: "Free some space; `docker system df` shows what Docker uses.",
-    cause,
-  });
 }
 
 /** HTTP status of the engine's answer, if it answered. */

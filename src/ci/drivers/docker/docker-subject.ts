@@ -52,6 +52,7 @@ export async function openDockerSubject(options: { serviceDeadlineMs?: number } 
     repositoryDir,
     instance,
     image: "debian:bookworm-slim",
+    unreachable: "DOCKER_UNREACHABLE",
     context,
     async crash() {
       await lines.at(-1)?.close();

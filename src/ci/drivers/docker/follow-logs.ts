@@ -1,7 +1,6 @@
 import type Docker from "dockerode";
 import { newLineSplitter } from "../../../shared/log-line.ts";
-
-export type ContainerLine = { stream: "out" | "err"; at: number; text: string };
+import type { ContainerLine } from "../../step-log.ts";
 
 /**
  * Hands on every line that a container wrote, from the first, in batches, and those it goes on to write with `follow`; resolves when it has stopped

@@ -6,20 +6,21 @@ import { formatDurationMs } from "../../../shared/duration.ts";
 import type { LogSink } from "../../../shared/log-line.ts";
 import { runProgram } from "../../../shared/run-program.ts";
 import { sleep } from "../../../shared/until.ts";
+import { checkOut } from "../../checkout.ts";
+import { conclude, type EndState, outcomeOf, tooLong } from "../../conclude-step.ts";
+import { diskFull } from "../../disk-full.ts";
 import type { PipelineContext, StepOptions, StepOutcome, StepPlan } from "../../executor.ts";
+import { type LogPlace, newStepLog, type StepLog } from "../../step-log.ts";
+import { CLONE_DIR, SCRIPTS_DIR } from "../../step-places.ts";
 import { renderStepScript } from "../../step-script.ts";
 import { keepArtifacts, restoreArtifacts } from "./artifacts.ts";
 import type { StepCache } from "./caches.ts";
-import { checkOut } from "./checkout.ts";
-import { conclude, type EndState, tooLong } from "./conclude-step.ts";
-import { diskFull, messageOf, statusOf, toDockerError } from "./docker-errors.ts";
+import { messageOf, statusOf, toDockerError } from "./docker-errors.ts";
 import { readLogs } from "./follow-logs.ts";
 import { ServiceFailure, startServices } from "./services.ts";
 import { mountsOf, resolveCaches, restoreCaches, saveCaches } from "./step-caches.ts";
-import { toDockerEnv } from "./step-environment.ts";
-import { CLONE_DIR, SCRIPTS_DIR } from "./step-files.ts";
-import { type LogPlace, newStepLog, type StepLog } from "./step-log.ts";
-import { type ExecutorParts, ensureImage, newStepRun, outcomeOf, removeContainers, type StepRun } from "./step-run.ts";
+import { toDockerEnv } from "./step-containers.ts";
+import { type ExecutorParts, ensureImage, newStepRun, removeContainers, type StepRun } from "./step-run.ts";
 
 /** The step's container, running or ended, and what its labels say. */
 type Attached = { container: Docker.Container; nonce: string; linesBefore: number };
@@ -197,7 +198,8 @@ async function watch(
   if (signal.aborted) stop();
   try {
     const { log, state } = await followToEnd(container, { lines: skip }, newLog);
-    const outcome = conclude(run, log, state);
+    const ended = { ...run, canceled: options.signal?.aborted === true, timedOut: run.timeOver.aborted };
+    const outcome = conclude(ended, log, state);
     if (state && !signal.aborted) await collect(run, container, outcome, caches);
     if (outcome.status === "failed" && !signal.aborted) await remarkStoppedServices(run);
     return await finish(run, outcome);

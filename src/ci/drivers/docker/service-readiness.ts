@@ -1,66 +1,12 @@
 import { readFile } from "node:fs/promises";
 import type Docker from "dockerode";
 import { sleep } from "../../../shared/until.ts";
-
-/**
- * How a service tells that it can be used. `query`: a command in its own container that succeeds then, which says more than an open port (databases open
- * theirs, or a private one, while they still set themselves up). `ports`: one of the ports that its image declares listens. `none`: nothing is known.
- */
-export type ReadyCheck =
-  | { kind: "query"; argv: string[]; env: string[] }
-  | { kind: "ports"; ports: number[] }
-  | { kind: "none" };
+import type { ReadyCheck } from "../../ready-check.ts";
 
 /** The container whose network a step and its services share, and its main process on the engine's machine. */
 export type Namespace = { container: Docker.Container; pid: number };
 
 const EVERY_MS = 50;
-
-/** The check for a service, from its image's name, its variables and the ports its image declares. */
-export function readyCheckOf(image: string, variables: Record<string, string>, exposed: readonly number[]): ReadyCheck {
-  const name = image.slice(image.lastIndexOf("/") + 1).split(/[:@]/)[0] ?? "";
-  if (/^(mysql|mariadb|percona)/.test(name)) return mysqlCheck(variables);
-  if (/^(postgres|postgis|timescaledb|pgvector)/.test(name)) return postgresCheck(variables);
-  if (/^(redis|valkey)/.test(name)) {
-    // An answer that asks for a password is an answer.
-    return shellQuery(
-      '"$(command -v redis-cli || command -v valkey-cli)" -h 127.0.0.1 ping | grep -E "PONG|NOAUTH"',
-      [],
-      [],
-    );
-  }
-  return exposed.length > 0 ? { kind: "ports", ports: [...exposed] } : { kind: "none" };
-}
-
-/** Both as root and as the declared user on the declared database: the user is made last, after the server answers root. */
-function mysqlCheck(variables: Record<string, string>): ReadyCheck {
-  const of = (key: string) => variables[`MARIADB_${key}`] ?? variables[`MYSQL_${key}`];
-  const client = '"$(command -v mariadb || command -v mysql)" --protocol=tcp -h127.0.0.1';
-  const select = "-e 'select 1'";
-  const [root, user, password, database] = ["ROOT_PASSWORD", "USER", "PASSWORD", "DATABASE"].map(of);
-  const rootKnown =
-    root !== undefined || of("ALLOW_EMPTY_PASSWORD") !== undefined || of("ALLOW_EMPTY_ROOT_PASSWORD") !== undefined;
-  const asRoot = rootKnown ? `MYSQL_PWD="$ROOT_PASSWORD" ${client} -uroot ${select}` : ":";
-  const asUser = user && user !== "root" ? `MYSQL_PWD="$USER_PASSWORD" ${client} -u"$1" ${select} "$2"` : ":";
-  const asDatabase = user
-    ? asUser
-    : rootKnown && database
-      ? `MYSQL_PWD="$ROOT_PASSWORD" ${client} -uroot ${select} "$2"`
-      : ":";
-  if (asRoot === ":" && asUser === ":") return { kind: "ports", ports: [3306] };
-  const env = [`ROOT_PASSWORD=${root ?? ""}`, `USER_PASSWORD=${password ?? ""}`];
-  return shellQuery(`${asRoot} && ${asDatabase}`, [user ?? "root", database ?? ""], env);
-}
-
-function postgresCheck(variables: Record<string, string>): ReadyCheck {
-  const user = variables.POSTGRES_USER ?? "postgres";
-  const env = [`PGPASSWORD=${variables.POSTGRES_PASSWORD ?? ""}`];
-  return shellQuery('psql -h 127.0.0.1 -U "$1" -d "$2" -c \'select 1\'', [user, variables.POSTGRES_DB ?? user], env);
-}
-
-function shellQuery(script: string, args: string[], env: string[]): ReadyCheck {
-  return { kind: "query", argv: ["/bin/sh", "-c", script, "sh", ...args], env };
-}
 
 /**
  * Asks again and again until the service answers. Resolves with the last answer once `signal` aborts, and with undefined when it is ready.
@@ -89,7 +35,7 @@ async function ask(check: ReadyCheck, service: Docker.Container, namespace: Name
       ? undefined
       : `nothing listens on port ${check.ports.join(" or ")}`;
   }
-  const { exitCode, output } = await execute(service, check.argv, check.env);
+  const { exitCode, output } = await execute(service, check.argv);
   return exitCode === 0 ? undefined : (output.trim().split("\n").at(-1) ?? `its query exited with ${exitCode}`);
 }
 
@@ -97,7 +43,7 @@ async function ask(check: ReadyCheck, service: Docker.Container, namespace: Name
 async function listeningPorts(namespace: Namespace): Promise<Set<number>> {
   const tables = await readTables(namespace).catch(async () => {
     // The engine runs on another machine, or its processes are hidden from us.
-    const { output } = await execute(namespace.container, ["cat", "/proc/net/tcp", "/proc/net/tcp6"], []);
+    const { output } = await execute(namespace.container, ["cat", "/proc/net/tcp", "/proc/net/tcp6"]);
     return output;
   });
   return parseListening(tables);
@@ -117,12 +63,8 @@ export function parseListening(tables: string): Set<number> {
 }
 
 /** Runs a command in a running container. */
-async function execute(
-  container: Docker.Container,
-  argv: string[],
-  env: string[],
-): Promise<{ exitCode: number; output: string }> {
-  const exec = await container.exec({ Cmd: argv, Env: env, AttachStdout: true, AttachStderr: true });
+async function execute(container: Docker.Container, argv: string[]): Promise<{ exitCode: number; output: string }> {
+  const exec = await container.exec({ Cmd: argv, AttachStdout: true, AttachStderr: true });
   const stream = await exec.start({ hijack: false, stdin: false });
   const chunks: Buffer[] = [];
   for await (const chunk of stream) chunks.push(chunk as Buffer);

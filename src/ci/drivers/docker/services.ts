@@ -1,9 +1,11 @@
 import type Docker from "dockerode";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import type { ServicePlan } from "../../executor.ts";
+import { readyCheckOf } from "../../ready-check.ts";
+import { expandVariables } from "../../step-environment.ts";
 import { readLogs } from "./follow-logs.ts";
-import { awaitReady, type Namespace, readyCheckOf } from "./service-readiness.ts";
-import { expandVariables, toDockerEnv } from "./step-environment.ts";
+import { awaitReady, type Namespace } from "./service-readiness.ts";
+import { toDockerEnv } from "./step-containers.ts";
 import { ensureImage, type StepRun } from "./step-run.ts";
 
 /** The network that a step shares with its services. */

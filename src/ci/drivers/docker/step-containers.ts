@@ -180,3 +180,7 @@ function registryOf(image: string): string {
   const isHost = image.includes("/") && /[.:]|^localhost$/.test(first);
   return isHost ? first : "docker.io";
 }
+
+export function toDockerEnv(variables: Record<string, string>): string[] {
+  return Object.entries(variables).map(([name, value]) => `${name}=${value}`);
+}

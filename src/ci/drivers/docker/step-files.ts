@@ -3,11 +3,6 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join } from "node:path";
 import type { StepOutcome } from "../../executor.ts";
 
-/** Where things of a step stand inside its container: Bitbucket's own paths, which users write into their scripts. */
-const AGENT_DIR = "/opt/atlassian/pipelines/agent";
-export const CLONE_DIR = `${AGENT_DIR}/build`;
-export const SCRIPTS_DIR = `${AGENT_DIR}/scripts`;
-
 /** Directories of one step on the host. */
 export type StepDirs = { root: string; build: string; scripts: string; mounts: string; artifacts: string };
 

@@ -1,9 +1,9 @@
 import type Docker from "dockerode";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import type { LogLine, LogSink } from "../../../shared/log-line.ts";
-import type { PipelineContext, StepOptions, StepOutcome, StepPlan } from "../../executor.ts";
+import type { PipelineContext, StepOptions, StepPlan } from "../../executor.ts";
+import { expandVariables, stepEnvironment } from "../../step-environment.ts";
 import type { StepContainers, StepKey } from "./step-containers.ts";
-import { expandVariables, stepEnvironment } from "./step-environment.ts";
 import type { StepDirs, StepFiles } from "./step-files.ts";
 
 export type ExecutorParts = {
@@ -96,9 +96,4 @@ function aborted(signal: AbortSignal): Promise<never> {
 export async function removeContainers(run: StepRun): Promise<void> {
   const found = await run.containers.list(run.key);
   await run.containers.remove(found.map(({ Id }) => Id));
-}
-
-export function outcomeOf(run: StepRun, rest: Partial<StepOutcome> & Pick<StepOutcome, "status">): StepOutcome {
-  const { step, startedAt } = run;
-  return { id: step.id, name: step.name, startedAt, endedAt: run.now(), commands: [], lastLines: [], ...rest };
 }

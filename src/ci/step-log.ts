@@ -1,7 +1,9 @@
-import type { LogLine, LogSink } from "../../../shared/log-line.ts";
-import type { StepOutcome, StepPlan, StepProgress } from "../../executor.ts";
-import { parseStepMarker, type StepMarker, splitOutput } from "../../step-script.ts";
-import type { ContainerLine } from "./follow-logs.ts";
+import type { LogLine, LogSink } from "../shared/log-line.ts";
+import type { StepOutcome, StepPlan, StepProgress } from "./executor.ts";
+import { parseStepMarker, type StepMarker, splitOutput } from "./step-script.ts";
+
+/** A line as a container wrote it, marker or not. */
+export type ContainerLine = { stream: "out" | "err"; at: number; text: string };
 
 const KEPT_LINES = 20;
 

@@ -2,9 +2,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promis
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
-import { runProgram } from "../../../shared/run-program.ts";
-import type { PipelineContext } from "../../executor.ts";
+import { runProgram } from "../shared/run-program.ts";
 import { checkOut } from "./checkout.ts";
+import type { PipelineContext } from "./executor.ts";
 
 const PATH = "/usr/local/bin:/usr/bin:/bin";
 let root: string;

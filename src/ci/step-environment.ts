@@ -1,5 +1,5 @@
-import type { PipelineContext, StepPlan } from "../../executor.ts";
-import { CLONE_DIR } from "./step-files.ts";
+import type { PipelineContext, StepPlan } from "./executor.ts";
+import { CLONE_DIR } from "./step-places.ts";
 
 /**
  * The environment of a step's container: Bitbucket's default variables, then the step's own, then the run's variables and secrets, which may override
@@ -35,8 +35,4 @@ export function expandVariables(text: string, known: Record<string, string>): st
     const name = braced ?? bare ?? "";
     return Object.hasOwn(known, name) ? (known[name] ?? whole) : whole;
   });
-}
-
-export function toDockerEnv(variables: Record<string, string>): string[] {
-  return Object.entries(variables).map(([name, value]) => `${name}=${value}`);
 }

@@ -1,21 +1,30 @@
-import { formatDurationMs } from "../../../shared/duration.ts";
-import type { StepOutcome, StepPlan } from "../../executor.ts";
+import { formatDurationMs } from "../shared/duration.ts";
+import type { StepOutcome, StepPlan } from "./executor.ts";
 import type { StepLog } from "./step-log.ts";
-import { outcomeOf, type StepRun } from "./step-run.ts";
 
 /** What the engine says of an ended container. */
 export type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number };
 
+/** A step and why it was stopped, if it was. */
+export type EndedStep = { step: StepPlan; startedAt: number; now: () => number; canceled: boolean; timedOut: boolean };
+
+export function outcomeOf(
+  { step, startedAt, now }: Pick<EndedStep, "step" | "startedAt" | "now">,
+  rest: Partial<StepOutcome> & Pick<StepOutcome, "status">,
+): StepOutcome {
+  return { id: step.id, name: step.name, startedAt, endedAt: now(), commands: [], lastLines: [], ...rest };
+}
+
 /** The outcome of a step whose script was started; `state` is undefined when its container was removed. */
-export function conclude(run: StepRun, log: StepLog, state: EndState | undefined): StepOutcome {
-  const { step, options, timeOver } = run;
+export function conclude(run: EndedStep, log: StepLog, state: EndState | undefined): StepOutcome {
+  const { step, canceled, timedOut } = run;
   // The container's own exit code is the script's, and unlike a marker it cannot be written by the script.
   const exitCode = state?.exitCode ?? 137;
   const endedAt = state && Number.isFinite(state.endedAt) ? state.endedAt : run.now();
   const commands = log.commands(endedAt, exitCode);
   const common = { endedAt, commands, lastLines: log.lastLines() };
-  if (options.signal?.aborted) return outcomeOf(run, { ...common, status: "canceled", reason: "canceled" });
-  if (timeOver.aborted) return outcomeOf(run, { ...common, status: "failed", exitCode, reason: tooLong(step) });
+  if (canceled) return outcomeOf(run, { ...common, status: "canceled", reason: "canceled" });
+  if (timedOut) return outcomeOf(run, { ...common, status: "failed", exitCode, reason: tooLong(step) });
   if (!state) {
     const reason = "the step's container was removed while it ran: start the pipeline again";
     return outcomeOf(run, { ...common, status: "failed", reason });

@@ -1,9 +1,8 @@
 import { describe, expect, it } from "vitest";
-import type { LogLine } from "../../../shared/log-line.ts";
-import type { StepProgress } from "../../executor.ts";
-import type { ContainerLine } from "./follow-logs.ts";
-import { newDemux } from "./follow-logs.ts";
-import { type LogPlace, newStepLog } from "./step-log.ts";
+import type { LogLine } from "../shared/log-line.ts";
+import { newDemux } from "./drivers/docker/follow-logs.ts";
+import type { StepProgress } from "./executor.ts";
+import { type ContainerLine, type LogPlace, newStepLog } from "./step-log.ts";
 
 const mark = (at: number, text: string): ContainerLine => ({ stream: "err", at, text: `\u001dn ${text}` });
 const out = (at: number, text: string): ContainerLine => ({ stream: "out", at, text });

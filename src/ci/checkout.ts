@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { rename, rm } from "node:fs/promises";
-import { fail } from "../../../shared/errors.ts";
-import { runProgram } from "../../../shared/run-program.ts";
-import type { PipelineContext, StepPlan } from "../../executor.ts";
-import { diskFull } from "./docker-errors.ts";
+import { fail } from "../shared/errors.ts";
+import { runProgram } from "../shared/run-program.ts";
+import { diskFull } from "./disk-full.ts";
+import type { PipelineContext, StepPlan } from "./executor.ts";
 
 /**
  * Makes the step's own clone in `dir`, standing on the change's branch (or detached at its tag) at the commit.
