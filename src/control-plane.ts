@@ -353,13 +353,18 @@ function newRuntimes(
   const publishers = new Map<string, ImagePublisher>();
   // Keyed, so that the name of a secret's version says nothing about its content.
   const fingerprint = (text: string) => createHmac("sha256", key).update("secret version").update(text).digest("hex");
+  let driver: ReturnType<typeof openDriver> | undefined;
+  const openDriver = async () => {
+    const { newEcsDriver } = await import("./rollout/drivers/ecs/ecs-target.ts");
+    return newEcsDriver({ install: instance, fingerprint });
+  };
   const targetOf: TargetOf = (runtime) => {
     if (runtime.kind === "docker") return onDocker;
     const { settings } = runtime;
     return getOrMake(targets, JSON.stringify(settings), () =>
       lazyEcsTarget(settings, async () => {
-        const { openEcsTarget } = await import("./rollout/drivers/ecs/ecs-target.ts");
-        return openEcsTarget({ settings, install: instance, fingerprint });
+        driver ??= openDriver();
+        return (await driver).open(settings);
       }),
     );
   };

@@ -24,7 +24,7 @@ export function placedTarget(
     // These two are Docker's own matters: elsewhere there are no backing services, and a rollout asks its own target.
     backingVariables: (place, backing) => docker.backingVariables(place, backing),
     addressOf: (place, service) => docker.addressOf(place, service),
-    observe: async (place) => (await at(place)).observe(place),
+    observe: async (place, only) => (await at(place)).observe(place, only),
     prepare: async (place, release) => (await at(place)).prepare(place, release),
     observeBacking: async (place, backing) => (await at(place)).observeBacking(place, backing),
     ensureBacking: async (place, backing, log, signal) => (await at(place)).ensureBacking(place, backing, log, signal),

@@ -77,7 +77,7 @@ export function planRollout(input: PlanInput): RolloutPlan {
   return {
     status: "planned",
     how,
-    phases: [...begin, bakePhase(input), settlePhase(input)],
+    phases: [...begin, bakePhase(input), planSettling(input)],
     notes: notesOf(input, how),
   };
 }
@@ -183,7 +183,7 @@ function bakePhase({ release, bakeMs }: PlanInput): RolloutPhase {
 }
 
 /** The previous release becomes the one standby; every other one ends. */
-function settlePhase({ observed, release, previous }: PlanInput): RolloutPhase {
+export function planSettling({ observed, release, previous }: PlanInput): RolloutPhase {
   const others = releasesOf(observed).filter((number) => number !== release.number && number !== previous?.number);
   const park: RolloutStep[] =
     previous === undefined

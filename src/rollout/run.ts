@@ -7,12 +7,13 @@ import {
   type PlanInput,
   planRetreat,
   planRollout,
+  planSettling,
   type RolloutPhase,
   type RolloutPlan,
 } from "./plan.ts";
 import type { Unproved } from "./run-command.ts";
 import { type Rollout, type RolloutDeps, type RolloutInput, runStep, type StepResult } from "./run-step.ts";
-import type { ObservedService } from "./target.ts";
+import type { ObservedService, RolloutTarget } from "./target.ts";
 import { newTeller } from "./teller.ts";
 
 export type { RolloutDeps, RolloutInput };
@@ -32,13 +33,21 @@ export async function rollOut(input: RolloutInput, deps: RolloutDeps): Promise<R
   const calledAt = deps.now();
   const seen = await deps.durable(`rollout:r${input.release.number}:observe`, async () => ({
     calledAt,
-    observed: await deps.target.observe(input.place),
+    observed: await look(input, deps.target),
   }));
   const planInput = newPlanInput(input, seen.observed);
   const plan = planRollout(planInput);
   if (plan.status === "already-live") return alreadyLive(input.release.number);
   const rollout: Rollout = { input, deps, teller: newTeller(deps.onEvent) };
   return await walk(rollout, planInput, plan, seen.calledAt);
+}
+
+/** Who goes back waits for it: of a release that stands by nothing else is looked at until traffic moved. */
+async function look(input: RolloutInput, target: RolloutTarget): Promise<ObservedService[]> {
+  if (input.kind === "deploy") return await target.observe(input.place);
+  const standby = await target.observe(input.place, input.release);
+  const plan = planRollout(newPlanInput(input, standby));
+  return plan.status === "planned" && plan.how === "start" ? await target.observe(input.place) : standby;
 }
 
 async function walk(
@@ -165,7 +174,7 @@ function runPhase(rollout: Rollout, phase: RolloutPhase, context: PhaseContext):
       for (const text of context.plan.notes) teller.tell({ kind: "note", text });
     }
     teller.tell({ kind: "phase-started", phase: phase.name, detail: describePhase(phase, input) });
-    const result = await walkSteps(rollout, phase, context);
+    const result = await walkSteps(rollout, await inFullView(rollout, phase, context.planInput), context);
     const endedAt = deps.now();
     if (phase.name === "shift" && result.status === "ok") {
       teller.tell({ kind: "live", release: input.release.number, afterMs: endedAt - (context.calledAt ?? startedAt) });
@@ -177,6 +186,12 @@ function runPhase(rollout: Rollout, phase: RolloutPhase, context: PhaseContext):
     await teller.flush();
     return { ...result, durationMs, endedAt };
   });
+}
+
+/** What else is there is looked at only when it is to be put away. */
+async function inFullView({ input, deps }: Rollout, phase: RolloutPhase, planInput: PlanInput): Promise<RolloutPhase> {
+  if (phase.name !== "settle" || input.kind === "deploy") return phase;
+  return planSettling({ ...planInput, observed: await deps.target.observe(input.place) });
 }
 
 type WalkResult = Exclude<StepResult, { status: "ok" }> | { status: "ok"; notes: string[] } | { status: "canceled" };

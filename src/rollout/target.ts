@@ -113,8 +113,11 @@ export type ExecSession = {
  * A runtime may hold two releases of a service at a time; starting a third takes the place of the one on standby, never of the one that serves.
  */
 export interface RolloutTarget {
-  /** All tasks of the place, of every release, whatever their state; oldest release first. Reads only. */
-  observe(place: Place): Promise<ObservedService[]>;
+  /**
+   * All tasks of the place, of every release, whatever their state; oldest release first. Reads only. With `only`, those of another release may be left
+   * out where that saves a call: enough to say whether `only` can be woken.
+   */
+  observe(place: Place, only?: Release): Promise<ObservedService[]>;
 
   /** Network, router and back ends for the release exist after this. Traffic does not change. */
   prepare(place: Place, release: Release): Promise<void>;

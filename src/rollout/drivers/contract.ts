@@ -199,6 +199,8 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       await target.park(place, first);
       await target.park(place, first);
       expect(await seen(place)).toEqual([`r1 web standby ${harness.parked}`, "r2 web serving running"]);
+      const alone = (await target.observe(place, first)).filter((one) => one.release === 1);
+      expect(brief(alone)).toEqual([`r1 web standby ${harness.parked}`]);
       expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
       expect(await target.wake(place, first)).toEqual({ ready: ["web"], missing: [] });
       expect(await seen(place)).toEqual(["r1 web standby running", "r2 web serving running"]);

@@ -2,9 +2,11 @@ import type { AwsOptions } from "../../../aws/calls.ts";
 import { fail } from "../../../shared/errors.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { RolloutTarget } from "../../target.ts";
-import { openAws } from "./aws-clients.ts";
+import { type AwsClients, openAws } from "./aws-clients.ts";
+import { type ClusterReader, newClusterReader } from "./cluster-reader.ts";
 import { destroyPlace } from "./destroy.ts";
 import { type EcsTimes, type Ground, newRecall, TIMES } from "./ground.ts";
+import { type ListenerReader, newListenerReader } from "./listener-reader.ts";
 import { newMending } from "./mending.ts";
 import { newProving } from "./proving.ts";
 import { withPublicErrors } from "./public-errors.ts";
@@ -15,8 +17,7 @@ import { newTaskOutput } from "./task-output.ts";
 import { newTraffic } from "./traffic.ts";
 import { answersWithoutAws, noBacking } from "./without-aws.ts";
 
-export type EcsTargetOptions = {
-  settings: EcsSettings;
+export type EcsDriverOptions = {
   /** Tagged on everything and part of every name: what another installation made is never touched. */
   install: string;
   /** Names a version of a secret by its content; keyed, so that the name says nothing about it. */
@@ -25,27 +26,53 @@ export type EcsTargetOptions = {
   times?: Partial<EcsTimes>;
 };
 
+export type EcsTargetOptions = EcsDriverOptions & { settings: EcsSettings };
+
+export const openEcsTarget = ({ settings, ...options }: EcsTargetOptions): Promise<RolloutTarget> =>
+  newEcsDriver(options).open(settings);
+
+/** Targets of one installation: they share clients and rate limits by Region, and what is read by cluster and by listener. */
+export function newEcsDriver(options: EcsDriverOptions): { open(settings: EcsSettings): Promise<RolloutTarget> } {
+  const { install, fingerprint } = options;
+  const times = { ...TIMES, ...options.times };
+  const recall = newRecall();
+  const isOurs = (name: string) => name.startsWith(`shipway-${install}_`);
+  const clients = new Map<string, Promise<AwsClients>>();
+  const clusters = new Map<string, ClusterReader>();
+  const listeners = new Map<string, ListenerReader>();
+  return {
+    async open(settings) {
+      const { region, cluster: name, listener: arn } = settings;
+      const aws = await getOrMake(clients, region, () =>
+        openAws({ ...options.aws, region }).catch((error: unknown) => {
+          clients.delete(region);
+          throw error;
+        }),
+      );
+      const cluster = getOrMake(clusters, `${region} ${name}`, () =>
+        newClusterReader(aws, { cluster: name, isOurs, times }),
+      );
+      const listener = getOrMake(listeners, arn, () => newListenerReader(aws, arn));
+      const reader = newAccountReader(aws, { install, cluster, listener, recall, times });
+      return newEcsTarget({ aws, reader, install, settings, times, recall, fingerprint });
+    },
+  };
+}
+
+function getOrMake<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const found = known.get(key) ?? make();
+  known.set(key, found);
+  return found;
+}
+
 /**
  * Tasks on Amazon ECS with Fargate. Each service has two slots, each an ECS service; a web service's slots have a target group each and one
  * listener rule whose weights are the truth about who is live. Nothing that works is touched by a rollout: the release starts in the other
  * slot, proves itself there, and one write to the rule moves traffic. Workers have slots too, so that a release moves as a whole and the old
  * workers go on until the new ones, and everything else of the release, have proved themselves.
  */
-export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutTarget> {
-  const { install, settings } = options;
-  const times = { ...TIMES, ...options.times };
-  const aws = await openAws({ ...options.aws, region: settings.region });
-  const { cluster, listener } = settings;
-  const reader = newAccountReader(aws, { install, cluster, listener, namesFreshMs: times.namesFreshMs });
-  const ground: Ground = {
-    aws,
-    reader,
-    install,
-    settings,
-    times,
-    recall: newRecall(),
-    fingerprint: options.fingerprint,
-  };
+function newEcsTarget(ground: Ground): RolloutTarget {
+  const { aws, reader, recall, settings } = ground;
   const starting = newStarting(ground);
   const traffic = newTraffic(ground);
   const target: RolloutTarget = {
@@ -56,8 +83,10 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     ...newMending(ground, { ...starting, ...traffic }),
     ...newTaskOutput(ground),
 
-    async observe(place) {
-      return observedOf(place, await reader.views(place));
+    async observe(place, only) {
+      if (only === undefined) return observedOf(place, await reader.views(place));
+      const observed = observedOf(place, await reader.standbyViews(place, only));
+      return observed.filter((one) => one.release === only.number);
     },
 
     async observeBacking(place, backing) {
@@ -83,12 +112,7 @@ export async function openEcsTarget(options: EcsTargetOptions): Promise<RolloutT
     // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
     forgetRun: async () => undefined,
 
-    async destroy(place, data) {
-      ground.recall.touch(place);
-      const remarks = await destroyPlace(ground, place, data);
-      reader.forgetNames();
-      return remarks;
-    },
+    destroy: (place, data) => recall.changing(place, () => destroyPlace(ground, place, data)),
   };
   return withPublicErrors(aws, target);
 }

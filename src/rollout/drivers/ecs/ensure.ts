@@ -18,7 +18,18 @@ import {
 } from "./names.ts";
 import { findRule } from "./read-account.ts";
 import type { Rule, Slot } from "./slots.ts";
-import { lowerTags, readTags, requireOurs, SERVICE_TAG, SLOT_TAG, SPEC_TAG, tagsFor, upperTags } from "./tags.ts";
+import {
+  lowerTags,
+  RULE_TAG,
+  readTags,
+  requireOurs,
+  SERVICE_TAG,
+  SLOT_TAG,
+  SPEC_TAG,
+  type Tags,
+  tagsFor,
+  upperTags,
+} from "./tags.ts";
 import { targetCheckOf } from "./task-definition.ts";
 
 /** A group that is there twice is no error; one that is not ours is. */
@@ -271,6 +282,8 @@ export type Wanted = {
   slot: SlotName;
   taskDefinition: string;
   targetGroup: string | undefined;
+  /** ARN of the listener rule that leads to it. */
+  rule: string | undefined;
 };
 
 /** ECS waits this long for a service that is being removed before its name is free again. */
@@ -289,18 +302,20 @@ export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot |
       desiredCount: service.count,
       ...(seen.primary?.taskDefinition === taskDefinition ? {} : { taskDefinition, ...changedWith(ground, wanted) }),
     });
+    if (wanted.rule !== undefined && wanted.rule !== seen.rule)
+      await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(ruleTag(wanted.rule)) });
     return;
   }
   const endsAt = Date.now() + DRAINING_MS;
   for (;;) {
     try {
       await createService(ground, wanted);
-      reader.forgetNames();
+      reader.addName(serviceName(ground.install, wanted.place, service.name, wanted.slot));
       return;
     } catch (error) {
       if (isAlreadyThere(error)) {
         // Made in this moment by an answer that was lost, or by somebody else: it is ours or it is refused.
-        reader.forgetNames();
+        reader.addName(serviceName(ground.install, wanted.place, service.name, wanted.slot));
         const found = (await reader.slotsOf(wanted.place, [service.name])).get(service.name)?.[wanted.slot];
         if (found !== undefined) return await ensureService(ground, wanted, found);
       } else if (!isStillDraining(error)) throw error;
@@ -309,6 +324,8 @@ export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot |
     }
   }
 }
+
+const ruleTag = (rule: string | undefined): Tags => (rule === undefined ? {} : { [RULE_TAG]: rule });
 
 /** Members of UpdateService that go with a new task definition. */
 function changedWith({ settings }: Ground, { service, targetGroup }: Wanted) {
@@ -333,7 +350,7 @@ export const networkOf = ({ subnets, securityGroups, publicIp }: EcsSettings) =>
 
 async function createService(ground: Ground, wanted: Wanted): Promise<void> {
   const { aws, install, settings } = ground;
-  const { place, service, slot, taskDefinition } = wanted;
+  const { place, service, slot, taskDefinition, rule } = wanted;
   const name = serviceName(install, place, service.name, slot);
   await aws.ecs.createService({
     cluster: settings.cluster,
@@ -354,6 +371,6 @@ async function createService(ground: Ground, wanted: Wanted): Promise<void> {
     availabilityZoneRebalancing: "ENABLED",
     enableECSManagedTags: true,
     propagateTags: "SERVICE",
-    tags: lowerTags(tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot })),
+    tags: lowerTags(tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot, ...ruleTag(rule) })),
   });
 }

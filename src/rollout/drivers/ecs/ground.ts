@@ -32,6 +32,14 @@ export type EcsTimes = {
   namesFreshMs: number;
   /** How long a removal waits for what is ending: a load balancer lets requests finish for 30 s, a container has up to 120 s to stop. */
   sweepMs: number;
+  /** For so long what a rollback saw of its standby is true: it is seen, found warm and given traffic within one look. */
+  lookMs: number;
+  /** How long a rule that was written may be read as it was before. */
+  readBackMs: number;
+  /** How old what is known of a place may be while nothing changes it. */
+  steadyMs: number;
+  /** Between two calls of a walk through the cluster: together a quarter of what ECS allows to an account. */
+  walkGapMs: number;
 };
 
 export const TIMES: EcsTimes = {
@@ -44,27 +52,36 @@ export const TIMES: EcsTimes = {
   quietMs: 5_000,
   namesFreshMs: 5_000,
   sweepMs: 200_000,
+  lookMs: 2_000,
+  readBackMs: 10_000,
+  steadyMs: 60_000,
+  walkGapMs: 200,
 };
 
 /** What this process remembers of its own work. Nothing rests on it: the next process works without. */
 export type Recall = {
   /** The task definition a service of a release was started with, so that somebody else's deployment is not taken for ours. */
   startedWith: Map<string, string>;
-  /** Notes that a place is being changed. */
-  touch(place: Place): void;
+  /** Does work that changes a place: what was read of it before the work's end is out of date. */
+  changing<T>(place: Place, work: () => Promise<T>): Promise<T>;
   /** When a place was changed last; 0 when it was not. */
   changedAt(place: Place): number;
-  /** What was changed is done. */
-  settle(place: Place): void;
 };
 
 export function newRecall(): Recall {
   const changedAt = new Map<string, number>();
+  const touch = (place: Place) => void changedAt.set(placeKey(place), Date.now());
   return {
     startedWith: new Map(),
-    touch: (place) => void changedAt.set(placeKey(place), Date.now()),
+    async changing(place, work) {
+      touch(place);
+      try {
+        return await work();
+      } finally {
+        touch(place);
+      }
+    },
     changedAt: (place) => changedAt.get(placeKey(place)) ?? 0,
-    settle: (place) => void changedAt.delete(placeKey(place)),
   };
 }
 

@@ -43,6 +43,7 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
       primary: { ...deployment, ...primary },
       draining: [],
       role: undefined,
+      rule: undefined,
       targetGroup: "tg",
       network: { subnets: [], securityGroups: [], publicIp: false },
     },

@@ -19,18 +19,19 @@ export function newMending(
 
     async reconcile(place, desired) {
       if (recall.changedAt(place) > Date.now() - times.quietMs) return [];
+      if (planMending(await reader.steadyViews(place), desired).length === 0) return [];
+      // What differed a while ago is looked at again before anything is touched.
       const readAt = Date.now();
       const mendings = planMending(await reader.views(place), desired);
-      // What was read is out of date when something was changed since.
       if (recall.changedAt(place) >= readAt) return [];
       if (mendings.some((one) => one.do === "start") && desired.live) await does.prepare(place, desired.live.release);
       for (const mending of mendings) {
         switch (mending.do) {
           case "scale-down":
-            await scale(ground, mending.slot, 0);
+            await recall.changing(place, () => scale(ground, mending.slot, 0));
             break;
           case "scale-up":
-            await scale(ground, mending.slot, mending.desired);
+            await recall.changing(place, () => scale(ground, mending.slot, mending.desired));
             break;
           case "start": {
             const { live } = desired;
@@ -43,7 +44,6 @@ export function newMending(
             break;
         }
       }
-      recall.settle(place);
       return mendings.map((one) => one.text);
     },
   };

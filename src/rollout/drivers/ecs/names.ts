@@ -48,7 +48,7 @@ export const familyOf = (taskDefinition: string): string => taskDefinition.split
 export const targetGroupName = (install: string, place: Place, service: string, slot: SlotName): string =>
   `${targetGroupPrefix(install, place)}${hashName(service)}-${slot}`;
 
-const targetGroupPrefix = (install: string, { app, environment }: Place): string =>
+export const targetGroupPrefix = (install: string, { app, environment }: Place): string =>
   `sw-${hashName(`${install}/${app}/${environment}`)}-`;
 
 /** `sw-HASH-a` of `arn:…:targetgroup/sw-HASH-a/0123456789abcdef`. */

@@ -1,9 +1,10 @@
-import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
 import type { Rule as ListenerRule } from "@aws-sdk/client-elastic-load-balancing-v2";
-import type { Place } from "../../release.ts";
+import { type Place, type Release, servesTraffic } from "../../release.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import { newBatcher } from "./batch.ts";
-import type { SeenTarget, SeenTask } from "./judge.ts";
+import type { ClusterReader, SeenService, SeenServiceDeployment } from "./cluster-reader.ts";
+import type { EcsTimes, Recall } from "./ground.ts";
+import type { SeenTarget } from "./judge.ts";
+import type { ListenerReader } from "./listener-reader.ts";
 import {
   familyOf,
   readFamily,
@@ -13,105 +14,31 @@ import {
   servicePrefix,
   targetGroupName,
   targetGroupNameOf,
+  targetGroupPrefix,
 } from "./names.ts";
-import type { Network, Rule, SeenDeployment, ServiceView, Slot } from "./slots.ts";
-import { ROLE_TAG, readTags, requireOurs } from "./tags.ts";
+import { isStandby, type Rule, releaseIn, type SeenDeployment, type ServiceView, type Slot } from "./slots.ts";
+import { ROLE_TAG, RULE_TAG, requireOurs } from "./tags.ts";
 
-/** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
-const SERVICES_A_CALL = 10;
-/** One DescribeTasks call takes at most 100 tasks (Amazon ECS API reference, DescribeTasks, `tasks`). */
-const TASKS_A_CALL = 100;
 export type AccountReader = ReturnType<typeof newAccountReader>;
 
-/** Reads what is in one cluster and behind one listener, in few calls: askers of the same moment share them. */
+type Slots = Map<string, Partial<Record<SlotName, Slot>>>;
+
+/** What is there of a place: its services in one cluster, its rules at one listener. */
 export function newAccountReader(
-  aws: AwsClients,
-  at: { install: string; cluster: string; listener: string; namesFreshMs: number },
+  { elb }: Pick<AwsClients, "elb">,
+  on: {
+    install: string;
+    cluster: ClusterReader;
+    listener: ListenerReader;
+    recall: Recall;
+    times: Pick<EcsTimes, "namesFreshMs" | "steadyMs">;
+  },
 ) {
-  const { install, cluster, listener, namesFreshMs } = at;
-  let names: { at: number; list: Promise<string[]> } | undefined;
+  const { install, cluster, listener, recall, times } = on;
+  const keysOf = (place: Place, services: string[]) =>
+    services.flatMap((service) => SLOTS.map((slot) => serviceName(install, place, service, slot)));
 
-  const describeServices = newBatcher<Service>(SERVICES_A_CALL, async (keys) => {
-    const { services } = await aws.ecs.describeServices({ cluster, services: keys, include: ["TAGS"] });
-    return new Map((services ?? []).map((one) => [one.serviceName ?? "", one]));
-  });
-  const describeTasks = newBatcher<Task>(TASKS_A_CALL, async (keys) => {
-    const { tasks } = await aws.ecs.describeTasks({ cluster, tasks: keys, include: ["TAGS"] });
-    return new Map((tasks ?? []).map((one) => [one.taskArn ?? "", one]));
-  });
-
-  async function listServiceNames(): Promise<string[]> {
-    const found: string[] = [];
-    let nextToken: string | undefined;
-    do {
-      const page = await aws.ecs.listServices({ cluster, maxResults: 100, ...(nextToken && { nextToken }) });
-      found.push(...(page.serviceArns ?? []).map((arn) => arn.split("/").at(-1) ?? ""));
-      nextToken = page.nextToken;
-    } while (nextToken);
-    return found;
-  }
-
-  async function serviceNames(): Promise<string[]> {
-    if (names === undefined || Date.now() - names.at > namesFreshMs) {
-      const list = listServiceNames();
-      names = { at: Date.now(), list };
-      list.catch(() => {
-        names = undefined;
-      });
-    }
-    return await names.list;
-  }
-
-  function toSlot(place: Place, name: SlotName, service: Service): Slot {
-    requireOurs(install, `The ECS service ${service.serviceName}`, readTags(service.tags));
-    const deployments = (service.deployments ?? []).map((one) => toDeployment(place, one));
-    return {
-      name,
-      arn: service.serviceArn ?? "",
-      serviceName: service.serviceName ?? "",
-      status: (service.status ?? "INACTIVE") as Slot["status"],
-      desired: service.desiredCount ?? 0,
-      primary: deployments.find((_, index) => service.deployments?.[index]?.status === "PRIMARY"),
-      draining: deployments.filter((_, index) => service.deployments?.[index]?.status !== "PRIMARY"),
-      role: readTags(service.tags)[ROLE_TAG],
-      targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
-      network: networkOf(service),
-    };
-  }
-
-  function toDeployment(place: Place, one: Deployment): SeenDeployment {
-    const taskDefinition = one.taskDefinition ?? "";
-    return {
-      id: one.id ?? "",
-      taskDefinition,
-      release: readFamily(install, place, familyOf(taskDefinition))?.release,
-      state: one.rolloutState ?? "IN_PROGRESS",
-      reason: one.rolloutStateReason ?? "ECS gave no reason",
-      running: one.runningCount ?? 0,
-      pending: one.pendingCount ?? 0,
-      failedTasks: one.failedTasks ?? 0,
-    };
-  }
-
-  /** All rules of the listener. */
-  async function listenerRules(): Promise<ListenerRule[]> {
-    const found: ListenerRule[] = [];
-    let marker: string | undefined;
-    do {
-      const page = await aws.elb.describeRules({
-        ListenerArn: listener,
-        PageSize: 400,
-        ...(marker && { Marker: marker }),
-      });
-      found.push(...(page.Rules ?? []));
-      marker = page.NextMarker;
-    } while (marker);
-    return found;
-  }
-
-  async function slotsOf(place: Place, services: string[]): Promise<Map<string, Partial<Record<SlotName, Slot>>>> {
-    const keys = services.flatMap((service) => SLOTS.map((slot) => serviceName(install, place, service, slot)));
-    const found = await describeServices(keys);
+  function toSlots(place: Place, services: string[], found: Map<string, SeenService>): Slots {
     const entries = services.map((service) => {
       const slots: Partial<Record<SlotName, Slot>> = {};
       for (const name of SLOTS) {
@@ -123,66 +50,108 @@ export function newAccountReader(
     return new Map(entries);
   }
 
-  return {
-    listenerRules,
+  function toSlot(place: Place, name: SlotName, seen: SeenService): Slot {
+    requireOurs(install, `The ECS service ${seen.name}`, seen.tags);
+    const { arn, status, desired, targetGroup, network, tags } = seen;
+    const toDeployment = ({ isPrimary, ...one }: SeenServiceDeployment): SeenDeployment => {
+      return { ...one, release: readFamily(install, place, familyOf(one.taskDefinition))?.release };
+    };
+    const primary = seen.deployments.find((one) => one.isPrimary);
+    return {
+      name,
+      arn,
+      serviceName: seen.name,
+      status: status as Slot["status"],
+      desired,
+      primary: primary && toDeployment(primary),
+      draining: seen.deployments.filter((one) => !one.isPrimary).map(toDeployment),
+      role: tags[ROLE_TAG],
+      rule: tags[RULE_TAG],
+      targetGroup,
+      network,
+    };
+  }
 
-    /** One rule as it is now. */
-    async rule(place: Place, service: string, arn: string): Promise<Rule | undefined> {
-      const { Rules } = await aws.elb.describeRules({ RuleArns: [arn] });
-      return findRule(Rules ?? [], install, place, service);
-    },
+  async function slotsOf(place: Place, services: string[], since = Date.now()): Promise<Slots> {
+    return toSlots(place, services, await cluster.services(keysOf(place, services), since));
+  }
+
+  const withRules = (place: Place, slots: Slots, rules: ListenerRule[]): ServiceView[] =>
+    [...slots].map(([service, own]) => ({ service, slots: own, rule: findRule(rules, install, place, service) }));
+  const isThere = (view: ServiceView) => Object.keys(view.slots).length > 0;
+
+  /** These services of a place, now; without `services`, all that are there. */
+  async function views(place: Place, services?: string[]): Promise<ServiceView[]> {
+    const now = Date.now();
+    const wanted = services ?? placeServices(install, place, await cluster.names(now - times.namesFreshMs));
+    if (wanted.length === 0) return [];
+    const [slots, rules] = await Promise.all([slotsOf(place, wanted, now), listener.rules(now)]);
+    return withRules(place, slots, rules).filter((view) => services !== undefined || isThere(view));
+  }
+
+  return {
+    /** All rules of the listener, now or as they were at `since` or later. */
+    listenerRules: (since = Date.now()) => listener.rules(since),
+    /** As they were read within the last `withinMs`, if they were. */
+    rulesLately: listener.lately,
+    forgetRules: listener.forget,
+
+    /** Rules of the place, by the target groups they lead to. */
+    rulesOf: (place: Place, rules: ListenerRule[]): ListenerRule[] =>
+      rules.filter((rule) => groupNames(rule).some((name) => name.startsWith(targetGroupPrefix(install, place)))),
 
     /** After a service was made, the names that are known lack it. */
-    forgetNames(): void {
-      names = undefined;
+    addName: cluster.addName,
+
+    views,
+
+    /** What tells whether a release can be woken: the slots of its services alone where they say that they stand by, else all that is there. */
+    async standbyViews(place: Place, release: Release): Promise<ServiceView[]> {
+      const slots = await slotsOf(
+        place,
+        release.services.map((one) => one.name),
+      );
+      const web = release.services.filter(servesTraffic);
+      const standsBy = web.every(({ name }) =>
+        Object.values(slots.get(name) ?? {}).some((slot) => releaseIn(slot) === release.number && isStandby(slot)),
+      );
+      return web.length > 0 && standsBy ? withRules(place, slots, []) : await views(place);
     },
 
-    /** These services of a place; without `services`, all that are there. */
-    async views(place: Place, services?: string[]): Promise<ServiceView[]> {
-      const wanted = services ?? [...new Set(placeServices(install, place, await serviceNames()))];
+    /** All services of a place as they were a while ago, at no cost of their own; never from before this process changed the place. */
+    async steadyViews(place: Place): Promise<ServiceView[]> {
+      const changedAt = recall.changedAt(place) + 1;
+      const prefix = servicePrefix(install, place);
+      const found = await cluster.steady((names) => names.filter((name) => name.startsWith(prefix)), changedAt);
+      const wanted = placeServices(install, place, [...found.keys()]);
       if (wanted.length === 0) return [];
-      const [slots, rules] = await Promise.all([slotsOf(place, wanted), listenerRules()]);
-      return wanted
-        .map((service) => ({
-          service,
-          slots: slots.get(service) ?? {},
-          rule: findRule(rules, install, place, service),
-        }))
-        .filter((view) => services !== undefined || Object.keys(view.slots).length > 0);
+      const rules = await listener.rules(Math.max(changedAt, Date.now() - times.steadyMs));
+      return withRules(place, toSlots(place, wanted, found), rules).filter(isThere);
     },
 
     /** ECS services that have the place's prefix and are no slots. */
-    async strangers(place: Place): Promise<string[]> {
+    async strangers(place: Place, since = Date.now()): Promise<string[]> {
       const prefix = servicePrefix(install, place);
-      return (await serviceNames()).filter((name) => name.startsWith(prefix) && !/_[ab]$/.test(name));
+      return (await cluster.names(since)).filter((name) => name.startsWith(prefix) && !isSlotName(name));
     },
 
     /** ECS services under the place's prefix, whoever made them, that are not gone. */
-    async underPrefix(place: Place): Promise<Service[]> {
+    async underPrefix(place: Place): Promise<SeenService[]> {
       const prefix = servicePrefix(install, place);
-      const found = await describeServices((await listServiceNames()).filter((name) => name.startsWith(prefix)));
-      return [...found.values()].filter(({ status }) => status !== "INACTIVE");
+      const now = Date.now();
+      const names = (await cluster.names(now)).filter((name) => name.startsWith(prefix));
+      return [...(await cluster.services(names, now)).values()].filter(({ status }) => status !== "INACTIVE");
     },
 
-    /** The slots alone, without the rules: one call for five services. */
+    /** The slots alone, without the rules, now or as they were at `since` or later: one call for five services. */
     slotsOf,
 
-    /** Tasks that a deployment or a run started and that are to run. */
-    async startedTasks(startedBy: string): Promise<SeenTask[]> {
-      const { taskArns } = await aws.ecs.listTasks({ cluster, startedBy });
-      return await tasksByArn(taskArns ?? []);
-    },
-
-    /** Stopped tasks, as long as ECS shows them: about an hour. */
-    async stoppedTasks(of: { serviceName: string } | { family: string }): Promise<SeenTask[]> {
-      const { taskArns } = await aws.ecs.listTasks({ cluster, desiredStatus: "STOPPED", ...of });
-      return await tasksByArn(taskArns ?? []);
-    },
-
-    tasksByArn,
+    startedTasks: cluster.startedTasks,
+    stoppedTasks: cluster.stoppedTasks,
+    tasksByArn: cluster.tasksByArn,
 
     async targets(targetGroup: string): Promise<SeenTarget[]> {
-      const { TargetHealthDescriptions } = await aws.elb.describeTargetHealth({ TargetGroupArn: targetGroup });
+      const { TargetHealthDescriptions } = await elb.describeTargetHealth({ TargetGroupArn: targetGroup });
       return (TargetHealthDescriptions ?? []).map(({ Target, TargetHealth }) => ({
         ip: Target?.Id ?? "",
         state: TargetHealth?.State ?? "unavailable",
@@ -191,25 +160,21 @@ export function newAccountReader(
       }));
     },
   };
-
-  async function tasksByArn(arns: string[]): Promise<SeenTask[]> {
-    const found = await describeTasks(arns);
-    return [...found.values()].map(toTask).sort((a, b) => a.createdAt - b.createdAt || a.arn.localeCompare(b.arn));
-  }
 }
 
-function networkOf({ networkConfiguration }: Service): Network {
-  const { subnets = [], securityGroups = [], assignPublicIp } = networkConfiguration?.awsvpcConfiguration ?? {};
-  return { subnets, securityGroups, publicIp: assignPublicIp === "ENABLED" };
-}
+const isSlotName = (name: string): boolean => /_[ab]$/.test(name);
 
-/** The service names of a place among all of the cluster. */
+/** The services of a place among the names of a whole cluster's. */
 function placeServices(install: string, place: Place, names: string[]): string[] {
   const prefix = servicePrefix(install, place);
-  return names
-    .filter((name) => name.startsWith(prefix) && /_[ab]$/.test(name))
-    .map((name) => name.slice(prefix.length, -"_a".length));
+  const own = names.filter((name) => name.startsWith(prefix) && isSlotName(name));
+  return [...new Set(own.map((name) => name.slice(prefix.length, -"_a".length)))];
 }
+
+const groupNames = (rule: ListenerRule): string[] =>
+  (rule.Actions ?? [])
+    .flatMap((action) => action.ForwardConfig?.TargetGroups ?? [])
+    .map((group) => targetGroupNameOf(group.TargetGroupArn ?? ""));
 
 /** Ours is the rule that forwards to our target groups: their names are hashes of this place and service, and were checked when they were made. */
 export function findRule(rules: ListenerRule[], install: string, place: Place, service: string): Rule | undefined {
@@ -227,23 +192,4 @@ export function findRule(rules: ListenerRule[], install: string, place: Place, s
     };
   }
   return undefined;
-}
-
-function toTask(task: Task): SeenTask {
-  const [container] = task.containers ?? [];
-  const details = task.attachments?.flatMap((one) => one.details ?? []);
-  return {
-    arn: task.taskArn ?? "",
-    startedBy: task.startedBy ?? "",
-    status: task.lastStatus ?? "",
-    createdAt: task.createdAt?.getTime() ?? 0,
-    startedAt: task.startedAt?.getTime(),
-    ip: details?.find((one) => one.name === "privateIPv4Address")?.value,
-    stopCode: task.stopCode,
-    stoppedReason: task.stoppedReason,
-    // Before a task stopped it means nothing, and emulators say 0 from the first moment.
-    exitCode: task.lastStatus === "STOPPED" ? container?.exitCode : undefined,
-    containerReason: container?.reason,
-    health: container?.healthStatus,
-  };
 }

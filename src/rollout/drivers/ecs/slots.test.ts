@@ -26,6 +26,7 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
     },
     draining: [],
     role,
+    rule: undefined,
     targetGroup: undefined,
     network: { subnets: ["subnet-1"], securityGroups: ["sg-1"], publicIp: false },
   };

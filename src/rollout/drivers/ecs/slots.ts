@@ -29,6 +29,8 @@ export type Slot = {
   draining: SeenDeployment[];
   /** `live-r7`, `standby-r6`; valid only for that release. */
   role: string | undefined;
+  /** ARN of its listener rule, as far as the slot knows. */
+  rule: string | undefined;
   targetGroup: string | undefined;
   network: Network;
 };
@@ -50,6 +52,16 @@ export type ServiceView = { service: string; slots: Partial<Record<SlotName, Slo
 /** The release a slot holds; undefined when it is empty: what was scaled to nothing has tasks only on their way out. */
 export function releaseIn(slot: Slot | undefined): number | undefined {
   return slot?.status === "ACTIVE" && slot.desired > 0 ? slot.primary?.release : undefined;
+}
+
+/** Whether a slot holds a release that was parked after it had served, and stands by since. */
+export const isStandby = (slot: Slot): boolean =>
+  slot.primary?.release !== undefined && slot.role === `standby-r${slot.primary.release}`;
+
+/** The rule that leads to a slot and where else it can lead, by what the slots know; undefined where they do not. */
+export function knownRule(slot: Slot, { a, b }: ServiceView["slots"]): Pick<Rule, "arn" | "groups"> | undefined {
+  if (slot.rule === undefined || a?.targetGroup === undefined || b?.targetGroup === undefined) return undefined;
+  return { arn: slot.rule, groups: { a: a.targetGroup, b: b.targetGroup } };
 }
 
 /** The slot that works: by the rule where there is one, else by the mark that was set when the release proved itself. */
@@ -98,13 +110,13 @@ function observedSlot(place: Place, view: ServiceView, slot: Slot): ObservedServ
     name: taskName(place, view.service, release, index + 1),
     state: index < running ? ("running" as const) : ("starting" as const),
   }));
-  return [{ release, service: view.service, traffic: trafficOf(view, slot, release), tasks }];
+  return [{ release, service: view.service, traffic: trafficOf(view, slot), tasks }];
 }
 
-function trafficOf(view: ServiceView, slot: Slot, release: number): ObservedService["traffic"] {
-  if (view.rule === undefined) return "none";
-  if (view.rule.weights[slot.name] > 0) return "serving";
-  return slot.role === `standby-r${release}` ? "standby" : "draining";
+function trafficOf(view: ServiceView, slot: Slot): ObservedService["traffic"] {
+  if (view.rule !== undefined && view.rule.weights[slot.name] > 0) return "serving";
+  if (isStandby(slot)) return "standby";
+  return view.rule === undefined ? "none" : "draining";
 }
 
 /** One thing a reconciliation does. */

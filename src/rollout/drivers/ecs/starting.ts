@@ -42,24 +42,28 @@ export function newStarting(ground: Ground): Pick<RolloutTarget, "prepare" | "ru
       return await runOneOff(ground, once, log, signal);
     },
 
-    async startService(place, release, service, variables) {
-      recall.touch(place);
-      const [view] = await reader.views(place, [service.name]);
-      const name = view === undefined ? undefined : chooseSlot(view, release.number);
-      if (view === undefined || name === undefined) throw slotsTaken(place, service.name);
-      const seen = view.slots[name];
-      const isServing = releaseIn(seen) === release.number && liveSlot(view) === name;
-      // What serves keeps the revision it proved itself with: another one would replace its tasks under traffic.
-      const taskDefinition =
-        isServing && seen?.primary !== undefined
-          ? seen.primary.taskDefinition
-          : await defineTask(ground, place, release.number, service, variables);
-      recall.startedWith.set(serviceKey(place, release.number, service.name), taskDefinition);
-      const targetGroup = view.rule?.groups[name];
-      if (servesTraffic(service) && targetGroup === undefined)
-        throw new Error(`${service.name} has no listener rule: prepare comes first`);
-      await ensureService(ground, { place, service, slot: name, taskDefinition, targetGroup }, seen);
-    },
+    startService: (place, release, service, variables) =>
+      recall.changing(place, async () => {
+        const [view] = await reader.views(place, [service.name]);
+        const name = view === undefined ? undefined : chooseSlot(view, release.number);
+        if (view === undefined || name === undefined) throw slotsTaken(place, service.name);
+        const seen = view.slots[name];
+        const isServing = releaseIn(seen) === release.number && liveSlot(view) === name;
+        // What serves keeps the revision it proved itself with: another one would replace its tasks under traffic.
+        const taskDefinition =
+          isServing && seen?.primary !== undefined
+            ? seen.primary.taskDefinition
+            : await defineTask(ground, place, release.number, service, variables);
+        recall.startedWith.set(serviceKey(place, release.number, service.name), taskDefinition);
+        const targetGroup = view.rule?.groups[name];
+        if (servesTraffic(service) && targetGroup === undefined)
+          throw new Error(`${service.name} has no listener rule: prepare comes first`);
+        await ensureService(
+          ground,
+          { place, service, slot: name, taskDefinition, targetGroup, rule: view.rule?.arn },
+          seen,
+        );
+      }),
   };
 }
 

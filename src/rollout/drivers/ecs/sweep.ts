@@ -8,7 +8,7 @@ import type { Ground } from "./ground.ts";
 import { type LeftKind, type LeftState, leftKinds } from "./left-kinds.ts";
 import { logGroupName } from "./names.ts";
 import { taggedBehind } from "./tagged-behind.ts";
-import { isOfPlace, readTags, type Tags, tagsFor } from "./tags.ts";
+import { isOfPlace, type Tags, tagsFor } from "./tags.ts";
 
 /** Something of ours that is not gone; `kind` is undefined for what only carries our tags. */
 type Left = { arn: string; kind: LeftKind | undefined; state: LeftState };
@@ -99,9 +99,9 @@ async function findListed(ground: Ground, place: Place, families: string[], rema
   const { cluster } = settings;
   const rules = await reader.listenerRules().catch(noneWithout("ListenerNotFound"));
   const services = (await reader.underPrefix(place).catch(noneWithout("ClusterNotFound"))) ?? [];
-  const ours = services.filter(({ tags }) => isOfPlace(install, place, readTags(tags)));
-  for (const { serviceName } of services.filter((one) => !ours.includes(one))) {
-    remarks.push(`The ECS service ${serviceName} has a name such as Shipway gives, and was made by somebody else.`);
+  const ours = services.filter(({ tags }) => isOfPlace(install, place, tags));
+  for (const { name } of services.filter((one) => !ours.includes(one))) {
+    remarks.push(`The ECS service ${name} has a name such as Shipway gives, and was made by somebody else.`);
   }
   const ofFamilies = families.map(async (family) => {
     const tasks = await aws.ecs.listTasks({ cluster, family }).catch(noneWithout("ClusterNotFound"));
@@ -111,7 +111,7 @@ async function findListed(ground: Ground, place: Place, families: string[], rema
   const { logGroups } = await aws.logs.describeLogGroups({ logGroupNamePrefix: group });
   return [
     ...(await taggedBehind(ground, place, rules ?? [])).map(({ arn }) => arn),
-    ...ours.flatMap(({ serviceArn }) => serviceArn ?? []),
+    ...ours.map(({ arn }) => arn),
     ...(await Promise.all(ofFamilies)).flat(),
     ...(logGroups ?? []).flatMap(({ logGroupName: name, arn }) => (name === group ? (arn ?? []) : [])),
   ];

@@ -10,6 +10,8 @@ export const SERVICE_TAG = "shipway:service";
 export const SLOT_TAG = "shipway:slot";
 export const SPEC_TAG = "shipway:spec";
 export const RUN_TAG = "shipway:run";
+/** ARN of the listener rule that leads to the slot, so that traffic can be given to it without looking for the rule. */
+export const RULE_TAG = "shipway:rule";
 /** `live-r7` or `standby-r6`: what a slot is used for, valid for that release only, so it is never stale. */
 export const ROLE_TAG = "shipway:role";
 

@@ -89,6 +89,10 @@ const FAST: EcsTimes = {
   quietMs: 0,
   namesFreshMs: 0,
   sweepMs: 10_000,
+  lookMs: 2_000,
+  readBackMs: 5_000,
+  steadyMs: 0,
+  walkGapMs: 0,
 };
 
 export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions> = {}): EcsTargetOptions {

@@ -34,7 +34,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
   };
   return {
     ...answersWithoutAws(settings),
-    observe: async (place) => (await opened()).observe(place),
+    observe: async (place, only) => (await opened()).observe(place, only),
     prepare: async (place, release) => (await opened()).prepare(place, release),
     observeBacking: async (place, backing) => (await opened()).observeBacking(place, backing),
     ensureBacking: async (place, backing, log, signal) => (await opened()).ensureBacking(place, backing, log, signal),
