@@ -33,6 +33,7 @@ it.each([
   ["ecs", "DescribeServices", "ecs:service-read"],
   ["elasticloadbalancing", "ModifyRule", "elasticloadbalancing:write"],
   ["logs", "GetLogEvents", "logs:read"],
+  ["logs", "FilterLogEvents", "logs:search"],
 ])("takes %s %s from the bucket %s", (service, command, bucket) => {
   expect(limitOf(service, command).name).toBe(bucket);
 });

@@ -46,6 +46,9 @@ const ECS_LIMITS: [RegExp, string, Limit][] = [
   [/^(Tag|Untag)Resource$/, "tag-write", { burst: 10, perSecond: 5 }],
 ];
 
+/** FilterLogEvents is 5 to 25 a second by Region (CloudWatch Logs quotas). */
+const LOG_SEARCH_LIMIT: Limit = { burst: 5, perSecond: 2.5 };
+
 /** No figures are published for load balancers and Secrets Manager writes; GetLogEvents is 10 a second and more by Region (CloudWatch Logs quotas). */
 const OTHER_LIMIT: Limit = { burst: 20, perSecond: 5 };
 
@@ -55,6 +58,7 @@ const S3_LIMIT: Limit = { burst: 100, perSecond: 100 };
 /** Which bucket a command takes from. */
 export function limitOf(service: string, command: string): { name: string } & Limit {
   if (service === "s3") return { name: "s3", ...S3_LIMIT };
+  if (service === "logs" && command === "FilterLogEvents") return { name: "logs:search", ...LOG_SEARCH_LIMIT };
   const found = service === "ecs" ? ECS_LIMITS.find(([pattern]) => pattern.test(command)) : undefined;
   const [, name, limit] = found ?? [
     undefined,

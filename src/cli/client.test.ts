@@ -169,6 +169,24 @@ describe("followEvents", () => {
     });
   });
 
+  it("throws what a person has to put right, and tells of an upstream that is away while it tries again", async () => {
+    let connection = 0;
+    server = await startTestServer((app) => {
+      app.get("/api/events", (_request, reply) => {
+        connection++;
+        const [code, message] =
+          connection < 3 ? ["AWS_UNREACHABLE", "AWS did not answer"] : ["AWS_DENIED", "AWS refused it"];
+        sendEvents(reply, [{ event: "problem", data: { code, message, hint: "Look." } }]);
+        reply.raw.end();
+      });
+    });
+    const told: string[] = [];
+    const options = { firstPauseMs: 1, onProblem: ({ message }: Error) => void told.push(message) };
+    const thrown = await caught(take(clientOf(server.url).followEvents({ after: 0 }, options), 1));
+    expect(thrown).toMatchObject({ code: "AWS_DENIED", message: "AWS refused it", hint: "Look." });
+    expect(told).toEqual(["AWS did not answer", "AWS did not answer"]);
+  });
+
   it("ends without an error when its signal aborts", async () => {
     server = await startTestServer((app) => {
       app.get("/api/events", (_request, reply) => sendEvents(reply, []));
@@ -218,7 +236,7 @@ describe("newRecentLines", () => {
     const recent = newRecentLines();
     const before = [line("a", 1, "x"), line("b", 1, "x"), line("a", 1, "x"), line("a", 2, "y")];
     expect(before.map((one) => recent.add(one))).toEqual([true, true, true, true]);
-    expect(recent.rewind()).toBe("2025-12-31T23:59:57.000Z");
+    expect(recent.rewind()).toBe("2025-12-31T23:59:47.000Z");
     const after = [line("a", 2, "y"), line("a", 1, "x"), line("a", 1, "x"), line("a", 1, "x"), line("b", 1, "x")];
     expect(after.map((one) => recent.add(one))).toEqual([false, false, false, true, false]);
   });

@@ -48,8 +48,8 @@ const TIMEOUT_MS = 60_000;
 const REMOVAL_TIMEOUT_MS = 600_000;
 /** A database may have its image pulled and its data prepared first; the server itself gives that three minutes. */
 const BACKING_TIMEOUT_MS = 600_000;
-/** How far back a broken log stream is read again: more than any two tasks' lines can arrive out of order. */
-const LOG_OVERLAP_MS = 5_000;
+/** How far back a broken log stream is read again: as far as lines of two tasks arrive out of order, which on AWS is some seconds. */
+const LOG_OVERLAP_MS = 15_000;
 
 /** The API of one server. Every answer is parsed by the schemas that the server itself answers with; every error is a ShipwayError with the API's code. */
 export function apiClient(server: Server) {

@@ -1,5 +1,6 @@
 import type { TaskLogLine } from "../http/schemas.ts";
 import type { ApiClient, TaskLogQuery } from "./client.ts";
+import type { FollowOptions } from "./follow.ts";
 
 /**
  * Output of the tasks that serve, also of those that take over while we watch: when traffic moves, the stream begins anew with the tasks of the release
@@ -10,6 +11,7 @@ export async function* followLiveTasks(
   place: { app: string; environment: string },
   query: TaskLogQuery,
   signal: AbortSignal,
+  onProblem: FollowOptions["onProblem"],
 ): AsyncGenerator<TaskLogLine> {
   const stop = new AbortController();
   const ends = AbortSignal.any([signal, stop.signal]);
@@ -25,7 +27,7 @@ export async function* followLiveTasks(
   try {
     while (!ends.aborted) {
       stream = new AbortController();
-      const options = { signal: AbortSignal.any([ends, stream.signal]) };
+      const options = { signal: AbortSignal.any([ends, stream.signal]), onProblem };
       yield* client.followTaskLogs(place.app, place.environment, { ...query, since }, options);
     }
   } finally {

@@ -1,5 +1,6 @@
 import type { EventSourceMessage } from "eventsource-parser";
-import { hasCode } from "../shared/errors.ts";
+import { ProblemBody } from "../http/schemas.ts";
+import { ERRORS, type ErrorCode, hasCode, ShipwayError } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import { isAbort, type Query, type Server, send, unreachable } from "./request.ts";
 import { readMessages } from "./sse.ts";
@@ -11,6 +12,8 @@ export type FollowOptions = {
   signal?: AbortSignal | undefined;
   /** Told when the connection was lost, before each new attempt. */
   onReconnect?: ((attempt: number) => void) | undefined;
+  /** Told what keeps the server from going on for now: a cloud that does not answer, an engine that is away. */
+  onProblem?: ((problem: ShipwayError) => void) | undefined;
   /** How long a server may stay away before we give up. */
   giveUpAfterMs?: number;
   firstPauseMs?: number;
@@ -22,7 +25,8 @@ const LONGEST_PAUSE_MS = 3_000;
 
 /**
  * The messages of a stream that may break off: connects again where `resume()` says, and goes on. Ends when `signal` aborts, or when the consumer stops.
- * What the API refuses (a bad token, an unknown app) is thrown at once, and so is a server that was never reached; only a lost connection is tried again.
+ * What the API refuses (a bad token, an unknown app) is thrown at once, and so is a server that was never reached and what a person has to put right; only
+ * a lost connection, and an upstream that is away, are tried again.
  * @throws API_UNREACHABLE when the server stays away
  */
 export async function* followStream(
@@ -42,6 +46,12 @@ export async function* followStream(
   while (!signal?.aborted) {
     try {
       for await (const message of connectOnce(server, path, resume(), reached, signal)) {
+        const problem = message.event === "problem" ? readProblem(message.data) : undefined;
+        if (problem !== undefined) {
+          if (ERRORS[problem.code].kind === "user") throw problem;
+          options.onProblem?.(problem);
+          continue;
+        }
         // `end` only says that the server has no more for now.
         if (message.event !== "end") fruitless = 0;
         yield message;
@@ -75,6 +85,16 @@ async function* connectOnce(
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new LostConnection(unreachable(server, error));
+  }
+}
+
+/** Undefined where a newer server says something that we do not understand. */
+function readProblem(data: string): ShipwayError | undefined {
+  try {
+    const { code, message, hint } = ProblemBody.parse(JSON.parse(data));
+    return Object.hasOwn(ERRORS, code) ? new ShipwayError(code as ErrorCode, { message, hint }) : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { toProblem } from "../shared/errors.ts";
 
 export type Frame = { id?: number; event: string; data: unknown };
 
@@ -9,7 +10,10 @@ const HEARTBEAT_MS = 15_000;
 export const wantsStream = (request: FastifyRequest): boolean =>
   (request.headers.accept ?? "").includes("text/event-stream");
 
-/** Answers with server-sent events (WHATWG HTML, section 9.2) until the source or the reader ends. A slow reader slows the source down. */
+/**
+ * Answers with server-sent events (WHATWG HTML, section 9.2) until the source or the reader ends. A slow reader slows the source down. What keeps the source
+ * from going on is told as `event: problem`.
+ */
 export async function sendStream(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -36,8 +40,11 @@ export async function sendStream(
       if (gone.signal.aborted) return;
     }
   } catch (error) {
-    // The reader sees the connection end without `event: end`, and comes back.
-    if (!gone.signal.aborted) request.log.error({ err: error }, "a stream broke");
+    if (gone.signal.aborted) return;
+    request.log.error({ err: error }, "a stream broke");
+    // The reader sees the connection end without `event: end`, and comes back where that is of use.
+    const problem = toProblem(error);
+    if (problem.code !== "BUG") raw.write(`event: problem\ndata: ${JSON.stringify(problem)}\n\n`);
   } finally {
     clearInterval(heartbeat);
     gone.abort();

@@ -5,6 +5,7 @@ import { appendEvent } from "../events/event-stream.ts";
 import { getChange } from "../release/deliveries.ts";
 import { closePipeline, openPipeline } from "../release/pipelines.ts";
 import { newRelease, newService } from "../rollout/testing.ts";
+import { fail } from "../shared/errors.ts";
 import { recordManualChange } from "../source/record-push.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
@@ -163,5 +164,20 @@ describe("what tasks print", () => {
     };
     const following = await open(`${path}?follow=true`);
     expect(await take(following, 99)).toEqual([]);
+  });
+
+  it("tells what keeps them from being read, with what to do about it", async () => {
+    test.onTargetCall.current = (method) => {
+      if (method === "readLogs") throw fail("AWS_DENIED", { message: "AWS refused it.", hint: "Add a statement." });
+    };
+    const following = await open(`${path}?follow=true`);
+    const [problem, ...rest] = await take(following, 99);
+    expect(problem).toMatchObject({ event: "problem" });
+    expect(JSON.parse(problem?.data ?? "")).toEqual({
+      code: "AWS_DENIED",
+      message: "AWS refused it.",
+      hint: "Add a statement.",
+    });
+    expect(rest).toEqual([]);
   });
 });

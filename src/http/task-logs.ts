@@ -1,23 +1,21 @@
 import { newMask } from "../events/mask-secrets.ts";
 import type { Place } from "../rollout/release.ts";
-import { MOST_PAST_LINES } from "../rollout/target.ts";
+import { type LogSource, MOST_PAST_LINES } from "../rollout/target.ts";
 import type { LogLine } from "../shared/log-line.ts";
 import type { Platform } from "./platform.ts";
 import type { TaskLogLine } from "./schemas.ts";
 
-type Deps = Pick<Platform, "target" | "secrets">;
-type Wanted = { tasks: string[]; sinceMs: number };
+type Deps = { target: Pick<Platform["target"], "readLogs">; secrets: Pick<Platform["secrets"], "all"> };
+type Wanted = LogSource & { sinceMs: number };
 
 /** What these tasks printed so far, masked, in the order of time; of very much the newest. */
 export async function readTaskLogs(deps: Deps, place: Place, wanted: Wanted, signal: AbortSignal) {
+  const { sinceMs, ...source } = wanted;
   const view = await newLineView(deps, place);
   const lines: TaskLogLine[] = [];
-  for (const task of wanted.tasks) {
-    const options = { sinceMs: wanted.sinceMs, follow: false, signal };
-    await deps.target.readLogs(place, task, options, (batch) => {
-      for (const line of batch) lines.push(view(task, line));
-    });
-  }
+  await deps.target.readLogs(place, source, { sinceMs, follow: false, signal }, (task, batch) => {
+    for (const line of batch) lines.push(view(task, line));
+  });
   return lines.sort((a, b) => a.at.localeCompare(b.at)).slice(-MOST_PAST_LINES);
 }
 
@@ -28,14 +26,13 @@ export async function* followTaskLogs(
   wanted: Wanted,
   signal: AbortSignal,
 ): AsyncGenerator<TaskLogLine, void, void> {
+  const { sinceMs, ...source } = wanted;
   const view = await newLineView(deps, place);
   const done = new AbortController();
-  const queue = newLineQueue(AbortSignal.any([signal, done.signal]));
-  const options = { sinceMs: wanted.sinceMs, follow: true, signal: AbortSignal.any([signal, done.signal]) };
-  const following = Promise.all(
-    wanted.tasks.map((task) =>
-      deps.target.readLogs(place, task, options, (batch) => queue.push(batch.map((line) => view(task, line)))),
-    ),
+  const ends = AbortSignal.any([signal, done.signal]);
+  const queue = newLineQueue(ends);
+  const following = deps.target.readLogs(place, source, { sinceMs, follow: true, signal: ends }, (task, batch) =>
+    queue.push(batch.map((line) => view(task, line))),
   );
   following.then(queue.close, queue.close);
   try {
@@ -74,10 +71,11 @@ function newLineQueue(signal: AbortSignal) {
     close,
     push(lines: TaskLogLine[]) {
       waiting.push(...lines);
-      const over = waiting.length - MOST_WAITING;
-      if (over > 0) {
-        waiting = waiting.slice(over);
-        dropped += over;
+      if (waiting.length > MOST_WAITING) {
+        // The older half at once: line by line would copy all of them for each.
+        const kept = waiting.slice(-MOST_WAITING / 2);
+        dropped += waiting.length - kept.length;
+        waiting = kept;
       }
       wake();
     },

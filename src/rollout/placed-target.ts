@@ -50,7 +50,7 @@ export function placedTarget(
     },
     findDrift: async (place, desired) => (await at(place)).findDrift(place, desired),
     reconcile: async (place, desired) => (await at(place)).reconcile(place, desired),
-    readLogs: async (place, task, options, log) => (await at(place)).readLogs(place, task, options, log),
+    readLogs: async (place, source, options, log) => (await at(place)).readLogs(place, source, options, log),
     async destroy(place, data) {
       const remarks: string[] = [];
       for (const target of await everywhere(place)) remarks.push(...(await target.destroy(place, data)));

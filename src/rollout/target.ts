@@ -1,5 +1,5 @@
 import type { Readable, Writable } from "node:stream";
-import type { LogSink } from "../shared/log-line.ts";
+import type { LogLine, LogSink } from "../shared/log-line.ts";
 import type { Secret } from "../shared/secret.ts";
 import type { BackingSpec } from "../spec/app-spec.ts";
 import type { Place, Release, ReleaseService } from "./release.ts";
@@ -105,6 +105,12 @@ export type ExecSession = {
   /** Its exit code, once it has ended and all of its output was read. */
   ended: Promise<number>;
 };
+
+/** Whose output: the tasks of a release, or only those of one of its services. */
+export type LogSource = { release: number; service?: string | undefined };
+
+/** Takes lines of one task, in their order. Never throws and never blocks the producer. */
+export type TaskLogSink = (task: string, lines: LogLine[]) => void;
 
 /**
  * Where tasks run and traffic moves. Drivers: docker, ecs, memory; all must pass `drivers/contract.ts`.
@@ -219,14 +225,15 @@ export interface RolloutTarget {
   reconcile(place: Place, desired: DesiredState): Promise<string[]>;
 
   /**
-   * A task's output, oldest first, from `sinceMs` (ms since 1970) on. With `follow` it goes on as lines come and ends when the signal aborts or
-   * the task is gone; without, it ends with what was printed by now, of which it gives the last `MOST_PAST_LINES`. A task that is gone has no output.
+   * What tasks print, each task's lines in their order, from `sinceMs` (ms since 1970) on. With `follow` it goes on as lines come, also those of tasks that
+   * are started meanwhile, and ends when the signal aborts or none of these tasks is left; without, it ends with what was printed by now, of which it gives
+   * the last `MOST_PAST_LINES` at least. Lines of tasks that are gone are given where the runtime still has them.
    */
   readLogs(
     place: Place,
-    task: string,
+    source: LogSource,
     options: { sinceMs: number; follow: boolean; signal: AbortSignal },
-    log: LogSink,
+    log: TaskLogSink,
   ): Promise<void>;
 
   /**
@@ -240,7 +247,7 @@ export interface RolloutTarget {
 /** Whether data outlive what made them. */
 export type KeptData = "keep" | "remove";
 
-/** How much of a task's past output one reading gives: a service that prints much may keep gigabytes. */
+/** How much past output one reading gives: a service that prints much may keep gigabytes. */
 export const MOST_PAST_LINES = 10_000;
 
 /** One thing that runs otherwise than declared. */

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { newNarrator } from "../../events/narrate.ts";
 import type { Pipeline, TaskLogLine } from "../../http/schemas.ts";
-import { fail } from "../../shared/errors.ts";
+import { fail, type ShipwayError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/yaml-problems.ts";
 import type { ApiClient } from "../client.ts";
 import { colorLine } from "../color-line.ts";
@@ -20,6 +20,7 @@ import {
   ReleaseNumber,
   Since,
 } from "../input.ts";
+import { renderProblem } from "../problem.ts";
 import { readAllEvents } from "./events.ts";
 import { findPipeline, stepArgument } from "./pipelines.ts";
 
@@ -87,7 +88,8 @@ async function taskLogs(input: Input, context: CommandContext): Promise<ExitCode
   const query = { service: input.service, release: input.release, since };
   const show = newTaskLinePrinter(input.json && input.follow, context);
   if (input.follow) {
-    const lines = followLiveTasks(client, { app, environment }, query, context.interrupted);
+    const onProblem = newProblemSayer(context);
+    const lines = followLiveTasks(client, { app, environment }, query, context.interrupted, onProblem);
     for await (const line of lines) show(line);
     return 0;
   }
@@ -96,6 +98,17 @@ async function taskLogs(input: Input, context: CommandContext): Promise<ExitCode
   else for (const line of lines) show(line);
   if (lines.length === 0) context.say("No output in that time. Further back: `--since 2h`; as it comes: `-f`.");
   return 0;
+}
+
+/** Says what keeps lines from coming, once for as long as it is the same. */
+function newProblemSayer(context: CommandContext): (problem: ShipwayError) => void {
+  let said: string | undefined;
+  return (problem) => {
+    if (problem.message === said) return;
+    said = problem.message;
+    for (const line of renderProblem(problem, context.colors.err)) context.say(line);
+    context.say("  It is tried again until Ctrl-C.");
+  };
 }
 
 /** One line per line of output; each task keeps a colour of its own. A followed stream in JSON is one object per line. */

@@ -21,7 +21,7 @@ const eventId = z.coerce.number().int().min(0);
 const READ_WITHIN_MS = 30_000;
 
 export function streamRoutes(server: TypedServer, platform: Platform): void {
-  const { store, events, logs, target } = platform;
+  const { store, events, logs } = platform;
 
   server.get(
     "/api/events",
@@ -115,14 +115,13 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
       const place = request.params;
       const environment = await getEnvironment(store.db, place);
       const release = request.query.release ?? environment.live_release;
-      const observed = (await target.observe(place)).filter(
-        (seen) => seen.release === release && (service === undefined || seen.service === service),
-      );
-      const tasks = observed.flatMap((seen) => seen.tasks.map((task) => task.name));
-      const wanted = { tasks, sinceMs: since === undefined ? 0 : Date.parse(since) };
-      if (!follow) return readTaskLogs(platform, place, wanted, AbortSignal.timeout(READ_WITHIN_MS));
+      if (release === null && !follow) return [];
+      const sinceMs = since === undefined ? 0 : Date.parse(since);
+      const wanted = release === null ? undefined : { release, service, sinceMs };
+      if (wanted && !follow) return readTaskLogs(platform, place, wanted, AbortSignal.timeout(READ_WITHIN_MS));
       await sendStream(request, reply, async function* (signal) {
-        for await (const line of followTaskLogs(platform, place, wanted, signal)) yield { event: "line", data: line };
+        if (wanted)
+          for await (const line of followTaskLogs(platform, place, wanted, signal)) yield { event: "line", data: line };
         if (!signal.aborted) yield { event: "end", data: {} };
       });
       return reply;

@@ -5,7 +5,15 @@ import type { LogLine } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { until } from "../../shared/until.ts";
 import { type Place, type Release, type ReleaseService, taskName } from "../release.ts";
-import type { Backing, DesiredState, HealthReport, ObservedService, RolloutTarget, TaskVariables } from "../target.ts";
+import type {
+  Backing,
+  DesiredState,
+  HealthReport,
+  LogSource,
+  ObservedService,
+  RolloutTarget,
+  TaskVariables,
+} from "../target.ts";
 
 /** `web` and its kind have a port, `worker` and its kind none. `crash` is healthy until some time after it got traffic. */
 export type Behaviour = "web" | "web-broken" | "web-exits" | "web-crashes" | "worker" | "worker-exits";
@@ -593,40 +601,79 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       expect(said).toEqual(["service variable secret"]);
     });
 
-    it("follows a task's output until nobody listens any more", async () => {
-      const place = newPlace();
-      await start(place, releaseOf(place, 1, { web: "web" }));
-      const lines: LogLine[] = [];
-      const stop = new AbortController();
-      const task = taskName(place, "web", 1, 1);
-      const options = { sinceMs: 0, follow: true, signal: stop.signal };
-      const following = target.readLogs(place, task, options, (some) => void lines.push(...some));
-      await until("a line", () => lines.length > 0);
-      expect(lines[0]).toMatchObject({ stream: "out", text: expect.stringContaining("says hello") });
-      expect(Math.abs((lines[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
-      stop.abort();
-      await following;
-    });
-
-    it("ends by itself with what a task printed so far when it is not to follow, and gives nothing for a task that is gone", async () => {
-      const place = newPlace();
-      const startedAt = Date.now();
-      await start(place, releaseOf(place, 1, { web: "web" }));
-      const read = async (name: string, sinceMs: number) => {
-        const lines: LogLine[] = [];
-        const options = { sinceMs, follow: false, signal: AbortSignal.timeout(10_000) };
-        await target.readLogs(place, name, options, (some) => void lines.push(...some));
-        expect(options.signal.aborted).toBe(false);
-        return lines;
+    describe("what tasks print", () => {
+      type Said = { task: string; text: string; at: number };
+      const serviceOf = (task: string) => task.split(".").at(2);
+      /** Reads into a list; `ended` is the end of the reading. */
+      const read = (place: Place, source: LogSource, options: { sinceMs?: number; follow: boolean }) => {
+        const said: Said[] = [];
+        const stop = new AbortController();
+        const signal = AbortSignal.any([stop.signal, AbortSignal.timeout(20_000)]);
+        const { sinceMs = 0, follow } = options;
+        const ended = target.readLogs(place, source, { sinceMs, follow, signal }, (task, lines) => {
+          for (const { stream, text, at } of lines) {
+            expect(stream).toBe("out");
+            said.push({ task, text, at });
+          }
+        });
+        ended.catch(() => undefined);
+        const services = () => said.map(({ task }) => serviceOf(task)).sort();
+        return { said, services, stop: () => stop.abort(), ended, isOutOfTime: () => signal.aborted };
       };
-      const task = taskName(place, "web", 1, 1);
-      const lines = await until("a line", async () => {
-        const some = await read(task, startedAt - 60_000);
-        return some.length > 0 && some;
+
+      it("is followed until nobody listens any more, also that of tasks which come later", async () => {
+        const place = newPlace();
+        const release = releaseOf(place, 1, { web: "web", api: "web" });
+        await target.prepare(place, release);
+        const [web, api] = release.services as [ReleaseService, ReleaseService];
+        await target.startService(place, release, web, nothing);
+        const following = read(place, { release: 1 }, { follow: true });
+        await until("a line of web", () => following.services().includes("web"));
+        await target.startService(place, release, api, nothing);
+        await until("a line of api", () => following.services().includes("api"));
+        following.stop();
+        await following.ended;
+        expect(following.services()).toEqual(["api", "web"]);
+        expect(following.said[0]?.text).toContain("says hello");
+        expect(following.said[0]?.task).toMatch(/\.web\.r1-\w+$/);
+        expect(Math.abs((following.said[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
       });
-      expect(lines[0]).toMatchObject({ stream: "out", text: expect.stringContaining("says hello") });
-      expect(await read(task, Date.now() + 60_000)).toEqual([]);
-      expect(await read("no-such-task-r1-1", 0)).toEqual([]);
+
+      it("is only that of the release and the service that are asked for, and its end is that of the tasks", async () => {
+        const place = newPlace();
+        await start(place, releaseOf(place, 1, { web: "web", api: "web" }));
+        await start(place, releaseOf(place, 2, { web: "web" }));
+        const both = read(place, { release: 1 }, { follow: true });
+        const one = read(place, { release: 1, service: "web" }, { follow: true });
+        await until("lines of both", () => both.services().length >= 2 && one.services().length >= 1);
+        await target.stop(place, 1);
+        await both.ended;
+        await one.ended;
+        expect(both.isOutOfTime()).toBe(false);
+        expect(new Set(both.services())).toEqual(new Set(["api", "web"]));
+        expect(new Set(one.services())).toEqual(new Set(["web"]));
+        expect(both.said.every(({ task }) => task.includes(".r1-"))).toBe(true);
+      });
+
+      it("is given so far, where it is not to be followed, and is nothing of tasks that never were", async () => {
+        const place = newPlace();
+        const startedAt = Date.now();
+        await start(place, releaseOf(place, 1, { web: "web" }));
+        const soFar = async (source: LogSource, sinceMs: number) => {
+          const reading = read(place, source, { sinceMs, follow: false });
+          await reading.ended;
+          expect(reading.isOutOfTime()).toBe(false);
+          return reading.said;
+        };
+        const said = await until("a line", async () => {
+          const some = await soFar({ release: 1, service: "web" }, startedAt - 60_000);
+          return some.length > 0 && some;
+        });
+        expect(said[0]?.text).toContain("says hello");
+        expect(await soFar({ release: 1 }, Date.now() + 60_000)).toEqual([]);
+        expect(await soFar({ release: 1, service: "we" }, 0)).toEqual([]);
+        expect(await soFar({ release: 11 }, 0)).toEqual([]);
+      });
     });
   });
 }

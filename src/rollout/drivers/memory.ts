@@ -325,13 +325,19 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       reconcileTasks(place, desired);
       return effects.slice(before);
     },
-    async readLogs(_place, name, { sinceMs, follow, signal }, log) {
+    async readLogs(place, { release, service }, { sinceMs, follow, signal }, log) {
       await call("readLogs");
-      const task = tasks.get(name);
-      if (task === undefined) return;
-      const text = `${task.service} of r${task.release} says hello`;
-      if (task.startedAt >= sinceMs) log([{ at: task.startedAt, stream: "out", text }]);
-      while (follow && !signal.aborted && tasks.has(name)) await sleep(5, signal).catch(() => undefined);
+      const told = new Set<string>();
+      for (;;) {
+        const found = ofRelease(place, release).filter((task) => service === undefined || task.service === service);
+        for (const task of found.filter(({ name }) => !told.has(name))) {
+          told.add(task.name);
+          const text = `${task.service} of r${task.release} says hello`;
+          if (task.startedAt >= sinceMs) log(task.name, [{ at: task.startedAt, stream: "out", text }]);
+        }
+        if (!follow || signal.aborted || found.length === 0) return;
+        await sleep(5, signal).catch(() => undefined);
+      }
     },
     async destroy(place, data) {
       await call("destroy");

@@ -22,7 +22,7 @@ import {
   removeBackingService,
 } from "./backing.ts";
 import type { ImageSettings } from "./compare-container.ts";
-import { followContainer, readPastLines } from "./container-logs.ts";
+import { readPastLines } from "./container-logs.ts";
 import {
   listContainers,
   pauseContainer,
@@ -33,6 +33,7 @@ import {
 } from "./containers.ts";
 import { asking, askingUnless } from "./docker-errors.ts";
 import { endExec, notRunning, startExec } from "./exec-session.ts";
+import { followTasks } from "./follow-tasks.ts";
 import { healthNotes, judgeNew, judgeProved, type TaskFacts } from "./health.ts";
 import { backendName, backingName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
@@ -350,11 +351,15 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       });
     },
 
-    async readLogs(place, task, { sinceMs, follow, signal }, log) {
-      const found = (await tasksOf(place)).find((one) => one.name === task);
-      if (found === undefined) return;
-      if (follow) await followContainer(docker, found.id, { sinceMs, untilExit: false, signal }, log);
-      else await readPastLines(docker, found.id, { sinceMs, atMost: MOST_PAST_LINES, signal }, log);
+    async readLogs(place, { release, service }, { sinceMs, follow, signal }, log) {
+      const list = async () =>
+        (await tasksOf(place)).filter(
+          (one) => one.release === release && (service === undefined || one.service === service),
+        );
+      const following = { sinceMs, signal };
+      if (follow) return await followTasks(docker, list, following, log);
+      const reading = { ...following, atMost: MOST_PAST_LINES };
+      for (const { id, name } of await list()) await readPastLines(docker, id, reading, (lines) => log(name, lines));
     },
 
     async destroy(place, data) {

@@ -1,6 +1,7 @@
 import type { Place } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { AwsClients } from "./aws-clients.ts";
+import type { FeedTimes } from "./log-feed.ts";
 import type { AccountReader } from "./read-account.ts";
 
 /** Where things are made, and with what: all that the parts of the driver share. */
@@ -16,8 +17,12 @@ export type Ground = {
 };
 
 export type EcsTimes = {
-  /** Between two looks at a task that runs a command, or at its output. */
+  /** Between two looks at a task that runs a command, and at its output. */
   pollMs: number;
+  /** Of the poller that reads a log group for all who watch it. */
+  feed: FeedTimes;
+  /** Between two looks whether a release whose output is followed still has tasks. */
+  goneMs: number;
   /** How long after its end a task's last lines may still come (Amazon CloudWatch Logs gives no bound; 5 to 10 s were seen). */
   logLagMs: number;
   /** A task that was just started may not be seen yet (Amazon ECS API, RunTask: eventual consistency). */
@@ -44,6 +49,9 @@ export type EcsTimes = {
 
 export const TIMES: EcsTimes = {
   pollMs: 2_000,
+  // The log driver sends what a task printed every few seconds, each task at its own moment.
+  feed: { quickMs: 1_500, slowMs: 6_000, overlapMs: 15_000 },
+  goneMs: 15_000,
   logLagMs: 8_000,
   unseenMs: 60_000,
   watchMs: 3_000,

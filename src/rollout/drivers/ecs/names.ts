@@ -57,9 +57,21 @@ export const targetGroupNameOf = (arn: string): string => arn.split(":targetgrou
 export const logGroupName = (install: string, { app, environment }: Place): string =>
   `/shipway/${install}/${app}/${environment}`;
 
-/** awslogs makes it `PREFIX/CONTAINER/TASK-ID` (Amazon ECS developer guide, awslogs-stream-prefix); our prefix and container are the service. */
-export const logStreamName = (prefix: string, container: string, taskArn: string): string =>
-  `${prefix}/${container}/${taskIdOf(taskArn)}`;
+/** awslogs makes it `PREFIX/CONTAINER/TASK-ID` (Amazon ECS developer guide, awslogs-stream-prefix); our container is the service. */
+export const logStreamName = (prefix: string, service: string, taskArn: string): string =>
+  `${prefix}/${service}/${taskIdOf(taskArn)}`;
+
+/** The release comes first, so that one prefix finds all that it prints. */
+export const logPrefix = (release: number): string => `r${release}`;
+
+/**
+ * The task that a log stream is of: `r7/web/3fa9…` → `APP.ENV.web.r7-3fa9c1d2`. Tasks come and go behind a number, so here they have the beginning of ECS's own id,
+ * which stays. Undefined for streams of runs and journals.
+ */
+export function taskOfStream({ app, environment }: Place, stream: string): string | undefined {
+  const [, release, service, id] = /^(r\d+)\/([^/]+)\/([^/]{8})/.exec(stream) ?? [];
+  return id === undefined ? undefined : `${app}.${environment}.${service}.${release}-${id}`;
+}
 
 /** A fixed word ends it: Secrets Manager takes a name that ends in a dash and six characters for one with its own suffix. */
 export const secretName = (install: string, { app, environment }: Place, service: string): string =>

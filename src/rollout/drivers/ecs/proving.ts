@@ -13,7 +13,7 @@ import {
   targetText,
   type Verdict,
 } from "./judge.ts";
-import { logGroupName, logStreamName, SLOTS, taskIdOf } from "./names.ts";
+import { logGroupName, logPrefix, logStreamName, SLOTS, taskIdOf } from "./names.ts";
 import { lastLines } from "./task-logs.ts";
 
 /** As many as fit one screen below the sentence that explains them. */
@@ -125,7 +125,10 @@ async function evidenceOf(
       ? []
       : await lastLines(
           aws,
-          { group: logGroupName(install, place), stream: logStreamName(service.name, service.name, worst.arn) },
+          {
+            group: logGroupName(install, place),
+            stream: logStreamName(logPrefix(release.number), service.name, worst.arn),
+          },
           EVIDENCE_LINES,
         );
   const id = worst === undefined ? "" : ` (ECS task ${taskIdOf(worst.arn)})`;

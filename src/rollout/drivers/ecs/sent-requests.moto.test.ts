@@ -93,12 +93,10 @@ async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise
     await target.shiftTraffic(place, one);
   }
   await target.park(place, release(1));
-  await target.readLogs(
-    place,
-    "shop.sent.web.r2-1",
-    { sinceMs: 0, follow: false, signal: AbortSignal.timeout(5_000) },
-    () => undefined,
-  );
+  for (const follow of [false, true]) {
+    const signal = AbortSignal.timeout(500);
+    await target.readLogs(place, { release: 2, service: "web" }, { sinceMs: 0, follow, signal }, () => undefined);
+  }
   await target.reconcile(place, { live: { release: release(2), variables: {} }, inProgress: [] });
   await target.destroy(place, "remove");
 }

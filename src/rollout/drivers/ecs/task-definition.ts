@@ -2,7 +2,7 @@ import type { ContainerDefinition, RegisterTaskDefinitionCommandInput } from "@a
 import type { Place, ReleaseService } from "../../release.ts";
 import { servesTraffic } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
-import { familyName, hexHash, logGroupName, runFamilyName } from "./names.ts";
+import { familyName, hexHash, logGroupName, logPrefix, runFamilyName } from "./names.ts";
 import { lowerTags, RELEASE_TAG, SERVICE_TAG, SPEC_TAG, tagsFor } from "./tags.ts";
 
 export type TaskDefinitionInput = {
@@ -51,7 +51,7 @@ export function taskDefinitionOf(input: TaskDefinitionInput): RegisterTaskDefini
 }
 
 function containerOf(input: TaskDefinitionInput): ContainerDefinition {
-  const { install, place, service, settings, secret, run } = input;
+  const { install, place, release, service, settings, secret, run } = input;
   const env = { ...service.env, ...input.env };
   const command = run?.command ?? service.command;
   return {
@@ -86,7 +86,7 @@ function containerOf(input: TaskDefinitionInput): ContainerDefinition {
       options: {
         "awslogs-group": logGroupName(install, place),
         "awslogs-region": settings.region,
-        "awslogs-stream-prefix": run === undefined ? service.name : "run",
+        "awslogs-stream-prefix": run === undefined ? logPrefix(release) : "run",
         // The default loses lines when they come fast; where the output is the result, the program waits instead.
         mode: run === undefined ? "non-blocking" : "blocking",
         ...(run === undefined && { "max-buffer-size": "25m" }),

@@ -1,6 +1,5 @@
 import { isAws } from "../../../aws/aws-errors.ts";
-import type { LogLine, LogSink } from "../../../shared/log-line.ts";
-import { sleep } from "../../../shared/until.ts";
+import type { LogLine } from "../../../shared/log-line.ts";
 import type { AwsClients } from "./aws-clients.ts";
 
 export type LogStream = { group: string; stream: string };
@@ -73,20 +72,4 @@ export function newLogReader({ logs }: AwsClients, { group, stream }: LogStream,
       }
     },
   };
-}
-
-/** Gives lines as they come until the signal aborts or `isOver` says that the task is gone, and then what is left. */
-export async function followLog(
-  reader: { next(): Promise<LogLine[]> },
-  options: { everyMs: number; signal: AbortSignal; isOver(): Promise<boolean> },
-  log: LogSink,
-): Promise<void> {
-  const { everyMs, signal, isOver } = options;
-  while (!signal.aborted) {
-    const over = await isOver();
-    const lines = await reader.next();
-    if (lines.length > 0) log(lines);
-    if (over) return;
-    await sleep(everyMs, signal).catch(() => undefined);
-  }
 }

@@ -1,51 +1,126 @@
+import { isAws } from "../../../aws/aws-errors.ts";
+import type { LogLine } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { Place } from "../../release.ts";
-import { MOST_PAST_LINES, type RolloutTarget } from "../../target.ts";
+import { type LogSource, MOST_PAST_LINES, type RolloutTarget, type TaskLogSink } from "../../target.ts";
 import type { Ground } from "./ground.ts";
-import { logGroupName, logStreamName } from "./names.ts";
-import { slotOf } from "./slots.ts";
-import { followLog, lastLines, newLogReader } from "./task-logs.ts";
+import { type Given, type LogFeed, newLogFeed } from "./log-feed.ts";
+import { logGroupName, logPrefix, taskOfStream } from "./names.ts";
+import { type LogEvent, type ReadPage, readPast } from "./past-events.ts";
+import { releaseIn, type ServiceView } from "./slots.ts";
 
-/** Reads what a task prints. */
+const DAY_MS = 86_400_000;
+
+/** Reads what tasks print: each log group once, however many watch it. */
 export function newTaskOutput(ground: Ground): Pick<RolloutTarget, "readLogs"> {
-  const { aws, reader, install, times } = ground;
+  const { install, settings, times } = ground;
+  const feeds = new Map<string, LogFeed>();
+  const viewsOf = newSharedViews(ground);
+  const feedOf = (group: string, readPage: ReadPage): LogFeed => {
+    const feed = feeds.get(group) ?? newLogFeed(readPage, times.feed);
+    feeds.set(group, feed);
+    return feed;
+  };
+
   return {
-    async readLogs(place, task, { sinceMs, follow, signal }, log) {
-      const found = await findTask(ground, place, task, follow ? signal : undefined);
-      if (found === undefined) return;
-      const stream = {
-        group: logGroupName(install, place),
-        stream: logStreamName(found.service, found.service, found.arn),
-      };
-      if (!follow) {
-        const lines = await lastLines(aws, stream, MOST_PAST_LINES, sinceMs);
-        if (lines.length > 0) log(lines);
-        return;
-      }
-      const isOver = async () => (await reader.tasksByArn([found.arn]))[0]?.status === "STOPPED";
-      await followLog(newLogReader(aws, stream, sinceMs), { everyMs: times.pollMs, signal, isOver }, log);
+    async readLogs(place, source, { sinceMs, follow, signal }, log) {
+      const group = logGroupName(install, place);
+      const readPage = newPageReader(ground, group);
+      const nowMs = Date.now();
+      // Nothing older is kept.
+      const oldestMs = nowMs - settings.logRetentionDays * DAY_MS;
+      const want = { prefix: prefixOf(source), sinceMs: Math.max(sinceMs, oldestMs), atMost: MOST_PAST_LINES };
+      const give = newGiver(place, log);
+      if (!follow) return give({ events: await readPast(readPage, { ...want, nowMs, signal }), leftOut: 0 });
+      const feed = feedOf(group, readPage);
+      const over = new AbortController();
+      const ends = AbortSignal.any([signal, over.signal]);
+      const gone = untilGone(ground, () => viewsOf(place), source, feed, ends).finally(() => over.abort());
+      const following = feed.follow({ ...want, signal: ends }, give).finally(() => over.abort());
+      await Promise.all([gone, following]);
     },
   };
 }
 
-/** Tasks of a slot are numbered by their age: `…r7-2` is the second oldest that runs. One that is still to come is waited for until `waiting` aborts. */
-async function findTask(
-  { reader, times }: Ground,
-  place: Place,
-  task: string,
-  waiting: AbortSignal | undefined,
-): Promise<{ service: string; arn: string } | undefined> {
-  const parsed = /^(.*)\.r(\d+)-(\d+)$/.exec(task);
-  if (parsed === null) return undefined;
-  const [, head = "", release = "", index = ""] = parsed;
-  const service = head.slice(`${place.app}.${place.environment}.`.length);
-  for (;;) {
-    const [view] = await reader.views(place, [service]);
-    const slot = view && slotOf(view, Number(release));
-    if (slot?.primary === undefined || slot.desired < Number(index)) return undefined;
-    const found = (await reader.startedTasks(slot.primary.id))[Number(index) - 1];
-    if (found !== undefined) return { service, arn: found.arn };
-    if (waiting === undefined || waiting.aborted) return undefined;
-    await sleep(times.pollMs, waiting).catch(() => undefined);
+const prefixOf = ({ release, service }: LogSource): string =>
+  service === undefined ? `${logPrefix(release)}/` : `${logPrefix(release)}/${service}/`;
+
+function newPageReader({ aws }: Ground, logGroupName: string): ReadPage {
+  return async ({ fromMs, toMs, prefix }, nextToken) => {
+    try {
+      const page = await aws.logs.filterLogEvents({
+        logGroupName,
+        startTime: Math.max(0, Math.floor(fromMs)),
+        ...(toMs !== undefined && { endTime: Math.floor(toMs) }),
+        ...(prefix !== "" && { logStreamNamePrefix: prefix }),
+        ...(nextToken !== undefined && { nextToken }),
+      });
+      const events = (page.events ?? []).map((event): LogEvent => {
+        const { eventId = "", timestamp = 0, logStreamName = "", message = "" } = event;
+        return { id: eventId, at: timestamp, stream: logStreamName, text: message.replace(/\r?\n$/, "") };
+      });
+      return { events, nextToken: page.nextToken };
+    } catch (error) {
+      if (isAws(error, "ResourceNotFound")) return { events: [], nextToken: undefined };
+      throw error;
+    }
+  };
+}
+
+/** Hands events on as lines of their tasks. */
+function newGiver(place: Place, log: TaskLogSink): (given: Given) => void {
+  return ({ events, leftOut }) => {
+    let last: { task: string; lines: LogLine[] } | undefined;
+    for (const { at, stream, text } of events) {
+      const task = taskOfStream(place, stream);
+      if (task === undefined) continue;
+      if (last?.task !== task) {
+        if (last) log(last.task, last.lines);
+        last = { task, lines: leftOut > 0 && last === undefined ? [leftOutLine(at, leftOut)] : [] };
+      }
+      last.lines.push({ at, stream: "out", text });
+    }
+    if (last) log(last.task, last.lines);
+  };
+}
+
+const leftOutLine = (at: number, count: number): LogLine => ({
+  at,
+  stream: "meta",
+  text: `${count} lines are left out here: they came faster than they were read`,
+});
+
+/** Resolves when the tasks are gone and their last lines have had the time to come, or the signal aborts. */
+async function untilGone(
+  { times }: Ground,
+  look: () => Promise<ServiceView[]>,
+  { release, service }: LogSource,
+  feed: LogFeed,
+  signal: AbortSignal,
+): Promise<void> {
+  const isThere = (view: ServiceView) =>
+    (service === undefined || view.service === service) &&
+    Object.values(view.slots).some((slot) => releaseIn(slot) === release);
+  while ((await look()).some(isThere)) {
+    await sleep(times.goneMs, signal).catch(() => undefined);
+    if (signal.aborted) return;
   }
+  await sleep(times.logLagMs, signal).catch(() => undefined);
+  // The round that is under way may have begun before the last line came.
+  const { rounds } = feed;
+  for (const last = rounds() + 2; rounds() < last && !signal.aborted; )
+    await sleep(times.feed.quickMs, signal).catch(() => undefined);
+}
+
+/** What there is of a place, asked for all that watch it at once. */
+function newSharedViews({ reader, times }: Ground): (place: Place) => Promise<ServiceView[]> {
+  const seen = new Map<string, { at: number; views: Promise<ServiceView[]> }>();
+  return ({ app, environment }) => {
+    const key = `${app}/${environment}`;
+    const known = seen.get(key);
+    if (known !== undefined && Date.now() - known.at < times.goneMs / 2) return known.views;
+    const views = reader.views({ app, environment });
+    seen.set(key, { at: Date.now(), views });
+    return views;
+  };
 }

@@ -82,6 +82,8 @@ export async function newAwsStage({ containers, ...options }: AwsStageOptions = 
 /** As fast as the scheduler; on AWS seconds are enough. */
 const FAST: EcsTimes = {
   pollMs: 40,
+  feed: { quickMs: 30, slowMs: 60, overlapMs: 15_000 },
+  goneMs: 100,
   logLagMs: 150,
   unseenMs: 5_000,
   watchMs: 40,

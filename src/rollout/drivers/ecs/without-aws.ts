@@ -56,7 +56,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     stop: async (place, release, services) => (await opened()).stop(place, release, services),
     findDrift: async (place, desired) => (await opened()).findDrift(place, desired),
     reconcile: async (place, desired) => (await opened()).reconcile(place, desired),
-    readLogs: async (place, task, options, log) => (await opened()).readLogs(place, task, options, log),
+    readLogs: async (place, source, options, log) => (await opened()).readLogs(place, source, options, log),
     destroy: async (place, data) => (await opened()).destroy(place, data),
   };
 }
