@@ -68,6 +68,8 @@ export function noneWithout(...names: string[]): (error: unknown) => undefined {
 
 /** ECS has one name, InvalidParameterException, for things that are told apart here, once, by its text. */
 export const isAlreadyThere = (error: unknown): boolean => /not idempotent/i.test(readError(error).message);
+export const isAgentNotRunning = (error: unknown): boolean =>
+  isAws(error, "TargetNotConnected") || /execute command agent isn.t running/i.test(readError(error).message);
 export const isStillDraining = (error: unknown): boolean => /still draining/i.test(readError(error).message);
 
 /** What was asked for when an error came: `ecs:CreateService`, and what it was about. */

@@ -41,7 +41,7 @@ const ECS_LIMITS: [RegExp, string, Limit][] = [
   [/^(Describe|List)TaskDefinitions?$/, "task-definition-read", { burst: 25, perSecond: 10 }],
   [/^(Create|Update|Delete)Service$/, "service-write", { burst: 25, perSecond: 2.5 }],
   [/^(DescribeServices|ListServices)$/, "service-read", { burst: 50, perSecond: 10 }],
-  [/^(RunTask|StopTask)$/, "task-write", { burst: 50, perSecond: 10 }],
+  [/^(RunTask|StopTask|ExecuteCommand)$/, "task-write", { burst: 50, perSecond: 10 }],
   [/^(DescribeTasks|ListTasks)$/, "task-read", { burst: 50, perSecond: 10 }],
   [/^(Tag|Untag)Resource$/, "tag-write", { burst: 10, perSecond: 5 }],
 ];

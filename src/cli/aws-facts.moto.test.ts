@@ -426,6 +426,7 @@ async function layGround({ ec2, iam, elb, ecs }: { ec2: EC2; iam: IAM; elb: Elas
     securityGroups: [tasks],
     executionRole: await role("shop-exec", "ecs-tasks.amazonaws.com"),
     publicIp: true,
+    exec: false,
     scheme: "http",
     architecture: "x86_64",
     storageGiB: 20,

@@ -26,6 +26,7 @@ const settings: EcsSettings = {
   executionRole: `arn:aws:iam::${ACCOUNT}:role/path/shop-exec`,
   taskRole: `arn:aws:iam::${ACCOUNT}:role/shop-task`,
   publicIp: false,
+  exec: false,
   scheme: "https",
   architecture: "x86_64",
   storageGiB: 20,

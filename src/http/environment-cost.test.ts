@@ -14,6 +14,7 @@ const ON_ECS: RuntimeSettings = {
     securityGroups: ["sg-0a1b2c3d"],
     executionRole: "arn:aws:iam::123456789012:role/shop-exec",
     publicIp: true,
+    exec: false,
     scheme: "https",
     architecture: "arm64",
     storageGiB: 20,

@@ -16,6 +16,7 @@ const ecs: RuntimeSettings = {
     securityGroups: [],
     executionRole: "r",
     publicIp: false,
+    exec: false,
     scheme: "https",
     architecture: "x86_64",
     storageGiB: 20,

@@ -44,6 +44,7 @@ describe("where a release runs", () => {
       securityGroups: ["sg-0a1b2c3d"],
       executionRole,
       publicIp: true,
+      exec: false,
       scheme: "https",
       architecture: "x86_64",
       storageGiB: 20,

@@ -19,6 +19,8 @@ export type EcsSettings = {
   taskRole?: string;
   /** Tasks get a public address: for subnets without a way out through NAT or endpoints. */
   publicIp: boolean;
+  /** Commands can be run inside tasks. The task role needs rights for that, so there is one. */
+  exec: boolean;
   /** Services without a domain answer at `SERVICE-ENV-APP.DOMAIN`. */
   domain?: string;
   /** How the listener is spoken to from outside. */
@@ -75,6 +77,7 @@ export function runtimeOf(
     });
   }
   const { taskRole, ...settings } = resolved.settings;
+  if (settings.exec && taskRole === undefined) throw noTaskRole(place);
   return {
     kind: "ecs",
     settings: {
@@ -87,4 +90,12 @@ export function runtimeOf(
       logRetentionDays: aws?.logDays ?? 30,
     },
   };
+}
+
+/** ECS refuses such a service, in the middle of a deployment (Amazon ECS developer guide, ECS Exec: the task role has the rights). */
+function noTaskRole({ app, environment }: Place) {
+  return fail("AWS_SETTINGS_INVALID", {
+    message: `${app} ${environment} cannot run on ECS: exec is on and taskRole is missing, which is the role that lets AWS's agent into tasks.`,
+    hint: "Name a role with the statement of terraform/aws-fargate/policies/task-exec.json under `aws: { taskRole }`, or take `exec: true` out.",
+  });
 }

@@ -157,7 +157,7 @@ export interface RolloutTarget {
   /**
    * Starts a command inside a running task, or a backing service, with streams to it. Resolves once it was started; a program that is not there ends with 126
    * or 127. Nothing of it is kept.
-   * @throws TASK_NOT_RUNNING, EXEC_NOT_ON_ECS
+   * @throws TASK_NOT_RUNNING; on ECS also EXEC_NOT_ENABLED, EXEC_AGENT_DOWN, EXEC_NO_SHELL, EXEC_ENCRYPTED. `ended` rejects with EXEC_CUT_OFF when AWS ends it
    */
   exec(place: Place, task: string, request: ExecRequest): Promise<ExecSession>;
 

@@ -282,6 +282,7 @@ export const AwsSettings = z.strictObject({
   executionRole: RoleArn.describe("ARN of the role that fetches images, reads secrets and writes logs for tasks."),
   taskRole: RoleArn.optional().describe("ARN of the role the app itself has."),
   publicIp: z.boolean().default(false).describe("Tasks get a public address: for subnets with no other way out."),
+  exec: z.boolean().default(false).describe("Commands can be run inside tasks (`shipway exec`), through ECS Exec."),
 });
 
 /** What `ci:` needs beside them. An environment can do without: releases run there anyway. */
@@ -310,6 +311,7 @@ export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings> | keyof z.inf
   executionRole: "execution_role_arn",
   taskRole: "task_role_arn",
   publicIp: "assign_public_ip",
+  exec: "exec",
   workBucket: "work_bucket",
   stepRole: "step_role",
   buildProject: "build_project",
@@ -317,7 +319,7 @@ export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings> | keyof z.inf
 };
 
 /** What pipeline steps on Fargate need: as tasks of a release do, but behind no load balancer. */
-export const AwsStepSettings = AwsSettings.omit({ listener: true, taskRole: true }).extend(
+export const AwsStepSettings = AwsSettings.omit({ listener: true, taskRole: true, exec: true }).extend(
   AwsCiSettings.omit({ buildProject: true }).shape,
 );
 /** What image builds on CodeBuild need. */
@@ -336,6 +338,7 @@ const Aws = z.strictObject({
     "Image with Node.js 20 that brings a step its files and takes what it leaves. Default: node:20-bookworm-slim.",
   ),
   publicIp: z.boolean().optional().describe("Tasks get a public address: for subnets with no other way out."),
+  exec: z.boolean().optional().describe("Commands can be run inside tasks (`shipway exec`), through ECS Exec."),
   outputs: z
     .partialRecord(
       z.enum(Object.keys(AWS_OUTPUTS) as [keyof typeof AWS_OUTPUTS]),

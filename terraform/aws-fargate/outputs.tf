@@ -28,6 +28,11 @@ output "assign_public_ip" {
   value       = var.egress == "public"
 }
 
+output "exec" {
+  description = "Whether commands may be run inside tasks: Shipway turns ECS Exec on where this is true."
+  value       = var.exec
+}
+
 output "listener_arn" {
   description = "The listener Shipway adds its rules to: HTTPS where there is a certificate, else HTTP."
   value       = local.https ? aws_lb_listener.https[0].arn : aws_lb_listener.http.arn

@@ -12,6 +12,7 @@ moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py
     GET  /endpoint                       where containers of tasks reach moto
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /listen?listener=ARN&port=N     starts a load balancer in front of that listener on this machine (balancer.py); {"port": N}
+    GET  /exec?behaviour=JSON            how agents for ECS Exec are from now on (exec_service.py); what clients sent them wrong
     GET  /stats                          {"started": tasks started so far, "registered": task definitions, ...}
 """
 import argparse
@@ -35,6 +36,7 @@ from moto.ecs.exceptions import ECSException, InvalidParameterException
 from moto.resourcegroupstaggingapi import models as tagging
 from werkzeug.serving import make_server
 
+import exec_service
 from account import backends, definition_of, ip_of, lock
 from balancer import listen
 from played import Played
@@ -65,6 +67,7 @@ def task_init(self, *args, **kwargs):
     self.was_sick = False
     self.health_status = "UNKNOWN"
     self.ticks = 0
+    self.enable_execute_command = False
     definition = definition_of(self._backend, self)
     # moto gives a task its first container only.
     self.containers = [container_of(definition, one) for one in definition.container_definitions]
@@ -114,6 +117,7 @@ def create_service(self):
             if old.status == "DRAINING":
                 raise InvalidParameterException("Unable to Start a service that is still Draining.")
             raise InvalidParameterException("Creation of service was not idempotent.")
+        exec_service.refuse_without_role(self._get_param("enableExecuteCommand"), backend.describe_task_definition(self._get_param("taskDefinition")))
         for balancer in self._get_param("loadBalancers") or []:
             if not is_attached(balancer["targetGroupArn"]):
                 raise InvalidParameterException("The target group with targetGroupArn %s does not have an associated load balancer." % balancer["targetGroupArn"])
@@ -274,6 +278,7 @@ def step_service(account, region, backend, service):
 def step_deployment(backend, service, deployment):
     own = tasks_of(service, deployment)
     for task in own:
+        exec_service.show_agents(service, task)
         sickness = runner.sickness(service, task) if task.desired_status == "RUNNING" else None
         if sickness:
             event(service, "(task %s) %s" % (task.id, sickness))
@@ -371,7 +376,7 @@ def lay_ground():
         )["Listeners"][0]["ListenerArn"]
         ground = {
             "region": "eu-central-1", "cluster": "shipway-test", "listener": listener, "subnets": subnets, "securityGroups": [group],
-            "executionRole": "arn:aws:iam::123456789012:role/shipway-exec-test", "publicIp": False, "scheme": "http",
+            "executionRole": "arn:aws:iam::123456789012:role/shipway-exec-test", "publicIp": False, "exec": False, "scheme": "http",
             "architecture": "x86_64", "storageGiB": 20, "logRetentionDays": 30,
         }
     return ground
@@ -396,6 +401,9 @@ class Control(BaseHTTPRequestHandler):
         with lock:
             if path == "/answering":
                 return answering(query["host"])
+            if path == "/exec":
+                exec_service.behaviour.update(json.loads(query["behaviour"]))
+                return {"complaints": exec_service.exec_agent.complaints}
             if path == "/stats":
                 definitions = sum(len(revisions) for _, _, backend in backends() for revisions in backend.task_definitions.values())
                 return {**stats, "definitions": definitions}
@@ -426,6 +434,7 @@ def end_with_owner():
 
 
 def end(*_):
+    exec_service.exec_agent.end_all()
     try:
         runner.close()
     finally:
@@ -453,6 +462,7 @@ if __name__ == "__main__":
         runner = Fargate(options, "http://{gateway}:%d" % port)
     else:
         runner = Played(options.registry)
+    exec_service.install(lambda: runner)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
     if options.until_stdin_ends:

@@ -74,8 +74,8 @@ run "endpoints_instead_of_the_internet" {
     error_message = "What a task needs to start, and what a shell in it needs."
   }
   assert {
-    condition     = length(aws_iam_role_policy.task_exec) == 1 && length(output.driver_policy_arns) == 3
-    error_message = "A shell needs rights on both sides."
+    condition     = length(aws_iam_role_policy.task_exec) == 1 && length(output.driver_policy_arns) == 3 && output.exec
+    error_message = "A shell needs rights on both sides, and Shipway has to know of it."
   }
 }
 

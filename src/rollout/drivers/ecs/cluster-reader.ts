@@ -38,6 +38,14 @@ export type SeenServiceDeployment = {
   failedTasks: number;
 };
 
+/** `agent`: how AWS's agent for commands is there, PENDING, RUNNING or STOPPED (Amazon ECS API, ManagedAgent). */
+export type ExecReadiness = {
+  status: string;
+  isEnabled: boolean;
+  agent: string | undefined;
+  reason: string | undefined;
+};
+
 export type ClusterTimes = {
   /** How old what is known of a service may be while nothing is known to change; 0 keeps nothing. */
   steadyMs: number;
@@ -155,6 +163,12 @@ export function newClusterReader(
     },
 
     tasksByArn,
+
+    /** Whether commands can be run inside a task; undefined when ECS shows it no more. */
+    async execReadiness(arn: string): Promise<ExecReadiness | undefined> {
+      const task = (await tasksNow([arn])).get(arn);
+      return task && toReadiness(task);
+    },
   };
 }
 
@@ -235,5 +249,15 @@ function toTask(task: Task): SeenTask {
     exitCode: task.lastStatus === "STOPPED" ? container?.exitCode : undefined,
     containerReason: container?.reason,
     health: container?.healthStatus,
+  };
+}
+
+function toReadiness(task: Task): ExecReadiness {
+  const agent = task.containers?.[0]?.managedAgents?.find(({ name }) => name === "ExecuteCommandAgent");
+  return {
+    status: task.lastStatus ?? "",
+    isEnabled: task.enableExecuteCommand ?? false,
+    agent: agent?.lastStatus,
+    reason: agent?.reason,
   };
 }

@@ -1,10 +1,10 @@
 import type { AwsOptions } from "../../../aws/calls.ts";
-import { fail } from "../../../shared/errors.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { RolloutTarget } from "../../target.ts";
 import { type AwsClients, openAws } from "./aws-clients.ts";
 import { type ClusterReader, newClusterReader } from "./cluster-reader.ts";
 import { destroyPlace } from "./destroy.ts";
+import { newExec } from "./exec.ts";
 import { type EcsTimes, type Ground, newRecall, TIMES } from "./ground.ts";
 import { type ListenerReader, newListenerReader } from "./listener-reader.ts";
 import { newMending } from "./mending.ts";
@@ -82,6 +82,7 @@ function newEcsTarget(ground: Ground): RolloutTarget {
     ...traffic,
     ...newMending(ground, { ...starting, ...traffic }),
     ...newTaskOutput(ground),
+    ...newExec(ground),
 
     async observe(place, only) {
       if (only === undefined) return observedOf(place, await reader.views(place));
@@ -99,15 +100,6 @@ function newEcsTarget(ground: Ground): RolloutTarget {
     async ensureBacking(place, backing) {
       if (backing.length > 0) throw noBacking(place, backing);
     },
-
-    async exec(place, task) {
-      throw fail("EXEC_NOT_ON_ECS", {
-        message: `${place.app} ${place.environment} runs on ECS: commands inside a running task go through ECS Exec there, which Shipway does not do yet.`,
-        hint: `Run it in a task of its own (\`shipway run\`), or turn ECS Exec on for the service and use the AWS CLI: \`aws ecs execute-command --cluster ${settings.cluster} --task ${task} --interactive --command sh\`.`,
-      });
-    },
-
-    endExec: async () => undefined,
 
     // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
     forgetRun: async () => undefined,

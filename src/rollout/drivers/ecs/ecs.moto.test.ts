@@ -5,7 +5,7 @@ import { describeRolloutTarget } from "../contract.ts";
 import { openEcsTarget } from "./ecs-target.ts";
 import { networkOf } from "./ensure.ts";
 import { SLOTS, serviceName, servicePrefix } from "./names.ts";
-import { ecsService, hasMoto, hostOf, newAwsStage, targetOptions } from "./testing.ts";
+import { ecsService, hasMoto, hostOf, newAwsStage, targetOptions, withExec } from "./testing.ts";
 
 describe.skipIf(!hasMoto)("on the emulator with a scheduler of ours", () => {
   describeRolloutTarget("ecs", async () => {
@@ -25,7 +25,7 @@ describe.skipIf(!hasMoto)("on the emulator with a scheduler of ours", () => {
     };
     const strangers: string[] = [];
     return {
-      target: await openEcsTarget(targetOptions(stage)),
+      target: await openEcsTarget(targetOptions(stage, { settings: withExec(stage.settings) })),
       newPlace: () => ({ app: "shop", environment: `e${++places}` }),
       service: ecsService,
       answering: (place, service) => stage.answering(hostOf(place, service)),
@@ -62,7 +62,6 @@ describe.skipIf(!hasMoto)("on the emulator with a scheduler of ours", () => {
       parked: "running",
       holdsReleases: 2,
       refusesBacking: "BACKING_NOT_ON_ECS",
-      refusesExec: "EXEC_NOT_ON_ECS",
       cleanUp: stage.cleanUp,
     };
   });

@@ -331,6 +331,7 @@ const ruleTag = (rule: string | undefined): Tags => (rule === undefined ? {} : {
 function changedWith({ settings }: Ground, { service, targetGroup }: Wanted) {
   return {
     networkConfiguration: networkOf(settings),
+    enableExecuteCommand: settings.exec,
     ...(targetGroup !== undefined && {
       loadBalancers: [{ targetGroupArn: targetGroup, containerName: service.name, containerPort: service.port }],
       healthCheckGracePeriodSeconds: graceS(service),

@@ -33,6 +33,8 @@ export type EcsTimes = {
   startAllowanceMs: number;
   /** A place that was changed this recently is not reconciled. */
   quietMs: number;
+  /** How long AWS's agent in a task may take until a command can be run there: it starts beside the task. */
+  execAgentMs: number;
   /** How long the list of ECS services is used: names come and go with releases, not within seconds, and what this process makes it knows at once. */
   namesFreshMs: number;
   /** How long a removal waits for what is ending: a load balancer lets requests finish for 30 s, a container has up to 120 s to stop. */
@@ -58,6 +60,7 @@ export const TIMES: EcsTimes = {
   // 57 s were measured for a 413 MB image; a large one over a slow link takes minutes (reference figures in docs/aws.md).
   startAllowanceMs: 240_000,
   quietMs: 5_000,
+  execAgentMs: 60_000,
   namesFreshMs: 5_000,
   sweepMs: 200_000,
   lookMs: 2_000,

@@ -149,6 +149,7 @@ export function newAccountReader(
     startedTasks: cluster.startedTasks,
     stoppedTasks: cluster.stoppedTasks,
     tasksByArn: cluster.tasksByArn,
+    execReadiness: cluster.execReadiness,
 
     async targets(targetGroup: string): Promise<SeenTarget[]> {
       const { TargetHealthDescriptions } = await elb.describeTargetHealth({ TargetGroupArn: targetGroup });

@@ -12,6 +12,7 @@ const settings: EcsSettings = {
   securityGroups: ["sg-1"],
   executionRole: "arn:aws:iam::1:role/exec",
   publicIp: false,
+  exec: false,
   scheme: "https",
   architecture: "x86_64",
   storageGiB: 20,

@@ -35,7 +35,17 @@ export type AwsStage = {
   balancer(): Promise<string>;
   /** Tasks started, services made and task definitions registered so far. */
   stats(): Promise<{ started: number; created: number; definitions: number }>;
+  /** Changes how agents for ECS Exec are from now on (`test/aws/exec_service.py`). What clients sent them that AWS's own would not. */
+  exec(behaviour?: ExecBehaviour): Promise<string[]>;
   cleanUp(): Promise<void>;
+};
+
+export type ExecBehaviour = {
+  agent?: "RUNNING" | "PENDING" | "STOPPED";
+  reason?: string | null;
+  connected?: boolean;
+  /** Those of `test/aws/exec_agent.py`. */
+  faults?: Record<string, number | true>;
 };
 
 /** The credentials of no account: an emulator wants some, and AWS takes none of these. */
@@ -71,6 +81,9 @@ export async function newAwsStage({ containers, ...options }: AwsStageOptions = 
       answering: async (host) => (await ask<{ release?: number }>(`/answering?host=${host}`)).release,
       balancer: async () => `http://127.0.0.1:${await listen(settings.listener, 0)}`,
       stats: () => ask("/stats"),
+      exec: async (behaviour = {}) =>
+        (await ask<{ complaints: string[] }>(`/exec?behaviour=${encodeURIComponent(JSON.stringify(behaviour))}`))
+          .complaints,
       cleanUp: close,
     };
   } catch (error) {
@@ -89,6 +102,7 @@ const FAST: EcsTimes = {
   watchMs: 40,
   startAllowanceMs: 0,
   quietMs: 0,
+  execAgentMs: 10_000,
   namesFreshMs: 0,
   sweepMs: 10_000,
   lookMs: 2_000,
@@ -107,6 +121,13 @@ export function targetOptions(stage: AwsStage, changes: Partial<EcsTargetOptions
     ...changes,
   };
 }
+
+/** Settings of an environment that lets commands into its tasks. */
+export const withExec = (settings: EcsSettings): EcsSettings => ({
+  ...settings,
+  exec: true,
+  taskRole: "arn:aws:iam::123456789012:role/shipway-task-test",
+});
 
 const TAGS: Record<Behaviour, string> = {
   web: "1",
