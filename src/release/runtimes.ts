@@ -21,6 +21,17 @@ export async function runtimesOf(
   return { current: current ? parseRuntime(current.settings) : DOCKER, all };
 }
 
+/** Where every environment is now, read at once. */
+export async function currentRuntimes(db: Database): Promise<(place: Place) => RuntimeSettings> {
+  const rows = await db
+    .selectFrom("runtimes")
+    .select(["app", "environment", "settings"])
+    .where("is_current", "=", true)
+    .execute();
+  const byPlace = new Map(rows.map((row) => [`${row.app}/${row.environment}`, parseRuntime(row.settings)]));
+  return ({ app, environment }) => byPlace.get(`${app}/${environment}`) ?? DOCKER;
+}
+
 /** Before anything is made there, so that removing the environment finds it, whatever comes of the deployment. */
 export async function recordRuntime(
   db: Database,

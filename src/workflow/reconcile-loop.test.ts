@@ -10,6 +10,8 @@ import { readEvents } from "../events/event-stream.ts";
 import { memoryBuilder } from "../image/drivers/memory.ts";
 import { removeEnvironment } from "../release/remove-environment.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
+import { newService } from "../rollout/testing.ts";
+import { until } from "../shared/until.ts";
 import { gitRepositories } from "../source/repositories.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
@@ -62,12 +64,14 @@ const secrets = () => newSecrets(store.db, sealer);
 /** One round, whose warnings fail the test. */
 async function round(): Promise<void> {
   const warned: unknown[] = [];
-  const log = {
-    info: () => undefined,
-    warn: ({ err }: { err?: unknown }) => void warned.push(err),
-    error: ({ err }: { err?: unknown }) => void warned.push(err),
-  };
-  const loop = startReconcileLoop({
+  const loop = startLoop((warning) => void warned.push(warning));
+  await loop.once();
+  await loop.stop();
+  expect(warned).toEqual([]);
+}
+
+function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: number) {
+  return startReconcileLoop({
     store,
     secrets: secrets(),
     sealer,
@@ -80,11 +84,9 @@ async function round(): Promise<void> {
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },
     startDeployment: async () => undefined,
-    log,
+    log: { info: () => undefined, warn: onWarning, error: onWarning },
+    ...(visitDeadlineMs !== undefined && { visitDeadlineMs }),
   });
-  await loop.once();
-  await loop.stop();
-  expect(warned).toEqual([]);
 }
 
 it("starts what shipway.yml declares when it is missing, and only tells of what the API declares", async () => {
@@ -137,4 +139,39 @@ it("leaves nothing of an environment that was removed while a database was waite
     password: await secrets().internal(place, "backing-db"),
   };
   expect(await target.observeBacking(place, [db])).toMatchObject([{ state: "missing" }]);
+});
+
+it("visits the other environments while the engine does not answer for one", async () => {
+  const staging = { app: "shop", environment: "staging" };
+  await store.db
+    .insertInto("environments")
+    .values({ ...newEnvironment(staging), live_release: 1 })
+    .execute();
+  let answer: (() => void) | undefined;
+  onCall = async (method) => {
+    if (method !== "reconcile" || answer !== undefined) return;
+    await new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+  };
+  const late: object[] = [];
+  const loop = startLoop((warning) => void late.push(warning), 500);
+  await loop.once();
+  expect(late).toHaveLength(1);
+  const places = [place, staging];
+  expect(places.filter((one) => target.answering(one, "web") === 1)).toHaveLength(1);
+  answer?.();
+  await until("the first is put right as well", () => places.every((one) => target.answering(one, "web") === 1));
+  await loop.stop();
+});
+
+it("stops a standby when its time is over", async () => {
+  const before = { app: "shop", number: 2, services: [newService("web")] };
+  await target.startService(place, before, newService("web"), { env: {}, secrets: {} });
+  const over = { standby_release: 2, standby_until: new Date(Date.now() - 1_000) };
+  await store.db.updateTable("environments").set(over).execute();
+  await round();
+  expect(target.effects.at(-1)).toBe("stop shop.production.web.r2-1");
+  const row = await store.db.selectFrom("environments").select("standby_release").executeTakeFirstOrThrow();
+  expect(row.standby_release).toBeNull();
 });

@@ -1,6 +1,6 @@
 import type { StepExecutor } from "../ci/executor.ts";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
-import { type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
+import { type EnvironmentRow, findEnvironment, listEnvironments } from "../environment/environments.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { recordTaskDrift } from "../environment/task-drift.ts";
@@ -11,6 +11,7 @@ import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
 import { imagesToKeep } from "../release/releases.ts";
+import { currentRuntimes } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
@@ -23,13 +24,20 @@ import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
 import type { Execs } from "./execs.ts";
 import { forgetEndedRuns } from "./task-run.ts";
+import { newVisits, type Visit } from "./visits.ts";
 import { watchBacking } from "./watch-backing.ts";
 
 /** How long a task that was removed by hand stays missing at most (DESIGN, section 5). */
 const EVERY_MS = 15_000;
+/** On AWS only what a person changed is missed: ECS replaces its tasks itself, and every look is a call to an account that others use too. */
+const STEADY_MS = { docker: 0, ecs: 60_000 };
 const TIDY_EVERY_MS = 3_600_000;
 /** Looking at every container costs the engine some milliseconds each, and what is found here waits for a person anyway. */
 const LOOK_EVERY_MS = 60_000;
+/** Environments that are visited side by side, of those that are on the same engine or cluster. */
+const AT_ONCE = 6;
+/** A visit that takes longer (an engine that hangs, a database that starts) keeps no other waiting. */
+const VISIT_DEADLINE_MS = 60_000;
 /** When each place was looked at for drift. */
 type Looked = Map<string, number>;
 
@@ -47,6 +55,8 @@ export type ReconcileDeps = {
   startDeployment(deploymentId: string): Promise<void>;
   startTaskRun(runId: string): Promise<void>;
   log: Logger;
+  /** How long one visit may keep those after it waiting. */
+  visitDeadlineMs?: number;
 };
 
 /** Keeps what runs equal to what was declared, until stopped. `once` is one round, also used at start. */
@@ -54,16 +64,25 @@ export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>
   const stopping = new AbortController();
   let tidiedAt = 0;
   const looked: Looked = new Map();
-  let round: Promise<void> = Promise.resolve();
-  const once = (): Promise<void> => {
-    round = round.then(() => reconcileAll(deps, looked)).catch((error: unknown) => report(deps, error));
-    return round;
+  const visits = newVisits({
+    atOnce: AT_ONCE,
+    deadlineMs: deps.visitDeadlineMs ?? VISIT_DEADLINE_MS,
+    onError: (_, error) => report(deps, error),
+    onLate: (visited) => deps.log.warn({ visited }, "a visit of the reconcile loop takes long; the others go on"),
+  });
+  const once = async (): Promise<void> => {
+    try {
+      await visits.begin([...errands(deps), ...(await environmentVisits(deps, looked))]);
+    } catch (error) {
+      report(deps, error);
+    }
   };
   const loop = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
       await sleep(EVERY_MS, stopping.signal).catch(() => undefined);
       if (stopping.signal.aborted) return;
-      await once();
+      // Not awaited: an engine that hangs must not keep the next round of the others waiting.
+      void once();
       if (Date.now() - tidiedAt < TIDY_EVERY_MS) continue;
       tidiedAt = Date.now();
       await tidy(deps).catch((error: unknown) => report(deps, error));
@@ -75,7 +94,7 @@ export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>
     async stop() {
       stopping.abort();
       await looping;
-      await round;
+      await visits.stop();
     },
   };
 }
@@ -85,24 +104,53 @@ function report(deps: ReconcileDeps, error: unknown): void {
   if (!hasCode(error, "DOCKER_UNREACHABLE")) deps.log.warn({ err: error }, "a reconcile round failed");
 }
 
-async function reconcileAll(deps: ReconcileDeps, looked: Looked): Promise<void> {
-  // Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
-  // Each by itself: one that cannot be started must not keep the others waiting for the next round.
+/** What is done each round beside the environments, each by itself: none keeps another waiting. */
+function errands(deps: ReconcileDeps): Visit[] {
+  const errand = (key: string, run: () => Promise<unknown>): Visit => ({
+    key,
+    lane: key,
+    make: async () => {
+      await run();
+      return { againMs: 0 };
+    },
+  });
+  return [
+    errand("recorded work", () => startRecorded(deps)),
+    errand("execs", () => deps.execs.endLeft()),
+    errand("ended runs", () => forgetEndedRuns(deps)),
+    errand("cut-off runs", () => removeCutOffRuns(deps)),
+    errand("backing", () => watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error))),
+  ];
+}
+
+/**
+ * Recorded work whose workflow was never started, because of a crash between the two. A start that happened is a no-op.
+ * Each by itself: one that cannot be started must not keep the others waiting for the next round.
+ */
+async function startRecorded(deps: ReconcileDeps): Promise<void> {
   for (const id of await openDeliveries(deps.store.db))
     await deps.startDelivery(id).catch((error) => report(deps, error));
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
   for (const id of await openTaskRuns(deps.store.db)) await deps.startTaskRun(id).catch((error) => report(deps, error));
-  await deps.execs.endLeft().catch((error: unknown) => report(deps, error));
-  await forgetEndedRuns(deps).catch((error: unknown) => report(deps, error));
-  await removeCutOffRuns(deps).catch((error: unknown) => report(deps, error));
-  await watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error)).catch((error: unknown) =>
-    report(deps, error),
-  );
-  for (const environment of await listEnvironments(deps.store.db)) {
-    if (environment.running_deployment !== null) continue;
-    await reconcileEnvironment(deps, environment, looked).catch((error: unknown) => report(deps, error));
-  }
+}
+
+/** One lane for each engine and cluster. */
+async function environmentVisits(deps: ReconcileDeps, looked: Looked): Promise<Visit[]> {
+  const [rows, runtimes] = await Promise.all([listEnvironments(deps.store.db), currentRuntimes(deps.store.db)]);
+  return rows
+    .filter((row) => row.running_deployment === null)
+    .map((row) => {
+      const place = { app: row.app, environment: row.name };
+      const runtime = runtimes(place);
+      const steadyMs = STEADY_MS[runtime.kind];
+      return {
+        key: `${row.app}/${row.name}`,
+        lane: runtime.kind === "docker" ? "docker" : `ecs ${runtime.settings.region} ${runtime.settings.cluster}`,
+        // What was just put right is looked at again soon.
+        make: async () => ({ againMs: (await reconcileEnvironment(deps, place, looked)) ? 0 : steadyMs }),
+      };
+    });
 }
 
 /** A pipeline that ended because Docker went away could not clean up behind itself. */
@@ -111,24 +159,21 @@ async function removeCutOffRuns(deps: ReconcileDeps): Promise<void> {
   for (const id of await withoutRunning(deps.store.db, runs)) await deps.executor.cleanUp(id);
 }
 
-async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, looked: Looked): Promise<void> {
-  const place = { app: row.app, environment: row.name };
-  if (row.standby_release !== null && row.standby_until !== null && row.standby_until < new Date()) {
-    await deps.target.stop(place, row.standby_release);
-    await deps.store.db
-      .updateTable("environments")
-      .set({ standby_release: null, standby_until: null })
-      .where("app", "=", row.app)
-      .where("name", "=", row.name)
-      .execute();
-    return;
-  }
+/** @returns whether anything was changed */
+async function reconcileEnvironment(deps: ReconcileDeps, place: Place, looked: Looked): Promise<boolean> {
+  // As it is now: the visit may have waited for others.
+  const row = await findEnvironment(deps.store.db, place);
+  if (row === undefined || row.running_deployment !== null) return false;
+  if (await endStandby(deps, place, row)) return true;
   const desired = await readDesiredState(deps, row);
   await deps.target.ensureBacking(place, desired.backing ?? [], () => undefined);
   // That may have waited for a database, and the environment may have been changed or removed meanwhile.
-  const now = (await listEnvironments(deps.store.db, row.app)).find(({ name }) => name === row.name);
-  if (now === undefined) return await removeLeftovers(deps, place);
-  if (now.live_release !== row.live_release || now.running_deployment !== null) return;
+  const now = await findEnvironment(deps.store.db, place);
+  if (now === undefined) {
+    await removeLeftovers(deps, place);
+    return true;
+  }
+  if (now.live_release !== row.live_release || now.running_deployment !== null) return true;
   const mended = await deps.target.reconcile(place, desired);
   for (const text of mended) {
     await appendEvent(
@@ -138,6 +183,22 @@ async function reconcileEnvironment(deps: ReconcileDeps, row: EnvironmentRow, lo
     );
   }
   await lookForDrift(deps, place, desired, looked);
+  return mended.length > 0;
+}
+
+/** Stops a release that stood by for its time. Given up first: a rollback that begins now finds that it has to start it anew. */
+async function endStandby({ store, target }: ReconcileDeps, place: Place, row: EnvironmentRow): Promise<boolean> {
+  if (row.standby_release === null || row.standby_until === null || row.standby_until >= new Date()) return false;
+  const { numUpdatedRows } = await store.db
+    .updateTable("environments")
+    .set({ standby_release: null, standby_until: null })
+    .where("app", "=", place.app)
+    .where("name", "=", place.environment)
+    .where("standby_release", "=", row.standby_release)
+    .where("running_deployment", "is", null)
+    .executeTakeFirst();
+  if (numUpdatedRows > 0n) await target.stop(place, row.standby_release);
+  return true;
 }
 
 /** What was started in an environment that was just removed; unless somebody declared anything there again. Data stay. */
