@@ -18,6 +18,8 @@ export type Bucket = {
   putNew(key: string, body: string): Promise<string>;
   /** Whatever its size, with a few MiB in memory. Nothing is left, or replaced, when it fails. @returns how many bytes it was */
   upload(key: string, body: AsyncIterable<Uint8Array>, signal?: AbortSignal): Promise<number>;
+  /** Within the bucket, without the bytes coming here; at most 5 GiB (Amazon S3 API reference, CopyObject). */
+  copy(from: string, to: string): Promise<void>;
   list(prefix: string): Promise<StoredObject[]>;
   /** The names that follow `prefix`, up to the next `/`. */
   listNames(prefix: string): Promise<string[]>;
@@ -88,6 +90,8 @@ export async function openBucket(options: AwsOptions & { bucket: string }): Prom
         }
       }),
     upload: (key, body, signal) => told(() => upload(s3, { Bucket, Key: key }, body, signal)),
+    copy: (from, to) =>
+      told(async () => void (await s3.copyObject({ Bucket, Key: to, CopySource: `${Bucket}/${encodeURI(from)}` }))),
     list: (prefix) => told(() => list(s3, Bucket, prefix)),
     listNames: (prefix) => told(() => listNames(s3, Bucket, prefix)),
     remove: (keys) =>

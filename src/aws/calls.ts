@@ -95,6 +95,7 @@ const S3_ACTIONS: Record<string, string> = {
   HeadObject: "GetObject",
   ListObjectsV2: "ListBucket",
   DeleteObjects: "DeleteObject",
+  CopyObject: "PutObject",
   CreateMultipartUpload: "PutObject",
   UploadPart: "PutObject",
   CompleteMultipartUpload: "PutObject",

@@ -80,6 +80,7 @@ export const ERRORS = {
   AWS_LEFTOVERS: { kind: "upstream", http: 502, exit: 75 },
   AWS_TASK_FAILED: { kind: "upstream", http: 502, exit: 75 },
   EXEC_CUT_OFF: { kind: "upstream", http: 502, exit: 75 },
+  CODEBUILD_FAILED: { kind: "upstream", http: 502, exit: 75 },
   IMAGE_PUSH_FAILED: { kind: "upstream", http: 502, exit: 75 },
   POSTGRES_UNREACHABLE: { kind: "upstream", http: 502, exit: 75 },
   GIT_FAILED: { kind: "upstream", http: 502, exit: 75 },

@@ -8,6 +8,7 @@ this belief, no more. docs/aws.md says the same to users.
 
 moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py; with a registry, images by digest must be there), or with
 `--containers` run as real containers of the Docker Engine behind that socket (fargate.py), from where moto is reached at `/endpoint`.
+With a registry, builds of CodeBuild are really made and pushed there (builds.py).
     GET  /ground                         what Terraform makes of an account, laid at the first call
     GET  /endpoint                       where containers of tasks reach moto
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
@@ -36,6 +37,7 @@ from moto.ecs.exceptions import ECSException, InvalidParameterException
 from moto.resourcegroupstaggingapi import models as tagging
 from werkzeug.serving import make_server
 
+import builds
 import exec_service
 from account import backends, definition_of, ip_of, lock
 from balancer import listen
@@ -436,6 +438,7 @@ def end_with_owner():
 def end(*_):
     exec_service.exec_agent.end_all()
     try:
+        builds.close()
         runner.close()
     finally:
         os._exit(0)
@@ -469,6 +472,8 @@ if __name__ == "__main__":
         threading.Thread(target=end_with_owner, daemon=True).start()
     threading.Thread(target=run_scheduler, daemon=True).start()
     threading.Thread(target=ThreadingHTTPServer(("127.0.0.1", options.control), Control).serve_forever, daemon=True).start()
+    if options.registry:
+        builds.play("http://127.0.0.1:%d" % port, options.registry)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     os.environ["MOTO_PORT"] = str(port)
     moto = make_moto()

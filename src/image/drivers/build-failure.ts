@@ -9,8 +9,29 @@ const NETWORK =
 const REFUSED =
   /not found|manifest unknown|pull access denied|authorization failed|insufficient_scope|unauthorized|denied/i;
 
-/** What the engine said when a build ended without an image. */
-export type BuildEnd = { plan: ImagePlan; error: string; step: FailedStep | undefined; dockerfile: string };
+/** What a person can do about the machine that builds. */
+export type MachineHints = { absent: string; space: string; frontend: string; network: string };
+
+const THIS_MACHINE: MachineHints = {
+  absent: "which is not on this machine, and its registry does not answer",
+  space:
+    "Free space and push again: `docker system df` shows what uses it, `docker builder prune` empties the build cache.",
+  frontend:
+    "Remove the `# syntax=` line to build with the engine's own frontend, or give the engine access to that registry.",
+  network:
+    "Check the engine's network, then push again; or load the image by hand with `docker pull` or `docker load`.",
+};
+
+/** What the engine said when a build ended without an image; `hints` where it is not this machine's engine. */
+export type BuildEnd = {
+  plan: ImagePlan;
+  error: string;
+  step: FailedStep | undefined;
+  dockerfile: string;
+  hints?: MachineHints;
+};
+
+const hintsOf = ({ hints = THIS_MACHINE }: BuildEnd): MachineHints => hints;
 
 /**
  * The user's Dockerfile failed: a result. What kept us from finding out (no space, no registry): an error.
@@ -19,7 +40,7 @@ export type BuildEnd = { plan: ImagePlan; error: string; step: FailedStep | unde
 export function judgeBuildEnd(end: BuildEnd): BuildFailure | ShipwayError {
   const { plan, error } = end;
   if (/no space left on device|ENOSPC/i.test(error))
-    return diskFull(`Building ${plan.service} stopped: ${lastPart(error)}.`);
+    return diskFull(`Building ${plan.service} stopped: ${lastPart(error)}.`, hintsOf(end).space);
   const frontend = frontendOf(end.dockerfile);
   // Only the frontend of a `# syntax=` line is solved by the gateway; the engine's own is not.
   if (frontend !== undefined && /frontend gateway\.v0|resolve image config for.*syntax/i.test(error))
@@ -35,29 +56,27 @@ export function judgeBuildEnd(end: BuildEnd): BuildFailure | ShipwayError {
   return failure(end);
 }
 
-export function diskFull(message: string): ShipwayError {
-  return fail("DISK_FULL", {
-    message,
-    hint: "Free space and push again: `docker system df` shows what uses it, `docker builder prune` empties the build cache.",
-  });
+export function diskFull(message: string, hint = THIS_MACHINE.space): ShipwayError {
+  return fail("DISK_FULL", { message, hint });
 }
 
 function frontendOf(dockerfile: string): string | undefined {
   return /^#\s*syntax\s*=\s*(\S+)/i.exec(dockerfile)?.[1];
 }
 
-function frontendMissing({ plan }: BuildEnd, frontend: string): ShipwayError {
+function frontendMissing(end: BuildEnd, frontend: string): ShipwayError {
   return fail("IMAGE_UNAVAILABLE", {
-    message: `The first line of ${plan.dockerfile} asks for the Dockerfile frontend ${frontend}, which cannot be fetched from its registry.`,
-    hint: "Remove the `# syntax=` line to build with the engine's own frontend, or give the engine access to that registry.",
+    message: `The first line of ${end.plan.dockerfile} asks for the Dockerfile frontend ${frontend}, which cannot be fetched from its registry.`,
+    hint: hintsOf(end).frontend,
   });
 }
 
-function baseImageUnreachable({ plan, error, dockerfile }: BuildEnd, reference: string | undefined): ShipwayError {
-  const line = lineNaming(dockerfile, reference);
+function baseImageUnreachable(end: BuildEnd, reference: string | undefined): ShipwayError {
+  const line = lineNaming(end.dockerfile, reference);
+  const at = line === undefined ? "" : `:${line}`;
   return fail("IMAGE_UNAVAILABLE", {
-    message: `${plan.dockerfile}${line === undefined ? "" : `:${line}`} needs ${reference ?? "an image"}, which is not on this machine, and its registry does not answer: ${lastPart(error)}.`,
-    hint: "Check the engine's network, then push again; or load the image by hand with `docker pull` or `docker load`.",
+    message: `${end.plan.dockerfile}${at} needs ${reference ?? "an image"}, ${hintsOf(end).absent}: ${lastPart(end.error)}.`,
+    hint: hintsOf(end).network,
   });
 }
 

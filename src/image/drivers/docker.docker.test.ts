@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -11,82 +11,30 @@ import { hasCode } from "../../shared/errors.ts";
 import type { LogLine } from "../../shared/log-line.ts";
 import { until } from "../../shared/until.ts";
 import { gitCommand } from "../../source/git-command.ts";
-import { AppSpec } from "../../spec/app-spec.ts";
 import type { BuildFailure, ImageBuilder } from "../builder.ts";
 import { describeImageBuilder } from "../contract.ts";
-import { type ImageSource, planImages } from "../plan-images.ts";
 import { dockerBuilder } from "./docker.ts";
+import { findBase, Workshop } from "./testing.ts";
 
 const docker = new Docker({ socketPath: "/var/run/docker.sock" });
 const git = gitCommand(process.env.PATH ?? "/usr/bin:/bin");
 const run = promisify(execFile);
 
-/** The smallest local image with a shell; made by scripts/offline-images, or pulled. */
-async function findBase(): Promise<string | undefined> {
-  for (const name of ["debian:bookworm-slim", "node:20-bookworm-slim"]) {
-    const there = await docker
-      .getImage(name)
-      .inspect()
-      .then(
-        () => true,
-        () => false,
-      );
-    if (there) return name;
-  }
-  return undefined;
-}
-const base = await findBase();
+const base = await findBase(docker);
 if (base === undefined) {
   console.warn(
     "image builder on Docker: skipped, there is neither debian:bookworm-slim nor node:20-bookworm-slim; run scripts/offline-images",
   );
 }
 
-/** A repository of its own per commit of `files`, and the app's images removed at the end. */
-class Workshop {
-  readonly app = `t${randomBytes(5).toString("hex")}`;
-  readonly #dirs: string[] = [];
-
-  async commit(files: Record<string, string>): Promise<Pick<ImageSource, "app" | "repositoryDir" | "commit">> {
-    const dir = await mkdtemp(join(tmpdir(), "shipway-image-"));
-    this.#dirs.push(dir);
-    for (const [path, content] of Object.entries(files)) {
-      await mkdir(dirname(join(dir, path)), { recursive: true });
-      await writeFile(join(dir, path), content);
-    }
-    const as = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
-    await run("git", ["-C", dir, "init", "-q"]);
-    await run("git", ["-C", dir, "add", "-A"]);
-    await run("git", ["-C", dir, ...as, "commit", "-q", "-m", "x"]);
-    const { stdout } = await run("git", ["-C", dir, "rev-parse", "HEAD"]);
-    return { app: this.app, repositoryDir: dir, commit: stdout.trim() };
-  }
-
-  async plan(
-    service: string,
-    dockerfile: string,
-    files: Record<string, string> = {},
-    build: Record<string, unknown> = {},
-  ) {
-    const source = await this.commit({ Dockerfile: dockerfile, "nonce.txt": randomBytes(8).toString("hex"), ...files });
-    const [plan] = await planImages({ namespace: "shipway", ...source, services: servicesOf(service, build) }, git);
-    if (!plan) throw new Error("no plan");
-    return plan;
-  }
-
-  async close(): Promise<void> {
-    await dockerBuilder({ docker, git }).prune(this.app, []);
-    for (const dir of this.#dirs) await rm(dir, { recursive: true, force: true });
-  }
-}
-
-function servicesOf(service: string, build: Record<string, unknown>): ImageSource["services"] {
-  return AppSpec.parse({ app: "shop", services: { [service]: { build } } }).services;
+async function close(shop: Workshop): Promise<void> {
+  await dockerBuilder({ docker, git }).prune(shop.app, []);
+  await shop.close();
 }
 
 describe.skipIf(base === undefined)("on the Docker Engine", () => {
   describeImageBuilder("docker", async () => {
-    const shop = new Workshop();
+    const shop = new Workshop(git);
     const withRun = (command: string) => (service: string) =>
       shop.plan(service, `FROM ${base}\nCOPY nonce.txt /\nRUN ${command}\n`);
     return {
@@ -97,7 +45,7 @@ describe.skipIf(base === undefined)("on the Docker Engine", () => {
       slowPlan: withRun("echo begun && sleep 90"),
       presentImage: base ?? "",
       absentImage: `shipway-nowhere-${shop.app}/none:1`,
-      close: () => shop.close(),
+      close: () => close(shop),
     };
   });
 
@@ -105,10 +53,10 @@ describe.skipIf(base === undefined)("on the Docker Engine", () => {
     let shop: Workshop;
     let builder: ImageBuilder;
     beforeAll(() => {
-      shop = new Workshop();
+      shop = new Workshop(git);
       builder = dockerBuilder({ docker, git });
     });
-    afterAll(() => shop.close());
+    afterAll(() => close(shop));
 
     const logged = async (plan: Awaited<ReturnType<Workshop["plan"]>>) => {
       const lines: LogLine[] = [];

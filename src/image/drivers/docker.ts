@@ -6,6 +6,7 @@ import type { LogSink } from "../../shared/log-line.ts";
 import type { GitCommand } from "../../source/git-command.ts";
 import type { BuildOutcome, ImageBuilder, ImagePlan } from "../builder.ts";
 import { openContextTar } from "../context-tar.ts";
+import { readDockerfile } from "../read-dockerfile.ts";
 import { diskFull, judgeBuildEnd } from "./build-failure.ts";
 import { newBuildProgress } from "./build-progress.ts";
 import { decodeBuildTrace } from "./buildkit-trace.ts";
@@ -213,15 +214,6 @@ function parseMessage(line: string): { id?: unknown; aux?: unknown; error?: unkn
     // A connection that breaks off leaves half a line; the missing end is what counts, and it is seen by the caller.
     return {};
   }
-}
-
-async function readDockerfile(
-  { repositoryDir, commit, context, dockerfile }: ImagePlan,
-  git: GitCommand,
-): Promise<string> {
-  const path = context === "." ? dockerfile : `${context}/${dockerfile}`;
-  const { stdout } = await git.run(["-C", repositoryDir, "cat-file", "blob", `${commit}:${path}`]);
-  return stdout.toString("utf8");
 }
 
 /** Without a tag the engine would pull every tag of the repository. */
