@@ -1,12 +1,9 @@
-import { createHmac } from "node:crypto";
-import { mkdir, statfs } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join, resolve } from "node:path";
-import Docker from "dockerode";
 import { sql } from "kysely";
-import type { Logger as Pino } from "pino";
 import { createToken } from "./access/tokens.ts";
-import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
+import { chooseDrivers, type DriverOptions, type Drivers } from "./drivers.ts";
 import { newSealer, readOrCreateKey } from "./environment/sealing.ts";
 import { newSecrets } from "./environment/secrets.ts";
 import { openEventStream } from "./events/event-stream.ts";
@@ -15,9 +12,6 @@ import { deliver, deploy, type Stages } from "./flow.ts";
 import type { Platform } from "./http/platform.ts";
 import { serveGit } from "./http/serve-git.ts";
 import { buildServer, type Server } from "./http/server.ts";
-import { dockerBuilder } from "./image/drivers/docker.ts";
-import { ecrPublisher } from "./image/drivers/ecr.ts";
-import type { ImagePublisher } from "./image/publisher.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
 import { newInfraCode } from "./infra/infra-code.ts";
 import { newLookSlots } from "./infra/look-slots.ts";
@@ -27,14 +21,9 @@ import { newStates } from "./infra/states.ts";
 import type { NotifyDeps } from "./notify/deliver.ts";
 import { httpSend } from "./notify/drivers/http-send.ts";
 import { runtimesOf } from "./release/runtimes.ts";
-import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
-import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
-import { lazyEcsTarget } from "./rollout/drivers/ecs/without-aws.ts";
-import { placedTarget, type TargetOf } from "./rollout/placed-target.ts";
-import type { RuntimeSettings } from "./rollout/runtime.ts";
-import type { RolloutTarget } from "./rollout/target.ts";
+import { placedTarget } from "./rollout/placed-target.ts";
 import { newDeferred } from "./shared/deferred.ts";
-import { fail } from "./shared/errors.ts";
+import { fail, hasCode, toProblem } from "./shared/errors.ts";
 import { gitMirrors } from "./source/mirrors.ts";
 import { recordMissedPushes } from "./source/record-push.ts";
 import { gitRepositories } from "./source/repositories.ts";
@@ -55,20 +44,12 @@ import { runTask } from "./workflow/task-run.ts";
 /** Somebody waits for a plan, so more of them than of drift checks. */
 const PLANS_AT_ONCE = 4;
 
-export type ControlPlaneOptions = {
-  dataDir: string;
+export type ControlPlaneOptions = DriverOptions & {
   /** Label and name prefix of everything made in Docker; undefined draws a random one at the first start. */
   instance: string | undefined;
   /** Of the API and git. */
   port: number;
-  /** Where the apps answer. */
-  httpPort: number;
-  /** Address both listen on. */
-  bind: string;
   databaseUrl: string | undefined;
-  dockerSocket: string;
-  /** A PATH in which git is found. */
-  searchPath: string;
   /**
    * The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), a filesystem mirror of its providers, the program of
    * Shipway's own provider, and how many drift checks are made at a time.
@@ -79,17 +60,15 @@ export type ControlPlaneOptions = {
     providerProgram: string;
     driftChecks: number;
   };
-  /** Where images of ECS environments are really pushed to; undefined for Amazon ECR itself. */
-  registryEndpoint: string | undefined;
   version: string;
-  log: Pino;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
   onProgress: (text: string) => void;
 };
 
 export type ControlPlane = {
   apiUrl: string;
-  httpPort: number;
+  /** Undefined where no router of ours carries traffic: without an engine. */
+  httpPort: number | undefined;
   /** The first admin token, only at the very first start. */
   firstToken: string | undefined;
   /** Stops the control plane; the apps and the router go on serving. */
@@ -125,11 +104,12 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
-  const drivers = newDrivers(options, instance);
-  const { docker, router, repositories, mirrors, builder, executor, namespace } = drivers;
   const key = await readOrCreateKey(join(dataDir, "secret.key"));
   const sealer = newSealer(key);
-  const { targetOf, publisherOf } = newRuntimes(options, { instance, key, ...drivers });
+  const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
+  const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
+  const drivers = chooseDrivers(options, { instance, key, git: repositories.git });
+  const { engine: docker, builder, executor, namespace, targetOf, publisherOf } = drivers;
   const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
@@ -173,7 +153,19 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
 
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
-      { store, repositories, secrets, sealer, logs, executor, builder, namespace, startDeployment, log },
+      {
+        store,
+        repositories,
+        secrets,
+        sealer,
+        logs,
+        executor,
+        builder,
+        namespace,
+        hasEngine: docker !== undefined,
+        startDeployment,
+        log,
+      },
       step,
     ),
     ...newDeploymentStages(
@@ -211,7 +203,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>
     (await launched.promise).start(workflow, id);
 
-  const routerReady = router.ensure().then(() => options.onProgress(`Router: apps answer on port ${options.httpPort}`));
+  const routerReady = startRouter(options, docker);
   routerReady.catch(() => undefined);
   const events = await openEventStream(store);
   closing.push(() => events.close());
@@ -230,11 +222,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     infra,
     notify,
     engine: { startDelivery, startDeployment, startInfra, startTaskRun },
-    dockerVersion: () =>
-      docker.version().then(
-        ({ Version }) => Version,
-        () => undefined,
-      ),
+    docker,
     apiUrl,
     httpPort: options.httpPort,
     dataDir,
@@ -293,10 +281,24 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const firstToken = await firstAdminToken(store);
   return {
     apiUrl: platform.apiUrl,
-    httpPort: options.httpPort,
+    httpPort: docker && options.httpPort,
     firstToken,
     stop: () => closeAll(closing),
   };
+}
+
+/** Says at once, too, where there will be none: whoever expects apps at a port must not look for them. */
+async function startRouter({ httpPort, onProgress }: ControlPlaneOptions, docker: Drivers["engine"]): Promise<void> {
+  if (docker === undefined) return onProgress("Docker: none, as asked; apps run in environments with runtime: ecs");
+  await docker.ensureRouter().catch((error: unknown) => {
+    if (!hasCode(error, "DOCKER_UNREACHABLE")) throw error;
+    throw fail("DOCKER_UNREACHABLE", {
+      message: toProblem(error).message,
+      hint: "Start Docker with `systemctl start docker`, then run `shipway doctor`. To run apps on ECS only: `shipway up --no-docker`.",
+      cause: error,
+    });
+  });
+  onProgress(`Router: apps answer on port ${httpPort}`);
 }
 
 /** Our own Postgres or the user's, migrated; closed again in the order that loses nothing. */
@@ -320,75 +322,6 @@ async function openDatabase(options: ControlPlaneOptions, closing: Closer[]): Pr
   );
   return store;
 }
-
-/** Everything that touches Docker and git, under the names of this installation. */
-function newDrivers(options: ControlPlaneOptions, instance: string) {
-  const { dataDir, log } = options;
-  const namespace = instance === "default" ? "shipway" : `shipway-${instance}`;
-  const docker = new Docker({ socketPath: options.dockerSocket });
-  const router = haproxyRouter({
-    docker,
-    image: ROUTER_IMAGE,
-    dir: join(dataDir, "router"),
-    httpPort: options.httpPort,
-    bindAddress: options.bind,
-    name: `shipway-${instance}-router`,
-    network: `shipway-${instance}`,
-    labels: { "shipway.instance": instance },
-  });
-  const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
-  const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
-  const onDocker = dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, toolImage: ROUTER_IMAGE, log });
-  const builder = dockerBuilder({ docker, git: repositories.git, namespace, freeBytes: () => freeBytes(dataDir) });
-  const executor = dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath });
-  return { docker, router, repositories, mirrors, onDocker, builder, executor, namespace };
-}
-
-/** The target of each runtime, and where its images come from. What concerns AWS is loaded by the first environment that is there. */
-function newRuntimes(
-  options: ControlPlaneOptions,
-  { instance, key, docker, onDocker }: { instance: string; key: Buffer; docker: Docker; onDocker: RolloutTarget },
-) {
-  const targets = new Map<string, RolloutTarget>();
-  const publishers = new Map<string, ImagePublisher>();
-  // Keyed, so that the name of a secret's version says nothing about its content.
-  const fingerprint = (text: string) => createHmac("sha256", key).update("secret version").update(text).digest("hex");
-  let driver: ReturnType<typeof openDriver> | undefined;
-  const openDriver = async () => {
-    const { newEcsDriver } = await import("./rollout/drivers/ecs/ecs-target.ts");
-    return newEcsDriver({ install: instance, fingerprint });
-  };
-  const targetOf: TargetOf = (runtime) => {
-    if (runtime.kind === "docker") return onDocker;
-    const { settings } = runtime;
-    return getOrMake(targets, JSON.stringify(settings), () =>
-      lazyEcsTarget(settings, async () => {
-        driver ??= openDriver();
-        return (await driver).open(settings);
-      }),
-    );
-  };
-  const publisherOf = (runtime: RuntimeSettings): ImagePublisher | undefined => {
-    if (runtime.kind === "docker") return undefined;
-    const { region } = runtime.settings;
-    const { registryEndpoint } = options;
-    return getOrMake(publishers, region, () =>
-      ecrPublisher({ docker, install: instance, aws: { region }, registryEndpoint }),
-    );
-  };
-  return { targetOf, publisherOf };
-}
-
-function getOrMake<T>(known: Map<string, T>, key: string, make: () => T): T {
-  const found = known.get(key) ?? make();
-  known.set(key, found);
-  return found;
-}
-
-const ROUTER_IMAGE = "haproxy:2.6";
-
-/** Ours, so that Docker's default pools, which end after about 31 networks, are left to others. */
-const SUBNET_POOL = "10.213.0.0/16";
 
 /**
  * One control plane per data directory. The lock is a session of Postgres: it ends with the process, however that ends, so it is never stale.
@@ -438,11 +371,6 @@ async function instanceName(store: Store, wanted: string | undefined): Promise<s
   return (
     await store.db.selectFrom("settings").select("value").where("name", "=", "instance").executeTakeFirstOrThrow()
   ).value;
-}
-
-async function freeBytes(dir: string): Promise<number> {
-  const { bavail, bsize } = await statfs(dir);
-  return bavail * bsize;
 }
 
 const newInstanceName = () => Math.random().toString(36).slice(2, 8).padEnd(6, "0");

@@ -12,6 +12,8 @@ import { providerProgramBeside } from "./infra/provider-mirror.ts";
 /** The only place that reads the environment. */
 const Environment = z.object({
   DATABASE_URL: z.url().optional(),
+  /** Amazon ECS sets it in every container of a task. */
+  AWS_EXECUTION_ENV: z.string().optional(),
   DOCKER_HOST: z
     .string()
     .startsWith("unix://", "only a Unix socket is supported, such as unix:///var/run/docker.sock")
@@ -19,6 +21,7 @@ const Environment = z.object({
   PATH: z.string().default("/usr/local/bin:/usr/bin:/bin"),
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
+  SHIPWAY_DOCKER: z.literal("off").optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
   SHIPWAY_REGISTRY: z.url().optional(),
   SHIPWAY_TERRAFORM: z.string().min(1).optional(),
@@ -40,6 +43,15 @@ async function isShipway(port: number): Promise<boolean> {
     () => undefined,
   );
   return answer?.ok === true;
+}
+
+/**
+ * On Fargate there is never an engine. Elsewhere somebody has to say so: a laptop whose engine is not running has no socket either, and must be told that
+ * rather than run a Shipway that refuses everything.
+ */
+function isWithoutDocker({ docker }: UpOptions, environment: z.infer<typeof Environment>): boolean {
+  if (docker === false || environment.SHIPWAY_DOCKER === "off") return true;
+  return environment.AWS_EXECUTION_ENV === "AWS_ECS_FARGATE";
 }
 
 async function main(): Promise<number> {
@@ -71,7 +83,7 @@ async function main(): Promise<number> {
     httpPort: options.httpPort ?? HTTP_PORT,
     bind: options.bind ?? "127.0.0.1",
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
-    dockerSocket,
+    dockerSocket: isWithoutDocker(options, environment) ? undefined : dockerSocket,
     searchPath: environment.PATH,
     registryEndpoint: environment.SHIPWAY_REGISTRY,
     terraform: {

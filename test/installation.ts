@@ -50,7 +50,8 @@ export type Installation = {
 };
 
 export async function newInstallation(
-  options: { dockerSocket?: string; env?: Record<string, string> } = {},
+  /** `up`: what `shipway up` is given beside its own directory and ports. */
+  options: { dockerSocket?: string; env?: Record<string, string>; up?: string[] } = {},
 ): Promise<Installation> {
   const dir = await mkdtemp(join(tmpdir(), "shipway-e2e-"));
   await chmod(dir, 0o711);
@@ -100,7 +101,17 @@ export async function newInstallation(
   async function start(): Promise<void> {
     const child = spawn(
       process.execPath,
-      [MAIN, "up", "--data", join(dir, "data"), "--port", String(port), "--http-port", String(httpPort)],
+      [
+        MAIN,
+        "up",
+        "--data",
+        join(dir, "data"),
+        "--port",
+        String(port),
+        "--http-port",
+        String(httpPort),
+        ...(options.up ?? []),
+      ],
       {
         env,
         stdio: ["ignore", "pipe", "pipe"],

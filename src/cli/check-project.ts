@@ -5,7 +5,9 @@ import { type Planned, type PlannedRef, planPipeline } from "../ci/plan.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { notesOnOutputs } from "../spec/backing-variables.ts";
+import { dockerNeeds } from "../spec/docker-needs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
+import { environmentsFor } from "../spec/resolve-environment.ts";
 import { missingInfraFiles, undeclaredOutputs } from "./check-infra-files.ts";
 import { SPEC_FILE } from "./project.ts";
 
@@ -21,8 +23,11 @@ export type ProjectCheck = {
   notes: string[];
 };
 
-/** Looks at a checkout as a push of `ref` would: the spec, the pipeline it selects, the Dockerfiles. Never throws for what is wrong in the files. */
-export async function checkProject(dir: string, ref: PlannedRef): Promise<ProjectCheck> {
+/**
+ * Looks at a checkout as a push of `ref` would: the spec, the pipeline it selects, the Dockerfiles. Never throws for what is wrong in the files.
+ * `hasEngine` is false when the server that would be pushed to runs without a Docker Engine.
+ */
+export async function checkProject(dir: string, ref: PlannedRef, hasEngine = true): Promise<ProjectCheck> {
   const check: ProjectCheck = { ok: true, problems: [], found: [], notes: [] };
   const spec = await collect(check, async () => readSpec(dir));
   if (spec) {
@@ -34,6 +39,7 @@ export async function checkProject(dir: string, ref: PlannedRef): Promise<Projec
   }
   const planned = await collect(check, () => readPipeline(dir, ref));
   if (planned) describePipeline(planned, ref, check);
+  if (spec && !hasEngine) check.problems.push(...missingEngine(spec, ref, planned));
   check.ok = check.problems.length === 0;
   return check;
 }
@@ -59,6 +65,18 @@ async function readPipeline(dir: string, ref: PlannedRef): Promise<Planned | und
   });
   if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}, so a push runs no tests` };
   return planPipeline(parsePipelines(text, PIPELINES_FILE), ref);
+}
+
+function missingEngine(spec: AppSpec, ref: PlannedRef, planned: Planned | undefined): Problem[] {
+  const needs = dockerNeeds(spec, environmentsFor(spec, ref), planned?.status === "plan");
+  if (needs.length === 0) return [];
+  return [
+    {
+      code: "DOCKER_MISSING",
+      message: `The server runs without a Docker Engine, and a push of ${ref.refKind} ${ref.refName} needs one: ${needs.join("; ")}.`,
+      hint: `Write in ${SPEC_FILE} where they run on AWS (docs/aws.md, "Without a Docker Engine").`,
+    },
+  ];
 }
 
 function describePipeline(planned: Planned, ref: PlannedRef, check: ProjectCheck): void {

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { newTestCli, type TestCli } from "./testing.ts";
+import { newStatus, newTestCli, startTestServer, type TestCli } from "./testing.ts";
 
 let cli: TestCli;
 beforeEach(async () => {
@@ -33,6 +33,27 @@ describe("check", () => {
         "",
       ].join("\n"),
     );
+  });
+
+  it("finds what a server without a Docker Engine cannot do of it", async () => {
+    await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": PIPELINE, "web/Dockerfile": "FROM scratch\n" });
+    const answering = (used: boolean) =>
+      startTestServer((app) => {
+        app.get("/api/status", async () => newStatus({ docker: { used, reachable: used, version: null } }));
+      });
+    for (const used of [true, false]) {
+      const server = await answering(used);
+      const there = await newTestCli(server.url);
+      const { code, err } = await there.run(["check", "--branch", "main"], { cwd: cli.dir });
+      expect(code).toBe(used ? 0 : 2);
+      expect(err.includes("needs one: production has runtime: docker; the steps of its pipeline run on Docker")).toBe(
+        !used,
+      );
+      await server.close();
+      // Gone, it has nothing to say.
+      expect((await there.run(["check", "--branch", "main"], { cwd: cli.dir })).code).toBe(0);
+      await there.close();
+    }
   });
 
   it("shows the mistakes of all files at once and exits 2", async () => {

@@ -66,7 +66,8 @@ export function apiClient(server: Server) {
     exec: (app: string, environment: string, start: ExecAsk, io: ExecIo) =>
       exec(server, `${environmentPath(app, environment)}/exec`, start, io),
     ready: () => get(ReadyBody, "/api/ready"),
-    status: () => get(StatusBody, "/api/status"),
+    status: async (options: { timeoutMs?: number } = {}) =>
+      parseAnswer(server, await call("GET", "/api/status", options), StatusBody),
 
     listApps: () => get(z.array(AppBody), "/api/apps"),
     createApp: (name: string) => change(AppBody, "POST", "/api/apps", { name }),

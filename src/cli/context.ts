@@ -18,6 +18,8 @@ export type UpOptions = {
   httpPort?: number | undefined;
   bind?: string | undefined;
   databaseUrl?: string | undefined;
+  /** False: without an engine. */
+  docker?: boolean | undefined;
 };
 export type DemoOptions = { once: boolean };
 

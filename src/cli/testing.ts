@@ -187,7 +187,7 @@ export function newStatus(changes: Partial<Status> = {}): Status {
     httpPort: 8080,
     dataDir: "/data",
     uptimeMs: 3_600_000,
-    docker: { reachable: true, version: "20.10.24" },
+    docker: { used: true, reachable: true, version: "20.10.24" },
     apps: [],
     ...changes,
   };

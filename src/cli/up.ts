@@ -18,7 +18,9 @@ export async function runUp(options: Omit<ControlPlaneOptions, "onProgress">, de
     [
       `Shipway is up (${formatDurationMs(deps.now() - startedAt)}).`,
       `  API and git   ${plane.apiUrl}`,
-      `  Apps          http://SERVICE.ENVIRONMENT.APP.localhost:${plane.httpPort}`,
+      plane.httpPort === undefined
+        ? "  Apps          on ECS, at their domains (there is no Docker Engine here)"
+        : `  Apps          http://SERVICE.ENVIRONMENT.APP.localhost:${plane.httpPort}`,
       `  Data          ${options.dataDir}`,
       ...(plane.firstToken
         ? [

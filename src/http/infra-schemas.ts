@@ -90,7 +90,9 @@ const TasksBody = z
           what: z.enum(["task", "backing", "unknown"]),
           kind: z.enum(["missing", "stopped", "changed", "no-traffic", "unknown", "outdated"]),
           attributes: z.array(AttributeBody).describe("As declared (before) and as it is (after), secrets hidden"),
-          mendsItself: z.boolean().describe("Shipway puts it right by itself: within 15 s on Docker, within two minutes on ECS"),
+          mendsItself: z
+            .boolean()
+            .describe("Shipway puts it right by itself: within 15 s on Docker, within two minutes on ECS"),
           remedy: z.string().optional(),
         }),
       )

@@ -31,8 +31,8 @@ export type Platform = {
     startInfra(run: StartedRun): Promise<void>;
     startTaskRun(runId: string): Promise<void>;
   };
-  /** Version of the container engine; undefined when it does not answer. */
-  dockerVersion(): Promise<string | undefined>;
+  /** The container engine, whose version is undefined when it does not answer; undefined for a Shipway that runs without one. */
+  docker: { version(): Promise<string | undefined> } | undefined;
   /** Where the API answers, such as `http://127.0.0.1:7420`. */
   apiUrl: string;
   /** Where the apps answer. */

@@ -305,7 +305,11 @@ export const StatusBody = z.object({
   httpPort: z.int(),
   dataDir: z.string(),
   uptimeMs: z.number(),
-  docker: z.object({ reachable: z.boolean(), version: z.string().nullable() }),
+  docker: z.object({
+    used: z.boolean().describe("false: this Shipway was started without a Docker Engine"),
+    reachable: z.boolean(),
+    version: z.string().nullable(),
+  }),
   apps: z.array(AppBody),
 });
 

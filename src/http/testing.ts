@@ -98,7 +98,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       startTaskRun: async (id: string) => void started.push(`task-run ${id}`),
       startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
-    dockerVersion: async () => "20.10.24",
+    docker: { version: async () => "20.10.24" },
     apiUrl: "http://127.0.0.1:7420",
     httpPort: 8080,
     dataDir: dir,

@@ -32,7 +32,7 @@ export function resolveRelease(
     if (!image) throw new Error(`release r${record.number} of ${record.app} has no image for ${name}`);
     return {
       name,
-      image: image.digest,
+      image: image.reference ?? image.digest,
       ...(spec.command && { command: spec.command }),
       ...(spec.port !== undefined && { port: spec.port }),
       ...(spec.health && { health: spec.health }),

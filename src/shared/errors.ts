@@ -25,6 +25,7 @@ export const ERRORS = {
   SECRET_MISSING: { kind: "user", http: 400, exit: 2 },
   SECRET_KEY_WRONG: { kind: "user", http: 409, exit: 2 },
   BACKING_REFUSED: { kind: "user", http: 409, exit: 2 },
+  DOCKER_MISSING: { kind: "user", http: 409, exit: 2 },
   DOCKERFILE_MISSING: { kind: "user", http: 400, exit: 2 },
   DOWNTIME_REFUSED: { kind: "user", http: 400, exit: 2 },
   PORT_IN_USE: { kind: "user", http: 409, exit: 2 },

@@ -76,7 +76,8 @@ export type PipelinesTable = {
 
 export type StepsTable = { pipeline_id: string; step_id: string; outcome: Json<StepOutcome> };
 
-export type RecordedImage = { service: string; name: string; digest: string; reused: boolean };
+/** `reference` (`HOST/REPOSITORY@DIGEST`) where the image is in a registry, and `digest` the one it has there; else that is the engine's content id. */
+export type RecordedImage = { service: string; name: string; digest: string; reused: boolean; reference?: string };
 
 export type ReleasesTable = {
   app: string;

@@ -3,7 +3,7 @@ import { readChangedPaths } from "../ci/changed-paths.ts";
 import type { StepExecutor } from "../ci/executor.ts";
 import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
-import { planPipeline } from "../ci/plan.ts";
+import { type Planned, planPipeline } from "../ci/plan.ts";
 import { runPipeline } from "../ci/run-pipeline.ts";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
@@ -23,9 +23,11 @@ import { lockEnvironments, requestDeployment } from "../release/deployments.ts";
 import { buildLogId, stepLogId } from "../release/log-ids.ts";
 import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
+import { dockerMissing } from "../shared/docker-missing.ts";
 import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
+import { dockerNeeds } from "../spec/docker-needs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { environmentsFor, withEnvironments } from "../spec/resolve-environment.ts";
 import type { Store } from "../store/open-store.ts";
@@ -41,6 +43,8 @@ export type DeliveryDeps = {
   logs: LogStore;
   executor: StepExecutor;
   builder: ImageBuilder;
+  /** Whether there is a Docker Engine. */
+  hasEngine: boolean;
   /** First part of the images' names. */
   namespace: string;
   startDeployment(id: string): Promise<void>;
@@ -126,6 +130,7 @@ async function readSpec(
       change.onlyEnvironment === undefined
         ? environmentsFor(spec, change)
         : [requireDeclared(spec, change.onlyEnvironment)];
+    await refuseWithoutEngine(deps, change, spec, wanted);
     await refuseSharedNames(deps, change.app, spec, wanted);
     await refuseMissingOutputs(deps, change, spec, wanted);
     // Read where it is used; here it only has to be there, before anything is begun.
@@ -148,6 +153,24 @@ async function readSpec(
     await announce([]);
     throw error;
   }
+}
+
+/** All of it at once, before anything is begun. @throws DOCKER_MISSING */
+async function refuseWithoutEngine(
+  deps: DeliveryDeps,
+  change: DeliveredChange,
+  spec: AppSpec,
+  environments: string[],
+): Promise<void> {
+  if (deps.hasEngine) return;
+  // A pipeline that cannot be read is told by the stage that runs it.
+  const planned = await planCi(deps, change).catch(() => undefined);
+  const needs = dockerNeeds(spec, environments, planned?.status === "plan");
+  if (needs.length === 0) return;
+  throw dockerMissing(
+    `${change.app} cannot be shipped from here: ${needs.join("; ")}`,
+    `Write in ${SPEC_FILE} where they run on AWS (docs/aws.md, "Without a Docker Engine"), or push to a Shipway on a machine with Docker.`,
+  );
 }
 
 /** Of one folder. More are left to Terraform: each is read by a git of its own. */
@@ -229,24 +252,22 @@ async function findFrozen(deps: DeliveryDeps, app: string, environments: string[
   return rows.flatMap((row) => (row?.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
 }
 
-async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<Stages["runCi"]> {
-  const text = change.skipCi ? undefined : await deps.repositories.readFile(change.app, change.commit, PIPELINES_FILE);
-  const emit = emitter(deps, change);
-  if (text === undefined) {
-    const reason = change.skipCi ? "CI was skipped on request" : `there is no ${PIPELINES_FILE}`;
-    await emit({ kind: "delivery.note", data: { text: `No tests: ${reason}.` } });
-    return { ok: true, value: { status: "none", reason } };
-  }
-  const changedPaths = await readChangedPaths(
-    deps.repositories.git,
-    deps.repositories.dirOf(change.app),
-    change.commit,
-  );
-  const planned = planPipeline(parsePipelines(text, PIPELINES_FILE), {
+/** @throws PIPELINES_INVALID */
+async function planCi({ repositories }: DeliveryDeps, change: DeliveredChange): Promise<Planned> {
+  if (change.skipCi) return { status: "none", reason: "CI was skipped on request" };
+  const text = await repositories.readFile(change.app, change.commit, PIPELINES_FILE);
+  if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}` };
+  const changedPaths = await readChangedPaths(repositories.git, repositories.dirOf(change.app), change.commit);
+  return planPipeline(parsePipelines(text, PIPELINES_FILE), {
     refKind: change.refKind,
     refName: change.refName,
     ...(changedPaths && { changedPaths }),
   });
+}
+
+async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<Stages["runCi"]> {
+  const emit = emitter(deps, change);
+  const planned = await planCi(deps, change);
   if (planned.status === "none") {
     await emit({ kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
     return { ok: true, value: planned };
@@ -349,7 +370,7 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
             : [
                 deps.builder
                   .fetch(image, sinkOf(service))
-                  .then(({ digest }) => ({ service, name: image, digest, reused: true })),
+                  .then((found) => ({ service, name: image, ...found, reused: true })),
               ],
         ),
       ),
@@ -370,7 +391,13 @@ async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec)
     return {
       ok: true,
       value: [
-        ...outcomes.images.map(({ service, name, digest, reused }) => ({ service, name, digest, reused })),
+        ...outcomes.images.map(({ service, name, digest, reference, reused }) => ({
+          service,
+          name,
+          digest,
+          ...(reference !== undefined && { reference }),
+          reused,
+        })),
         ...fetched,
       ],
     };

@@ -19,6 +19,7 @@ import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { requestRollback } from "../release/rollback.ts";
 import { runtimesOf } from "../release/runtimes.ts";
+import { targetWithoutEngine } from "../rollout/drivers/docker/without-engine.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { placedTarget, type TargetOf } from "../rollout/placed-target.ts";
 import type { RuntimeSettings } from "../rollout/runtime.ts";
@@ -62,10 +63,11 @@ beforeEach(async () => {
   onEcs = memoryTarget();
   published = [];
   logged = [];
+  hasEngine = true;
   await createApp(store.db, repositories, app, "ada");
 });
 
-const targetOf: TargetOf = ({ kind }) => (kind === "docker" ? target : onEcs);
+const targetOf: TargetOf = ({ kind }) => (kind === "ecs" ? onEcs : hasEngine ? target : targetWithoutEngine());
 const publisherOf = ({ kind }: RuntimeSettings): ImagePublisher | undefined =>
   kind === "docker"
     ? undefined
@@ -75,6 +77,9 @@ const publisherOf = ({ kind }: RuntimeSettings): ImagePublisher | undefined =>
           return `registry.example.com/${service}@${digest}`;
         },
       };
+
+/** False: as a Shipway that was started without a Docker Engine. */
+let hasEngine = true;
 
 class Killed extends Error {}
 
@@ -128,7 +133,10 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
     name.startsWith(MISSING_PREFIX) ? inMemory.fetch(name, log) : { digest: name };
   const builder = { ...inMemory, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
-    ...newDeliveryStages({ ...shared, ...infra, executor: memoryExecutor(), builder, namespace: "test" }, step),
+    ...newDeliveryStages(
+      { ...shared, ...infra, executor: memoryExecutor(), builder, namespace: "test", hasEngine },
+      step,
+    ),
     ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
@@ -245,6 +253,62 @@ describe("an environment that moves to ECS", () => {
     expect(answers()).toEqual([1, undefined]);
     expect(await row()).toMatchObject({ live_release: 1 });
     expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+  });
+});
+
+describe("a push to a Shipway without a Docker Engine", () => {
+  const READY = "services:\n  web:\n    image: shop:1\n    port: 3000\nbake: 0s\n";
+  beforeEach(() => {
+    hasEngine = false;
+  });
+
+  it("is refused with all that would need one, before anything is begun", async () => {
+    const ended = await delivered({ pipelines: passing("echo ok") });
+    expect(ended).toMatchObject({ status: "stopped", at: "spec", problem: { code: "DOCKER_MISSING" } });
+    expect(ended.problem?.message).toBe(
+      `${app} cannot be shipped from here: production has runtime: docker; the steps of its pipeline run on Docker; the image of web would be built on Docker, and this Shipway runs without a Docker Engine (\`shipway up --no-docker\`).`,
+    );
+    expect(ended.problem?.hint).toContain("shipway.yml");
+    const rows = await Promise.all(
+      (["pipelines", "releases"] as const).map((table) =>
+        store.db.selectFrom(table).selectAll().where("app", "=", app).execute(),
+      ),
+    );
+    expect(rows).toEqual([[], []]);
+  });
+
+  it("goes live on ECS where nothing of it needs one", async () => {
+    expect(await delivered({ spec: READY + ECS })).toMatchObject({ status: "live" });
+    expect(onEcs.answering(place(), "web")).toBe(1);
+  });
+
+  it("goes live when its pipeline is left out", async () => {
+    const message = "Ship it [skip ci]";
+    expect(await delivered({ spec: READY + ECS, pipelines: passing("echo ok"), message })).toMatchObject({
+      status: "live",
+    });
+  });
+
+  it("deploys nowhere and needs nothing, when no environment wants it and no pipeline is there", async () => {
+    const elsewhere = "environments: { staging: { branch: develop } }\n";
+    expect(await delivered({ spec: SPEC + elsewhere })).toMatchObject({ status: "nothing-to-deploy" });
+  });
+
+  it("can be rolled back only to what runs on ECS", async () => {
+    hasEngine = true;
+    await delivered();
+    await delivered({ spec: READY + ECS });
+    hasEngine = false;
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    const rollbacks = store.db
+      .selectFrom("deployments")
+      .selectAll()
+      .where("app", "=", app)
+      .where("kind", "=", "rollback");
+    const row = await rollbacks.executeTakeFirstOrThrow();
+    expect(row).toMatchObject({ status: "failed", problem: { code: "DOCKER_MISSING" } });
+    expect(await liveRelease()).toBe(2);
   });
 });
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { fail } from "../../shared/errors.ts";
 import { checkProject } from "../check-project.ts";
-import { type Command, defineCommand } from "../command.ts";
+import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import { currentBranch } from "../git-checkout.ts";
 import { JSON_OUT, JsonFlag } from "../input.ts";
 import { renderHint } from "../problem.ts";
@@ -12,7 +12,7 @@ export const checkCommands: Command[] = [
     name: "check",
     summary: "find mistakes in this checkout before a push does",
     details:
-      "Reads shipway.yml, bitbucket-pipelines.yml, and the Dockerfiles and Terraform folders they name; needs no server. Exits 2 when something is wrong.",
+      "Reads shipway.yml, bitbucket-pipelines.yml, and the Dockerfiles and Terraform folders they name; needs no server. Where one is known and answers, it is asked whether it has a Docker Engine, if the push needs one. Exits 2 when something is wrong.",
     options: [
       { flags: "--branch <name>", summary: "check the pipeline of this branch (default: the current one)" },
       { flags: "--tag <name>", summary: "check the pipeline of this tag" },
@@ -33,7 +33,7 @@ export const checkCommands: Command[] = [
       }
       const refName = input.tag ?? input.branch ?? (await currentBranch(project.dir)) ?? "main";
       const refKind = input.tag === undefined ? ("branch" as const) : ("tag" as const);
-      const check = await checkProject(project.dir, { refKind, refName });
+      const check = await checkProject(project.dir, { refKind, refName }, await serverHasEngine(context));
       if (input.json) {
         context.json(check);
         return check.ok ? 0 : 2;
@@ -50,3 +50,17 @@ export const checkCommands: Command[] = [
     },
   }),
 ];
+
+/** Nobody waits longer than this for a remark. */
+const ANSWERS_WITHIN_MS = 3_000;
+
+/** Of the server that is known here; one that does not say is taken to have all that is needed, since a push would say so. */
+function serverHasEngine(context: CommandContext): Promise<boolean> {
+  return context
+    .client()
+    .then((client) => client.status({ timeoutMs: ANSWERS_WITHIN_MS }))
+    .then(
+      ({ docker }) => docker.used,
+      () => true,
+    );
+}

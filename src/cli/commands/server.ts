@@ -29,12 +29,13 @@ export const serverCommands: Command[] = [
       ...PORTS,
       { flags: "--bind <address>", summary: "listen for the API on this address" },
       { flags: "--database-url <url>", summary: "a Postgres of yours instead of the embedded one (or DATABASE_URL)" },
+      { flags: "--no-docker", summary: "without a Docker Engine: apps run on ECS only (or SHIPWAY_DOCKER=off)" },
     ],
     examples: [
       { run: "shipway up", does: "start with the defaults" },
       { run: "shipway up --http-port 80 --data /var/lib/shipway", does: "let the apps answer at port 80" },
     ],
-    input: z.strictObject({ ...ServerFlags, databaseUrl: z.string().optional() }),
+    input: z.strictObject({ ...ServerFlags, databaseUrl: z.string().optional(), docker: z.boolean().optional() }),
     run: (input, context) => context.actions.up(input),
   }),
   defineCommand({

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Environment } from "../../http/schemas.ts";
+import type { Environment, Status } from "../../http/schemas.ts";
 import { formatDurationMs } from "../../shared/duration.ts";
 import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
@@ -22,17 +22,14 @@ export const statusCommands: Command[] = [
       const environments = (await Promise.all(apps.map(({ name }) => client.listEnvironments(name)))).flat();
       if (input.json) context.json({ ...status, apps, environments });
       else {
-        const docker = status.docker.reachable
-          ? `Docker ${status.docker.version ?? ""}`.trim()
-          : "Docker CANNOT BE REACHED";
         context.data(
-          `Shipway ${status.version} at ${status.apiUrl}, up for ${formatDurationMs(status.uptimeMs)}, ${docker}`,
+          `Shipway ${status.version} at ${status.apiUrl}, up for ${formatDurationMs(status.uptimeMs)}, ${describeDocker(status.docker)}`,
         );
         if (environments.length > 0) context.data("");
         showEnvironments(environments, context);
         for (const line of nextSteps(environments, apps.length)) context.say(line);
       }
-      return status.docker.reachable ? 0 : 75;
+      return status.docker.reachable || !status.docker.used ? 0 : 75;
     },
   }),
   defineCommand({
@@ -48,6 +45,11 @@ export const statusCommands: Command[] = [
     run: openEnvironment,
   }),
 ];
+
+function describeDocker({ used, reachable, version }: Status["docker"]): string {
+  if (!used) return "without Docker";
+  return reachable ? `Docker ${version ?? ""}`.trim() : "Docker CANNOT BE REACHED";
+}
 
 function showEnvironments(environments: readonly Environment[], context: CommandContext): void {
   if (environments.length === 0) return;

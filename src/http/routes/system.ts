@@ -37,7 +37,7 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
     "/api/status",
     { config: { role: "viewer" }, schema: { summary: "The control plane itself", response: { 200: StatusBody } } },
     async (request) => {
-      const [version, apps] = await Promise.all([platform.dockerVersion(), listApps(platform.store.db)]);
+      const [version, apps] = await Promise.all([platform.docker?.version(), listApps(platform.store.db)]);
       const { app: scope } = identityOf(request);
       return {
         version: platform.version,
@@ -46,7 +46,7 @@ export function systemRoutes(server: TypedServer, platform: Platform): void {
         httpPort: platform.httpPort,
         dataDir: platform.dataDir,
         uptimeMs: Date.now() - platform.startedAt,
-        docker: { reachable: version !== undefined, version: version ?? null },
+        docker: { used: platform.docker !== undefined, reachable: version !== undefined, version: version ?? null },
         apps: apps.filter(({ name }) => scope === null || scope === name).map((app) => viewApp(app, urlOf(request))),
       };
     },

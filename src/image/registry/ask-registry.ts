@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import { z } from "zod";
+import { errorCode } from "../../shared/errors.ts";
 import { sleep } from "../../shared/until.ts";
 import type { Blob } from "./saved-image.ts";
 
@@ -37,7 +38,7 @@ const TIMEOUT_MS = 15 * 60_000;
 const tokens = new WeakMap<Registry, Map<string, string>>();
 
 /** @returns the answer, its body still to be read. @throws RegistryError for a status that is not expected */
-async function openAnswer(registry: Registry, path: string, asked: Asked): Promise<Response> {
+export async function openAnswer(registry: Registry, path: string, asked: Asked): Promise<Response> {
   const repository = /\/v2\/(.+)\/(?:blobs|manifests)\//.exec(path)?.[1] ?? "";
   const known = tokens.get(registry) ?? new Map<string, string>();
   tokens.set(registry, known);
@@ -124,6 +125,9 @@ export async function withRepeats<T>(work: () => Promise<T>, toFailure: (error: 
     try {
       return await work();
     } catch (error) {
+      // What was to be pushed could not be read: that was tried more than once already, and has words of its own.
+      const cause = error instanceof Error ? error.cause : undefined;
+      if (errorCode(cause) !== undefined) throw cause;
       const isFinal = error instanceof RegistryError && error.status < 500 && error.status !== 429;
       if (isFinal || attempt >= ATTEMPTS) throw toFailure(error);
       await sleep(Math.random() * PAUSE_MS * 2 ** attempt);

@@ -6,12 +6,15 @@ const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
 const CONFIG_TYPE = "application/vnd.docker.container.image.v1+json";
 const LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /** Of one image and of several for different machines, as Docker and as OCI name them. */
-const ANY_MANIFEST = [
+export const ANY_MANIFEST = [
   "application/vnd.oci.image.index.v1+json",
   "application/vnd.docker.distribution.manifest.list.v2+json",
   "application/vnd.oci.image.manifest.v1+json",
   MANIFEST_TYPE,
 ].join(", ");
+
+/** An image as a registry keeps it: what its manifest names, and the manifest as exact bytes. */
+export type RemoteImage = { manifest: Blob; mediaType: string; blobs: Blob[] };
 
 /** The manifest as its exact bytes: its digest is what the image is called from now on. */
 export function manifestOf({ config, layers }: SavedImage): Blob {
@@ -25,6 +28,12 @@ export function manifestOf({ config, layers }: SavedImage): Blob {
   return newBlob(Buffer.from(JSON.stringify(manifest)));
 }
 
+const toPush = (image: SavedImage): RemoteImage => ({
+  manifest: manifestOf(image),
+  mediaType: MANIFEST_TYPE,
+  blobs: [...image.layers, image.config],
+});
+
 /**
  * Pushes what the registry does not have yet, the manifest last, so that a name never leads to an image with holes, and reads it back.
  * @returns the image's digest
@@ -34,13 +43,13 @@ export async function pushImage(
   registry: Registry,
   repository: string,
   tag: string,
-  image: SavedImage,
+  image: SavedImage | RemoteImage,
 ): Promise<string> {
-  const manifest = manifestOf(image);
+  const { manifest, mediaType, blobs } = "manifest" in image ? image : toPush(image);
   const repeating = <T>(work: () => Promise<T>) =>
     withRepeats(work, (error) => pushFailed(registry, repository, reasonOf(error), error));
   const done = new Set<string>();
-  for (const blob of [...image.layers, image.config]) {
+  for (const blob of blobs) {
     if (done.has(blob.digest)) continue;
     done.add(blob.digest);
     await repeating(() => pushBlob(registry, repository, blob));
@@ -51,7 +60,7 @@ export async function pushImage(
     await askRegistry(registry, `/v2/${repository}/manifests/${tag}`, {
       method: "PUT",
       body: manifest,
-      type: MANIFEST_TYPE,
+      type: mediaType,
       expect: [201],
     });
   });

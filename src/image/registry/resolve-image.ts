@@ -49,15 +49,17 @@ export async function resolveImage(text: string, registry?: Registry): Promise<{
   return { digest, reference: `${host}/${repository}@${digest}` };
 }
 
-function whyNot(error: unknown): string {
+/** Why a registry did not give something, in words. */
+export function whyNot(error: unknown): string {
   const status = error instanceof RegistryError ? error.status : undefined;
   // Docker Hub and others answer so for what is not there, too: who may not look is not told.
   if (status === 401 || status === 403) return "the registry does not have it, or wants a login for it";
+  if (status === 404) return "the registry does not have it";
   if (status === 429) return "the registry has answered too many requests from this address";
   return reasonOf(error);
 }
 
-function unavailable(text: string, host: string, why: string, cause?: unknown) {
+export function unavailable(text: string, host: string, why: string, cause?: unknown) {
   return fail("IMAGE_UNAVAILABLE", {
     message: `The image ${text} cannot be had from ${host}: ${why}.`,
     hint: "Check the name and this server's way to that registry. An image that needs a login can be copied to Amazon ECR and named by its address there.",
