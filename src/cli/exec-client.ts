@@ -7,6 +7,7 @@ import {
   STDERR,
 } from "../http/exec-messages.ts";
 import { ERRORS, type ErrorCode, fail, ShipwayError } from "../shared/errors.ts";
+import { endSilence } from "../shared/keep-alive.ts";
 import type { RawIo } from "./context.ts";
 import { readError, type Server, ServerFailure, unreachable } from "./request.ts";
 
@@ -99,15 +100,8 @@ function outcome(
       if (message.type === "error") reject(toError(message.problem));
     });
     socket.once("close", () => reject(lost(server)));
-    endSilence(socket);
+    endSilence(socket, SILENCE_MS);
   });
-}
-
-/** A network that ends without a word is noticed by nothing coming any more. */
-function endSilence(socket: WebSocket): void {
-  const timer = setTimeout(() => socket.terminate(), SILENCE_MS).unref();
-  socket.on("ping", () => void timer.refresh());
-  socket.once("close", () => clearTimeout(timer));
 }
 
 function toError({

@@ -183,6 +183,34 @@ describe("shipway exec", () => {
     await live.end({ status: "exited", exitCode: 0 });
   });
 
+  it("ends what it can when one of them is out of reach, and tries that one again", async () => {
+    const { store, execs } = test.platform;
+    const shown = { service: "web", task: TASK, command: "cat", terminal: false, actor: "ada" };
+    const [one, other] = [
+      await openExecSession(store.db, { ...place, ...shown }),
+      await openExecSession(store.db, { ...place, ...shown }),
+    ];
+    let calls = 0;
+    test.onTargetCall.current = (method) => {
+      if (method === "endExec" && calls++ === 0) throw new Error("out of reach");
+    };
+    await expect(execs.endLeft()).rejects.toThrow("out of reach");
+    const endedIds = async () =>
+      (await execEvents()).flatMap(({ kind, data }) => (kind === "exec.ended" ? [data.execId] : []));
+    expect((await endedIds()).filter((id) => id === one.id || id === other.id)).toHaveLength(1);
+    await execs.endLeft();
+    expect((await endedIds()).filter((id) => id === one.id || id === other.id)).toHaveLength(2);
+  });
+
+  it("leaves it to the runtime whether a task runs that is named as in lines of output", async () => {
+    const named = (task: string) => exec(["web", "--task", task, "--", "ls"]);
+    expect((await named("shop.production.web.r2-3fa9c1d2")).err).toContain(
+      "shop.production.web.r2-3fa9c1d2 does not run now",
+    );
+    expect((await named("shop.production.web.r2-9")).err).toContain("web has no running task shop.production.web.r2-9");
+    expect((await named("shop.production.api.r2-3fa9c1d2")).err).toContain("web has no running task");
+  });
+
   it("notes a command that could not begin", async () => {
     test.onTargetCall.current = (method) => {
       if (method === "exec") throw new Error("the engine is confused");

@@ -3,6 +3,7 @@ import type { RawData, WebSocket } from "ws";
 import type { ExecEnd } from "../release/exec-sessions.ts";
 import type { Place } from "../rollout/release.ts";
 import { fail, toProblem } from "../shared/errors.ts";
+import { keepAlive } from "../shared/keep-alive.ts";
 import type { Execs, LiveExec } from "../workflow/execs.ts";
 import {
   ExecStart,
@@ -29,7 +30,7 @@ export async function serveExec(
 ): Promise<void> {
   const inbox = newInbox(socket);
   const gone = new Promise<undefined>((resolve) => socket.once("close", () => resolve(undefined)));
-  const stopPings = keepAlive(socket);
+  const stopPings = keepAlive(socket, PING_EVERY_MS);
   try {
     const start = await firstMessage(inbox);
     const exec = await execs.open(place, start, actor);
@@ -49,6 +50,8 @@ export async function serveExec(
     tell(socket, { type: "error", problem });
   } finally {
     stopPings();
+    // It waits for an answer, which one that is not read never gets.
+    socket.resume();
     socket.close(DONE);
   }
 }
@@ -126,19 +129,6 @@ async function firstMessage(inbox: Inbox): Promise<ExecStartMessage> {
     message: "The first message does not say what to run.",
     hint: 'It is JSON: {"type":"start","service":"web","command":["sh"]}; docs/operating.md describes the rest.',
   });
-}
-
-function keepAlive(socket: WebSocket): () => void {
-  let isAlive = true;
-  socket.on("pong", () => {
-    isAlive = true;
-  });
-  const timer = setInterval(() => {
-    if (!isAlive) return socket.terminate();
-    isAlive = false;
-    socket.ping();
-  }, PING_EVERY_MS);
-  return () => clearInterval(timer);
 }
 
 function tell(socket: WebSocket, message: FromServerMessage): void {

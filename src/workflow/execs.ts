@@ -10,8 +10,8 @@ import {
 } from "../release/exec-sessions.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
-import type { Place } from "../rollout/release.ts";
-import type { ExecRequest, ExecSession, RolloutTarget } from "../rollout/target.ts";
+import { type Place, taskName } from "../rollout/release.ts";
+import type { ExecRequest, ExecSession, ObservedService, RolloutTarget } from "../rollout/target.ts";
 import { fail } from "../shared/errors.ts";
 import { quoteCommand } from "../shared/quote-command.ts";
 import type { Store } from "../store/open-store.ts";
@@ -67,7 +67,10 @@ export function newExecs(deps: ExecDeps): Execs {
 
     async endLeft() {
       const left = (await openExecSessions(db)).filter(({ id }) => !live.has(id));
-      for (const record of left) await end(record, { status: "cut-off" });
+      const ended = await Promise.allSettled(left.map((record) => end(record, { status: "cut-off" })));
+      // One in a place that is out of reach does not stand in the others' way.
+      const failed = ended.find((one) => one.status === "rejected");
+      if (failed !== undefined) throw failed.reason;
     },
   };
 }
@@ -82,6 +85,7 @@ async function taskFor(deps: ExecDeps, place: Place, service: string, wanted: st
     .flatMap(({ tasks }) => tasks.filter(({ state }) => state === "running").map(({ name }) => name));
   const found = wanted === undefined ? running[0] : running.find((name) => name === wanted);
   if (found !== undefined) return found;
+  if (wanted !== undefined && seen.some((one) => isNameInLogs(place, one, wanted))) return wanted;
   const { services, backing } = await namesIn(deps, place, live_release);
   if (wanted === undefined && !services.includes(service) && backing.includes(service)) return service;
   if (!services.includes(service)) throw unknownService(place, service, [...services, ...backing]);
@@ -95,6 +99,12 @@ async function taskFor(deps: ExecDeps, place: Place, service: string, wanted: st
         ? `Its running tasks: ${running.join(", ")}.`
         : "`shipway status` shows what runs. A command in a task of its own needs none that runs: `shipway run`.",
   });
+}
+
+/** On ECS lines of output name their task by the beginning of ECS's own id, not by its number; whether it runs is its runtime's to say. */
+function isNameInLogs(place: Place, { service, release }: ObservedService, name: string): boolean {
+  const head = taskName(place, service, release, 0).slice(0, -1);
+  return name.startsWith(head) && /^[0-9a-f]{8}$/.test(name.slice(head.length));
 }
 
 async function namesIn({ store, secrets }: ExecDeps, place: Place, live: number | null) {

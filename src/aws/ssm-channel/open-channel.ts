@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { type RawData, WebSocket } from "ws";
 import { newDeferred } from "../../shared/deferred.ts";
+import { keepAlive } from "../../shared/keep-alive.ts";
 import { type AgentMessage, decodeMessage, encodeMessage, newMessage } from "./agent-message.ts";
 import { newInbox } from "./delivery.ts";
 import { answerHandshake, CLIENT_VERSION } from "./handshake.ts";
@@ -112,7 +113,7 @@ function newChannel(socket: WebSocket): SsmChannel & { opened: Promise<ChannelFa
     if (socket.readyState === WebSocket.OPEN) socket.send(encodeMessage(message));
   };
   const sender = newSender(transmit);
-  const stopPings = keepAlive(socket);
+  const stopPings = keepAlive(socket, PING_EVERY_MS);
   let isOver = false;
 
   function end(how: ChannelEnd): void {
@@ -199,24 +200,6 @@ function acknowledgementOf({ messageType, messageId, sequenceNumber }: AgentMess
   };
   const payload = Buffer.from(JSON.stringify(content));
   return newMessage({ messageType: "acknowledge", flags: ALONE, payloadType: 0, payload }, Date.now());
-}
-
-/** A network that ends without a word is noticed by a ping that nobody answers. */
-function keepAlive(socket: WebSocket): () => void {
-  let isAlive = true;
-  for (const sign of ["pong", "message"]) {
-    socket.on(sign, () => {
-      isAlive = true;
-    });
-  }
-  const timer = setInterval(() => {
-    // While nobody reads, an answer is not read either.
-    if (socket.isPaused) return;
-    if (!isAlive) return socket.terminate();
-    isAlive = false;
-    socket.ping();
-  }, PING_EVERY_MS).unref();
-  return () => clearInterval(timer);
 }
 
 function toBuffer(data: RawData): Buffer {
