@@ -73,6 +73,9 @@ def execute_command(self):
         else:
             environment = environment_of(self.current_account, self.region, container)
             start = lambda words: exec_agent.Terminal(words, environment)
+        # The service would answer so to a role without the right.
+        if behaviour["faults"].get("deny"):
+            session = "status-403"
         tokens[token] = (self._get_param("command"), dict(behaviour["faults"]), start)
         return ActionResult({
             "clusterArn": task.cluster_arn, "taskArn": task.task_arn, "containerName": container["name"], "interactive": True,

@@ -1,10 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { newId } from "../../../shared/new-id.ts";
 import { Secret } from "../../../shared/secret.ts";
 import type { Place, Release } from "../../release.ts";
 import { openEcsTarget } from "./ecs-target.ts";
-import { type AwsStage, ecsService, hasMoto, newAwsStage, targetOptions } from "./testing.ts";
+import { type AwsStage, ecsService, hasMoto, newAwsStage, targetOptions, withExec } from "./testing.ts";
 
 const VALIDATOR = join(import.meta.dirname, "../../../../test/aws/validate.py");
 const hasLinter = spawnSync("cfn-lint", ["--version"], { stdio: "ignore" }).status === 0;
@@ -59,7 +60,7 @@ function complaints(what: "requests" | "templates", calls: Call[]): string {
 async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise<void> {
   const target = await openEcsTarget(
     targetOptions(stage, {
-      settings: { ...stage.settings, storageGiB: 40, architecture: "arm64", taskRole: stage.settings.executionRole },
+      settings: { ...withExec(stage.settings), storageGiB: 40, architecture: "arm64" },
       aws: { endpoint: stage.endpoint, attempts: 1, speed: 1_000, onCall },
     }),
   );
@@ -92,6 +93,12 @@ async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise
     await target.awaitHealthy(place, one, one.services, { deadlineMs: 10_000, onProgress: () => undefined });
     await target.shiftTraffic(place, one);
   }
+  const { stdout, stderr, ended } = await target.exec(place, "shop.sent.web.r2-1", {
+    id: newId("x"),
+    command: ["true"],
+  });
+  for (const stream of [stdout, stderr]) stream.resume();
+  await ended;
   await target.park(place, release(1));
   for (const follow of [false, true]) {
     const signal = AbortSignal.timeout(500);
