@@ -149,6 +149,15 @@ async function main(): Promise<number> {
         const facts = await openAwsFacts({ region: needs.settings.region, attempts: 3 });
         return runAwsDoctor(facts, { ...needs, registryEndpoint: environment.SHIPWAY_REGISTRY });
       },
+      async smokeAws({ settings }, options) {
+        const [{ runSmoke }, { thisOwner }, { openSmokeAccount }] = await Promise.all([
+          import("./cli/smoke/run-smoke.ts"),
+          import("./cli/smoke/owner.ts"),
+          import("./rollout/drivers/ecs/smoke-account.ts"),
+        ]);
+        const account = await openSmokeAccount(settings);
+        return runSmoke(account, { ...options, scheme: settings.scheme, owner: thisOwner() });
+      },
     },
   };
   return runCli(process.argv.slice(2), context);

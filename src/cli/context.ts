@@ -2,6 +2,7 @@ import type { Readable, Writable } from "node:stream";
 import type { AwsNeeds } from "./aws-settings.ts";
 import type { Check } from "./doctor.ts";
 import type { Fetch } from "./request.ts";
+import type { SmokeOptions } from "./smoke/trial.ts";
 
 /** 0 done; 1 the user's work failed (tests, an unhealthy release); 2 wrong use; 70 our fault; 75 something upstream; 130 Ctrl-C. */
 export type ExitCode = 0 | 1 | 2 | 70 | 75 | 130 | PassedCode;
@@ -31,6 +32,11 @@ export type Actions = {
   doctor(options: UpOptions): Promise<Check[]>;
   /** Looks at an AWS account with the credentials of this process. */
   doctorAws(needs: AwsNeeds): Promise<Check[]>;
+  /** Tries the account with a service of its own, which is removed whatever happens. */
+  smokeAws(
+    needs: AwsNeeds,
+    options: Pick<SmokeOptions, "image" | "signal" | "onLine" | "onProgress">,
+  ): Promise<Check[]>;
 };
 
 /** Stdin and the outputs as bytes, for a program elsewhere that they are handed on to. */
@@ -77,6 +83,8 @@ export type CliContext = {
   readStdin(): Promise<string>;
   /** Asks at the terminal without showing what is typed; undefined when canceled. */
   promptSecret(question: string): Promise<string | undefined>;
+  /** Asks at the terminal; false when it is denied or canceled. */
+  confirm(question: string): Promise<boolean>;
   openUrl(url: string): Promise<void>;
   raw: RawIo;
   actions: Actions;

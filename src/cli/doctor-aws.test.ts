@@ -521,7 +521,13 @@ describe("shipway doctor aws", () => {
       asked.push(needs);
       return checks;
     };
-    const actions = { up: async () => 0 as const, demo: async () => 0 as const, doctor: async () => [], doctorAws };
+    const actions = {
+      up: async () => 0 as const,
+      demo: async () => 0 as const,
+      doctor: async () => [],
+      doctorAws,
+      smokeAws: async () => [],
+    };
     return { ...(await cli.run(["doctor", "aws", ...argv], { actions })), needs: asked[0] };
   };
 

@@ -1,7 +1,13 @@
 import { formatBytes } from "./format.ts";
 
-/** One thing that was looked at; `fix` says what to do when it is not ok. */
-export type Check = { name: string; status: "ok" | "warn" | "fail"; found: string; fix?: string };
+/** One thing that was looked at; `fix` says what to do when it is not ok. `skip`: it was not come to. `figures`: what was measured, by name with its unit. */
+export type Check = {
+  name: string;
+  status: "ok" | "warn" | "fail" | "skip";
+  found: string;
+  fix?: string;
+  figures?: Record<string, number>;
+};
 
 /** What the checks ask of the machine. `machine-facts.ts` answers from the real one. */
 export type DoctorDeps = {

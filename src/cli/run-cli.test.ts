@@ -493,6 +493,7 @@ describe("doctor", () => {
     const { code, out, err } = await cli.run(["doctor", "--http-port", "80"], {
       actions: {
         doctorAws: async () => [],
+        smokeAws: async () => [],
         up: async () => 0,
         demo: async () => 0,
         doctor: async ({ httpPort }) => [

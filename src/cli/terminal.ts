@@ -3,7 +3,18 @@ import type { CliContext, RawIo } from "./context.ts";
 
 export type Terminal = Pick<
   CliContext,
-  "cwd" | "out" | "err" | "isTTY" | "columns" | "now" | "interrupted" | "readStdin" | "promptSecret" | "openUrl" | "raw"
+  | "cwd"
+  | "out"
+  | "err"
+  | "isTTY"
+  | "columns"
+  | "now"
+  | "interrupted"
+  | "readStdin"
+  | "promptSecret"
+  | "confirm"
+  | "openUrl"
+  | "raw"
 >;
 
 /** The terminal of this process, as commands see it. */
@@ -25,6 +36,11 @@ export function terminalContext(of: NodeJS.Process): Terminal {
       const { isCancel, password } = await import("@clack/prompts");
       const answer = await password({ message: question });
       return isCancel(answer) ? undefined : answer;
+    },
+    confirm: async (question) => {
+      const { confirm } = await import("@clack/prompts");
+      // Canceled, it gives a symbol.
+      return (await confirm({ message: question, initialValue: false })) === true;
     },
     openUrl,
     raw: rawIo(of),

@@ -89,6 +89,7 @@ export async function newTestCli(serverUrl?: string): Promise<TestCli> {
       interrupted: new AbortController().signal,
       readStdin: async () => "",
       promptSecret: async () => undefined,
+      confirm: async () => false,
       openUrl: async () => {},
       raw: {
         stdin: Readable.from([]),
@@ -102,7 +103,13 @@ export async function newTestCli(serverUrl?: string): Promise<TestCli> {
         size: () => ({ columns: 80, rows: 24 }),
         onResize: () => () => undefined,
       },
-      actions: { up: async () => 0, demo: async () => 0, doctor: async () => [], doctorAws: async () => [] },
+      actions: {
+        up: async () => 0,
+        demo: async () => 0,
+        doctor: async () => [],
+        doctorAws: async () => [],
+        smokeAws: async () => [],
+      },
       ...changes,
     });
     return { code, ...text };

@@ -1,9 +1,9 @@
-import type { Colors } from "picocolors/types.js";
 import { z } from "zod";
 import { awsNeedsOf } from "../aws-settings.ts";
 import { type Command, defineCommand } from "../command.ts";
-import type { Check } from "../doctor.ts";
 import { APP, AppFlag, ENV, EnvFlag, JSON_OUT, JsonFlag } from "../input.ts";
+import { renderChecks } from "../render-checks.ts";
+import { DEFAULT_IMAGE, tryAccount } from "../smoke/try-account.ts";
 
 const Port = z.coerce.number("write a port number").int().min(1).max(65_535).optional();
 const ServerFlags = {
@@ -50,18 +50,28 @@ export const serverCommands: Command[] = [
     name: "doctor",
     summary: "look for what is missing or wrong on this machine, or in an AWS account",
     details:
-      "With aws: what an environment with `runtime: ecs` rests on (credentials, network, load balancer, roles, permissions, quota), by shipway.yml here and the Terraform outputs it names. Nothing is changed. Run it where, and as whom, Shipway runs: the credentials looked at are those of this shell.",
+      "With aws: what an environment with `runtime: ecs` rests on (credentials, network, load balancer, roles, permissions, quota), by shipway.yml here and the Terraform outputs it names. Nothing is changed, unless with --smoke. Run it where, and as whom, Shipway runs: the credentials looked at are those of this shell.",
     args: [{ name: "what", summary: "aws: the AWS account of an environment", optional: true }],
     options: [
       DATA_DIR,
       ...PORTS,
       { ...ENV, summary: "with aws: the environment (else the only one on ECS)" },
       { ...APP, summary: "with aws: the app on the server (else the one that shipway.yml here names)" },
+      {
+        flags: "--smoke",
+        summary: "with aws: try it, too, with a tiny service that is removed again (15 minutes)",
+      },
+      {
+        flags: "--image <ref>",
+        summary: `with --smoke: an image with Node.js that tasks can fetch (default: ${DEFAULT_IMAGE})`,
+      },
+      { flags: "--yes", summary: "with --smoke: begin without asking" },
       JSON_OUT,
     ],
     examples: [
       { run: "shipway doctor", does: "before the first `shipway up`, or when something is odd" },
       { run: "shipway doctor aws --env production", does: "before the first push to an environment on ECS" },
+      { run: "shipway doctor aws --smoke", does: "prove on the account itself what the first deployment rests on" },
       { run: "shipway doctor --json", does: "for a monitoring check; exits 1 when something must be fixed" },
     ],
     input: z
@@ -71,10 +81,17 @@ export const serverCommands: Command[] = [
         ...EnvFlag,
         ...AppFlag,
         ...JsonFlag,
+        smoke: z.boolean().default(false),
+        image: z.string().optional(),
+        yes: z.boolean().default(false),
       })
       .refine(({ what, env }) => what === "aws" || env === undefined, { path: ["env"], message: "only with aws" })
-      .refine(({ what, app }) => what === "aws" || app === undefined, { path: ["app"], message: "only with aws" }),
-    async run({ json, what, env, app, ...options }, context) {
+      .refine(({ what, app }) => what === "aws" || app === undefined, { path: ["app"], message: "only with aws" })
+      .refine(({ what, smoke }) => what === "aws" || !smoke, { path: ["smoke"], message: "only with aws" })
+      .refine(({ smoke, image }) => smoke || image === undefined, { path: ["image"], message: "only with --smoke" })
+      .refine(({ smoke, yes }) => smoke || !yes, { path: ["yes"], message: "only with --smoke" }),
+    async run({ json, what, env, app, smoke, image, yes, ...options }, context) {
+      if (smoke) return tryAccount(await awsNeedsOf({ env, app }, context), { image, yes, json }, context);
       const checks =
         what === "aws"
           ? await context.actions.doctorAws(await awsNeedsOf({ env, app }, context))
@@ -103,16 +120,5 @@ const ON_AWS = {
   warned: (remarks: string) => `Nothing speaks against a deployment; ${remarks} above.`,
   well: "Nothing speaks against a deployment. Only one proves it: push.",
 };
-
-const SIGNS = { ok: "✓", warn: "!", fail: "✗" } as const;
-
-function renderChecks(checks: readonly Check[], colors: Colors): string[] {
-  const paint = { ok: colors.green, warn: colors.yellow, fail: colors.red };
-  const width = Math.max(0, ...checks.map(({ name }) => name.length));
-  return checks.flatMap(({ name, status, found, fix }) => [
-    `${paint[status](SIGNS[status])} ${name.padEnd(width)}  ${found}`,
-    ...(fix === undefined || status === "ok" ? [] : [`  ${" ".repeat(width)}  ${colors.cyan("→")} ${fix}`]),
-  ]);
-}
 
 const count = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`;

@@ -1,9 +1,8 @@
 import { toAwsError } from "../../../aws/aws-errors.ts";
-import type { RolloutTarget } from "../../target.ts";
 import type { AwsClients } from "./aws-clients.ts";
 
 /** The one place where what AWS says becomes a public error. */
-export function withPublicErrors(aws: Pick<AwsClients, "askedOf">, inner: RolloutTarget): RolloutTarget {
+export function withPublicErrors<Port extends object>(aws: Pick<AwsClients, "askedOf">, inner: Port): Port {
   const guarded = Object.entries(inner).map(([name, method]) => [
     name,
     (...args: never[]) => {
@@ -18,5 +17,5 @@ export function withPublicErrors(aws: Pick<AwsClients, "askedOf">, inner: Rollou
       }
     },
   ]);
-  return Object.fromEntries(guarded) as RolloutTarget;
+  return Object.fromEntries(guarded) as Port;
 }

@@ -8,7 +8,7 @@ import { openEcsTarget } from "./ecs-target.ts";
 import { networkOf } from "./ensure.ts";
 import { type Fate, newFaultProxy } from "./fault-testing.ts";
 import { familyName, servicePrefix, targetGroupName } from "./names.ts";
-import { findLeftOfInstall } from "./sweep.ts";
+import { findLeft } from "./sweep.ts";
 import { lowerTags, tagsFor, upperTags } from "./tags.ts";
 import { type AwsStage, ecsService, hasMoto, newAwsStage, targetOptions } from "./testing.ts";
 
@@ -48,12 +48,12 @@ describe.skipIf(!hasMoto)("what a removal looks for behind itself", { timeout: 9
     await deploy(target, place);
     await deploy(target, other);
     expect(await target.destroy(place, "remove")).toEqual([]);
-    const left = await findLeftOfInstall(stage.aws, "test");
+    const left = await findLeft(stage.aws, { "shipway:install": "test" });
     expect(left.length).toBeGreaterThan(5);
     const prefix = servicePrefix("test", other);
     expect(left.filter((arn) => /:(service|task-definition)\//.test(arn) && !arn.includes(prefix))).toEqual([]);
     expect(await target.destroy(other, "remove")).toEqual([]);
-    expect(await findLeftOfInstall(stage.aws, "test")).toEqual([]);
+    expect(await findLeft(stage.aws, { "shipway:install": "test" })).toEqual([]);
   });
 
   it("removes what carries its tags and nobody remembers", async () => {

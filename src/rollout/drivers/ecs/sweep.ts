@@ -42,9 +42,9 @@ export async function sweepPlace(ground: Ground, place: Place, families: string[
   return remarks;
 }
 
-/** Everything in the Region that carries the tags of this installation and is not gone, by ARN. */
-export async function findLeftOfInstall(aws: AwsClients, install: string): Promise<string[]> {
-  return (await lookAt(aws, await findTagged(aws, { "shipway:install": install }))).map(({ arn }) => arn);
+/** ARNs of everything in the Region that carries these tags and is not gone. */
+export async function findLeft(aws: AwsClients, tags: Tags): Promise<string[]> {
+  return (await lookAt(aws, await findTagged(aws, tags))).map(({ arn }) => arn);
 }
 
 async function stillThere(open: KnownLeft[]): Promise<KnownLeft[]> {
