@@ -12,6 +12,8 @@ export type StandInOptions = {
   containers?: string;
   /** AWS's own waits (health check intervals, draining) are shorter by this factor. */
   pace?: number;
+  /** A load balancer does at this port of the loopback address what the rules of the only listener say; tasks reach it by its names. */
+  balancerPort?: number;
   /** Until a line of a container is in CloudWatch Logs. */
   logDelayMs?: number;
   /** What its programs get: PATH and the like. */
@@ -74,7 +76,7 @@ export async function startStandIn(options: StandInOptions): Promise<StandIn> {
 }
 
 function programOf(options: StandInOptions, port: number, control: number): string[] {
-  const { projectDir, registry, containers, pace, logDelayMs } = options;
+  const { projectDir, registry, containers, pace, balancerPort, logDelayMs } = options;
   return [
     join(projectDir, "test/aws/scheduler.py"),
     String(port),
@@ -83,6 +85,7 @@ function programOf(options: StandInOptions, port: number, control: number): stri
     ...(registry === undefined ? [] : ["--registry", registry]),
     ...(containers === undefined ? [] : ["--containers", containers]),
     ...(pace === undefined ? [] : ["--pace", String(pace)]),
+    ...(balancerPort === undefined ? [] : ["--balancer", String(balancerPort)]),
     ...(logDelayMs === undefined ? [] : ["--log-delay", String(logDelayMs / 1_000)]),
   ];
 }

@@ -22,7 +22,7 @@ export type UpOptions = {
   /** False: without an engine. */
   docker?: boolean | undefined;
 };
-export type DemoOptions = { once: boolean };
+export type DemoOptions = { once: boolean; runtime: "docker" | "ecs" };
 
 /** What runs the platform itself; `main.ts` wires it. */
 export type Actions = {

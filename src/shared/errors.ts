@@ -58,6 +58,7 @@ export const ERRORS = {
   EXEC_NO_SHELL: { kind: "user", http: 409, exit: 2 },
   RUN_LIMIT: { kind: "user", http: 429, exit: 2 },
   TERRAFORM_MISSING: { kind: "user", http: 409, exit: 2 },
+  STAND_IN_MISSING: { kind: "user", http: 409, exit: 2 },
   AWS_SETTINGS_INVALID: { kind: "user", http: 400, exit: 2 },
   AWS_CREDENTIALS: { kind: "user", http: 409, exit: 2 },
   AWS_DENIED: { kind: "user", http: 409, exit: 2 },

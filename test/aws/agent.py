@@ -42,7 +42,6 @@ class Agent(threading.Thread):
         told = merged(self.definition, task.overrides)
         self.parts = {one["name"]: Part(one, seen) for one, seen in zip(told, task.containers)}
         self.news = queue.Queue()
-        self.abandoned = False
         self.pause = None
         self.volumes = []
         self.environments = {}
@@ -74,6 +73,10 @@ class Agent(threading.Thread):
     def is_ending(self):
         return self.task.desired_status == "STOPPED" or self.abandoned
 
+    @property
+    def abandoned(self):
+        return self.fargate.gate.is_closed
+
     def is_checked(self):
         return any(part.told.get("healthCheck") for part in self.parts.values() if part.essential)
 
@@ -100,6 +103,7 @@ class Agent(threading.Thread):
         return None
 
     def fetch(self, image):
+        image = self.fargate.local_name(image)
         first = image.split("/")[0]
         if "/" in image and ("." in first or ":" in first or first == "localhost"):
             self.engine.pull(image)
@@ -110,10 +114,12 @@ class Agent(threading.Thread):
         """The network namespace with the task's address, and its volumes."""
         for volume in self.definition.volumes or []:
             name = volume_of(self.fargate, self.task, volume["name"])
-            self.engine.call("POST", "/volumes/create", {"Name": name, "Labels": self.fargate.labels})
+            with self.fargate.gate:
+                self.engine.call("POST", "/volumes/create", {"Name": name, "Labels": self.fargate.labels})
             self.volumes.append(name)
-        self.pause = self.create("pause", pause_body(self.fargate, self.task))
-        self.engine.call("POST", "/containers/%s/start" % self.pause)
+        with self.fargate.gate:
+            self.pause = self.create("pause", pause_body(self.fargate, self.task))
+            self.engine.call("POST", "/containers/%s/start" % self.pause)
         seen = self.engine.call("GET", "/containers/%s/json" % self.pause)
         ip = seen["NetworkSettings"]["Networks"][self.fargate.name]["IPAddress"]
         with lock:
@@ -125,8 +131,6 @@ class Agent(threading.Thread):
                 part.seen.network_interfaces = [{"attachmentId": attachment["id"], "privateIpv4Address": ip}]
 
     def create(self, name, body):
-        if self.abandoned:
-            raise EngineError(0, "the stage is closed")
         name = "%s-%s-%s" % (self.fargate.name, self.task.id.split("-")[0], name)
         return self.engine.call("POST", "/containers/create", body, name=name)["Id"]
 
@@ -197,8 +201,9 @@ class Agent(threading.Thread):
 
     def start_part(self, part):
         try:
-            part.docker_id = self.create(part.name, container_body(self, part))
-            self.engine.call("POST", "/containers/%s/start" % part.docker_id)
+            with self.fargate.gate:
+                part.docker_id = self.create(part.name, container_body(self, part))
+                self.engine.call("POST", "/containers/%s/start" % part.docker_id)
         except EngineError as error:
             return self.fail_part(part, "CannotStartContainerError: Error response from daemon: %s" % error)
         part.state, part.started_at = "running", time.monotonic()

@@ -26,9 +26,9 @@ HOP_BY_HOP = {"connection", "expect", "keep-alive", "proxy-connection", "te", "t
 _turn = itertools.count()
 
 
-def listen(listener_arn, port):
-    """Starts the proxy of a listener on this machine; 0 is any free port. Returns the port."""
-    server = Server(("127.0.0.1", port), Handler)
+def listen(listener_arn, host, port):
+    """Starts a proxy of a listener (None: of whichever there is) at this address; 0 is any free port. Returns the port."""
+    server = Server((host, port), Handler)
     server.listener_arn = listener_arn
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
@@ -53,7 +53,7 @@ class Answer(Exception):
 def find_target(listener_arn, request):
     """The target for a request; or raises what the balancer answers itself."""
     with lock:
-        listener = next((one for _, one in listeners() if one.arn == listener_arn), None)
+        listener = next((one for _, one in listeners() if listener_arn in (None, one.arn)), None)
         if listener is None:
             raise Answer(503, "this listener does not exist any more\n")
         rule = matching_rule(listener, lambda condition: is_met(condition, request))

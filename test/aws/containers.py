@@ -44,15 +44,18 @@ def volume_of(fargate, task, name):
 def pause_body(fargate, task):
     return {
         "Image": PAUSE_IMAGE, "Entrypoint": ["sleep"], "Cmd": ["infinity"], "Healthcheck": {"Test": ["NONE"]},
-        "Labels": {**fargate.labels, "shipway.aws-task": task.id}, "HostConfig": {"NetworkMode": fargate.name},
+        "Labels": {**fargate.labels, "shipway.aws-task": task.id},
+        # Whoever is in this network namespace has its hosts file, too.
+        "HostConfig": {"NetworkMode": fargate.name, "ExtraHosts": fargate.surroundings.extra_hosts()},
     }
 
 
 def container_body(agent, part):
     told, task, definition = part.told, agent.task, agent.definition
-    variables = {**variables_of_fargate(agent), **agent.environments[part.name]}
+    mounts, trust = agent.fargate.surroundings.trust_of_tasks()
+    variables = {**variables_of_fargate(agent), **trust, **agent.environments[part.name]}
     body = {
-        "Image": told["image"],
+        "Image": agent.fargate.local_name(told["image"]),
         "Env": ["%s=%s" % one for one in variables.items()],
         "Healthcheck": health_check_of(told, agent.fargate.pace),
         "Labels": {**(told.get("dockerLabels") or {}), **agent.fargate.labels, "shipway.aws-task": task.id, "shipway.aws-container": part.name},
@@ -62,7 +65,7 @@ def container_body(agent, part):
         if told.get(key):
             body[name] = told[key]
     body["HostConfig"]["NetworkMode"] = "container:%s" % agent.pause
-    body["HostConfig"]["Mounts"] = [
+    body["HostConfig"]["Mounts"] = mounts + [
         {"Type": "volume", "Source": volume_of(agent.fargate, task, one["sourceVolume"]), "Target": one["containerPath"], "ReadOnly": one.get("readOnly", False)}
         for one in told.get("mountPoints") or []
     ]

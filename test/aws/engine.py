@@ -2,6 +2,7 @@
 import http.client
 import json
 import socket
+import threading
 from urllib.parse import quote, urlencode
 
 
@@ -9,6 +10,31 @@ class EngineError(Exception):
     def __init__(self, status, message):
         super().__init__(message)
         self.status = status
+
+
+class Gate:
+    """Lets work through until it is closed; closing waits for what is inside."""
+
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.inside = 0
+        self.is_closed = False
+
+    def __enter__(self):
+        with self.changed:
+            if self.is_closed:
+                raise EngineError(0, "the stage is closed")
+            self.inside += 1
+
+    def __exit__(self, *_):
+        with self.changed:
+            self.inside -= 1
+            self.changed.notify_all()
+
+    def close(self, within_seconds):
+        with self.changed:
+            self.is_closed = True
+            self.changed.wait_for(lambda: self.inside == 0, within_seconds)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -71,6 +97,16 @@ class Engine:
                     raise EngineError(500, said["error"])
         finally:
             response.connection.close()
+
+    def put_archive(self, container, tar):
+        """Unpacks a tar archive in a container, its volumes included, before it is started."""
+        connection = _Connection(self.socket_path)
+        connection.request("PUT", "/v1.41/containers/%s/archive?path=/" % container, tar, {"Content-Type": "application/x-tar"})
+        response = connection.getresponse()
+        text = response.read().decode()
+        connection.close()
+        if response.status >= 400:
+            raise EngineError(response.status, text)
 
     def log_frames(self, container):
         """(stream, bytes) as they are written, to the end of the container."""

@@ -5,12 +5,14 @@ and stop in the order of `dependsOn`, with their variables, secrets, volumes, li
 and what becomes of them is told by DescribeTasks.
 
 Not as on Fargate: images without a registry's name are the engine's own; a task's memory limit holds for each of its containers alone;
-containers get AWS_ENDPOINT_URL, and with a task role the emulator's credentials as variables rather than from an address.
+containers get AWS_ENDPOINT_URL, and with a task role the emulator's credentials as variables rather than from an address; there is no
+metadata address. What a task finds around it (load balancer, databases) is in surroundings.py.
 `pace` shortens waits that are AWS's own (checks, draining), never what an application needs (`startPeriod`, `stopTimeout`, `startTimeout`).
 """
 import collections
 import os
 import queue
+import re
 import threading
 import time
 import uuid
@@ -19,8 +21,9 @@ from moto.core.utils import utcnow
 
 from account import lock, put_log_lines
 from agent import Agent
-from engine import Engine, EngineError
+from engine import Engine, EngineError, Gate
 from health import own_targets
+from surroundings import Surroundings
 
 STAGE_LABEL = "shipway.aws-stage"
 # The registry whose images a stage pulled, so that they are removed with it.
@@ -44,14 +47,16 @@ class Fargate:
         self.gateway = self.engine.call("GET", "/networks/%s" % self.name)["IPAM"]["Config"][0]["Gateway"]
         self.endpoint = endpoint.format(gateway=self.gateway)
         self.agents = {}
-        self.is_closed = False
+        # Whatever is made on the engine is made inside.
+        self.gate = Gate()
         self.news_of_lines = queue.Queue()
         threading.Thread(target=self.deliver_lines, daemon=True).start()
+        self.surroundings = Surroundings(self)
 
     # -- what the scheduler asks of whoever runs tasks
 
     def step(self, account, region, backend, task):
-        if task.id not in self.agents and not self.is_closed:
+        if task.id not in self.agents and not self.gate.is_closed:
             self.agents[task.id] = Agent(self, account, region, backend, task)
             self.agents[task.id].start()
 
@@ -89,6 +94,11 @@ class Fargate:
         """The engine's id of a task's container; for what goes into a running one, such as ECS Exec."""
         return self.agents[task.id].parts[container_name].docker_id
 
+    def local_name(self, image):
+        """What ECR would have is in the registry that stands in for it."""
+        name, found = re.subn(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/", "%s/" % self.registry, image)
+        return name if found and self.registry else image
+
     # -- lines
 
     def write_line(self, to, at, text):
@@ -111,10 +121,7 @@ class Fargate:
     # -- the end
 
     def close(self):
-        with lock:
-            self.is_closed = True
-            for agent in self.agents.values():
-                agent.abandoned = True
+        self.gate.close(REMOVED_WITHIN_SECONDS / 2)
         remove_stage(self.engine, self.id, self.registry)
 
 
@@ -129,12 +136,13 @@ def started_at(pid):
 
 def sweep(engine):
     """Removes what stages left behind whose process is gone."""
-    networks = engine.call("GET", "/networks", filters={"label": [STAGE_LABEL]})
-    for network in networks:
-        labels = network["Labels"]
-        pid, started, _ = labels[STAGE_LABEL].split("-")
+    having = {"label": [STAGE_LABEL]}
+    made = engine.call("GET", "/networks", filters=having) + engine.call("GET", "/containers/json", all=1, filters=having)
+    made += engine.call("GET", "/volumes", filters=having)["Volumes"] or []
+    for stage, registry in {(one["Labels"][STAGE_LABEL], one["Labels"].get(REGISTRY_LABEL)) for one in made}:
+        pid, started, _ = stage.split("-")
         if started_at(int(pid)) != started:
-            remove_stage(engine, labels[STAGE_LABEL], labels.get(REGISTRY_LABEL))
+            remove_stage(engine, stage, registry)
 
 
 def remove_stage(engine, stage, registry):
@@ -150,12 +158,11 @@ def remove_stage(engine, stage, registry):
                 if name.startswith("%s/" % registry):
                     engine.attempt("DELETE", "/images/%s" % name)
         try:
-            # Last: it is by its network that the next stage finds what this one left.
             for network in engine.call("GET", "/networks", filters=mine):
                 engine.attempt("DELETE", "/networks/%s" % network["Id"])
             return
         except EngineError:
-            # A container that an agent was just making is on it.
+            # A container that was just made is on it.
             if time.monotonic() > ends:
                 raise
             time.sleep(0.2)

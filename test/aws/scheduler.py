@@ -4,12 +4,14 @@ What moto itself does (the wire protocol, stored state, validation) is an indepe
 OUR BELIEF about AWS, read in its documentation and never seen on an account; tests that rest on it prove that the driver copes with
 this belief, no more. docs/aws.md says the same to users.
 
-    python3 scheduler.py PORT CONTROL [--registry URL] [--containers SOCKET] [--pace N] [--log-delay SECONDS] [--until-stdin-ends]
+    python3 scheduler.py PORT CONTROL [--registry URL] [--containers SOCKET] [--pace N] [--balancer PORT] [--log-delay SECONDS]
+                         [--until-stdin-ends]
 
 moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py; with a registry, images by digest must be there), or with
 `--containers` run as real containers of the Docker Engine behind that socket (fargate.py), from where moto is reached at `/endpoint`.
 With a registry, builds of CodeBuild are really made and pushed there (builds.py).
     GET  /ground                         what Terraform makes of an account, laid at the first call
+    GET  /backing                        a database and a cache in that account, and their addresses as variables
     GET  /endpoint                       where containers of tasks reach moto
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /listen?listener=ARN&port=N     starts a load balancer in front of that listener on this machine (balancer.py); {"port": N}
@@ -41,6 +43,7 @@ import builds
 import exec_service
 from account import backends, definition_of, ip_of, lock
 from balancer import listen
+from ground import lay_backing, lay_ground
 from played import Played
 from targets import is_attached, listeners, matching_rule, targets_of, weights_of
 
@@ -354,34 +357,12 @@ def answering(host):
     return {}
 
 
-ground = None
-
-
-def lay_ground():
-    """What Terraform makes of an account: network, load balancer, listener, cluster, roles."""
-    global ground
-    if ground is None:
-        import boto3
-
-        def client(name):
-            return boto3.client(name, region_name="eu-central-1", endpoint_url="http://127.0.0.1:%d" % port, aws_access_key_id="test", aws_secret_access_key="test")
-
-        ec2, balancing = client("ec2"), client("elbv2")
-        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-        ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
-        subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.%d.0/20" % (16 * index), AvailabilityZone="eu-central-1" + zone)["Subnet"]["SubnetId"] for index, zone in enumerate("ab")]
-        group = ec2.create_security_group(GroupName="tasks", Description="tasks", VpcId=vpc)["GroupId"]
-        client("ecs").create_cluster(clusterName="shipway-test")
-        balancer = balancing.create_load_balancer(Name="shipway-test", Subnets=subnets, SecurityGroups=[group])["LoadBalancers"][0]["LoadBalancerArn"]
-        listener = balancing.create_listener(
-            LoadBalancerArn=balancer, Protocol="HTTP", Port=80, DefaultActions=[{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404"}}]
-        )["Listeners"][0]["ListenerArn"]
-        ground = {
-            "region": "eu-central-1", "cluster": "shipway-test", "listener": listener, "subnets": subnets, "securityGroups": [group],
-            "executionRole": "arn:aws:iam::123456789012:role/shipway-exec-test", "publicIp": False, "exec": False, "scheme": "http",
-            "architecture": "x86_64", "storageGiB": 20, "logRetentionDays": 30,
-        }
-    return ground
+def open_balancer(listener_arn, at):
+    """For this machine, and for tasks under the names of the rules."""
+    opened = listen(listener_arn, "127.0.0.1", at)
+    if options.containers:
+        runner.surroundings.open_door(listen(listener_arn, runner.gateway, 0))
+    return opened
 
 
 class Control(BaseHTTPRequestHandler):
@@ -395,11 +376,13 @@ class Control(BaseHTTPRequestHandler):
 
     def answer(self, path, query):
         if path == "/ground":
-            return lay_ground()
+            return lay_ground(port)
+        if path == "/backing":
+            return lay_backing(port)
         if path == "/endpoint":
             return {"endpoint": "http://%s:%d" % (runner.gateway, port) if options.containers else None}
         if path == "/listen":
-            return {"port": listen(query["listener"], int(query["port"]))}
+            return {"port": open_balancer(query["listener"], int(query["port"]))}
         with lock:
             if path == "/answering":
                 return answering(query["host"])
@@ -451,6 +434,7 @@ def parse_options():
     parser.add_argument("--registry", help="tasks start only from images that are there")
     parser.add_argument("--containers", metavar="SOCKET", help="run tasks as containers of this Docker Engine")
     parser.add_argument("--pace", type=float, default=1, help="AWS's own waits are shorter by this factor")
+    parser.add_argument("--balancer", type=int, metavar="PORT", help="a load balancer at this port, in front of the only listener")
     parser.add_argument("--log-delay", type=float, default=0.2, help="seconds until a line of a container is in CloudWatch Logs")
     parser.add_argument("--until-stdin-ends", action="store_true")
     return parser.parse_args()
@@ -476,6 +460,8 @@ if __name__ == "__main__":
         builds.play("http://127.0.0.1:%d" % port, options.registry)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     os.environ["MOTO_PORT"] = str(port)
+    if options.balancer is not None:
+        open_balancer(None, options.balancer)
     moto = make_moto()
     if options.containers:
         # Where containers reach it, too: the host's address on their network.

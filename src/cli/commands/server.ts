@@ -41,9 +41,21 @@ export const serverCommands: Command[] = [
   defineCommand({
     name: "demo",
     summary: "see it work: ship the sample product, change it, roll it back",
-    options: [{ flags: "--once", summary: "remove everything at the end and exit 0, for CI" }],
-    examples: [{ run: "shipway demo", does: "the whole tour, on this machine's Docker Engine" }],
-    input: z.strictObject({ once: z.boolean().default(false) }),
+    options: [
+      { flags: "--runtime <name>", summary: "docker, or ecs: on stand-ins for AWS that run here (default: docker)" },
+      { flags: "--once", summary: "remove everything at the end and exit 0, for CI" },
+    ],
+    examples: [
+      { run: "shipway demo", does: "the whole tour, on this machine's Docker Engine" },
+      {
+        run: "shipway demo --runtime ecs",
+        does: "the same app on ECS with Fargate, with everything of AWS played here",
+      },
+    ],
+    input: z.strictObject({
+      once: z.boolean().default(false),
+      runtime: z.enum(["docker", "ecs"], "write docker or ecs").default("docker"),
+    }),
     run: (input, context) => context.actions.demo(input),
   }),
   defineCommand({

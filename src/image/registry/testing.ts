@@ -1,37 +1,21 @@
-import { execFile, spawn, spawnSync } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import { createSign, randomUUID } from "node:crypto";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { findFreePort } from "../../shared/free-port.ts";
-import { until } from "../../shared/until.ts";
+import { startLocalRegistry } from "./local-registry.ts";
 
 /** Where the program is missing its tests are skipped, and say so. */
 export const hasRegistry = spawnSync("docker-registry", ["--version"], { stdio: "ignore" }).status === 0;
 if (!hasRegistry) console.warn("SKIPPED: pushing to a real registry. It needs: apt-get install docker-registry");
 
-/** Debian's docker-registry (CNCF distribution) on an empty directory; with `auth`, for who signs in as it says. */
+/** Debian's docker-registry on an empty directory; with `auth`, for who signs in as it says. */
 export async function newTestRegistry(auth?: object): Promise<{ endpoint: string; cleanUp(): Promise<void> }> {
-  const dir = await mkdtemp(join(tmpdir(), "shipway-registry-store-"));
-  const address = `127.0.0.1:${await findFreePort()}`;
-  const storage = { filesystem: { rootdirectory: join(dir, "data") }, delete: { enabled: true } };
-  const file = join(dir, "config.yml");
-  const config = { version: "0.1", log: { level: "error" }, storage, http: { addr: address }, ...(auth && { auth }) };
-  await writeFile(file, JSON.stringify(config));
-  const server = spawn("docker-registry", ["serve", file], { stdio: "ignore" });
-  const endpoint = `http://${address}`;
-  const isUp = async () => [200, 401].includes((await fetch(`${endpoint}/v2/`)).status);
-  await until("the registry answers", isUp, { withinMs: 20_000 });
-  return {
-    endpoint,
-    async cleanUp() {
-      server.kill("SIGKILL");
-      await rm(dir, { recursive: true, force: true });
-    },
-  };
+  const { endpoint, close } = await startLocalRegistry({ environment: process.env, ...(auth && { auth }) });
+  return { endpoint, cleanUp: close };
 }
 
 /**

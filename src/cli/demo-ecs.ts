@@ -1,0 +1,149 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { type StandIn, startStandIn } from "../aws/stand-in.ts";
+import { type LocalRegistry, startLocalRegistry } from "../image/registry/local-registry.ts";
+import { fail } from "../shared/errors.ts";
+import { findFreePort } from "../shared/free-port.ts";
+import { runProgram } from "../shared/run-program.ts";
+import { adaptToEcs, type EcsWay, ON_AWS } from "./demo-aws-infra.ts";
+import { findTerraform } from "./demo-infra.ts";
+import type { Scene } from "./demo-scene.ts";
+import { type DemoDeps, show, type Workshop } from "./demo-workshop.ts";
+
+/** Of no account: an emulator wants some, and AWS takes none of these. */
+const CREDENTIALS = { AWS_ACCESS_KEY_ID: "test", AWS_SECRET_ACCESS_KEY: "test" };
+const REGION = "eu-central-1";
+/** AWS's own waits (health check intervals, draining) are shorter by this, so that the tour takes minutes. */
+const PACE = 5;
+
+type Opened = { standIn: StandIn; registry: LocalRegistry; balancerPort: number };
+
+/** The demo on ECS: Shipway, images, Terraform and requests are real, AWS is played by programs on this machine. */
+export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
+  await requirePrograms(deps);
+  const terraform = await terraformWithAws(deps);
+  const host = `${app}.localhost`;
+  let opened: Opened | undefined;
+  const has = () => {
+    if (opened === undefined) throw new Error("the scene is not open");
+    return opened;
+  };
+  const way = async (): Promise<EcsWay> => {
+    const { standIn } = has();
+    if (terraform !== undefined) return { by: "terraform", env: environmentOf(standIn) };
+    return { by: "settings", settings: await standIn.ask("/ground"), backing: await standIn.ask("/backing") };
+  };
+  return {
+    intro: introOf(terraform),
+    names: {
+      start: "Start what plays AWS, and Shipway",
+      firstPush: `First push: tests, images, registry,${terraform === undefined ? "" : " Terraform,"} tasks, live`,
+    },
+    host,
+    async open() {
+      opened = await openStandIns(deps);
+      const { standIn, registry, balancerPort } = opened;
+      deps.err(
+        `moto answers at ${standIn.endpoint}, the load balancer at 127.0.0.1:${balancerPort}, the registry at ${registry.endpoint}\n`,
+      );
+      return { ...environmentOf(standIn), SHIPWAY_REGISTRY: registry.endpoint };
+    },
+    port: () => has().balancerPort,
+    async adapt({ checkout }) {
+      const said = await adaptToEcs({ projectDir: deps.projectDir, checkout, app, host }, await way());
+      for (const line of said) deps.err(`${line}\n`);
+    },
+    async configure(workshop: Workshop) {
+      const how = await way();
+      if (how.by === "terraform") return;
+      for (const name of Object.keys(how.backing)) {
+        await show(workshop, ["shipway", "secret", "set", name, "--env", ON_AWS], { input: how.backing[name] ?? "" });
+      }
+    },
+    byHand: undefined,
+    outro: () => `http://${host}:${has().balancerPort}`,
+    async close() {
+      await opened?.standIn.close();
+      await opened?.registry.close();
+    },
+  };
+}
+
+const environmentOf = (standIn: StandIn) => ({
+  AWS_ENDPOINT_URL: standIn.endpoint,
+  AWS_REGION: REGION,
+  ...CREDENTIALS,
+});
+
+async function openStandIns(deps: DemoDeps): Promise<Opened> {
+  const { environment, projectDir, dockerSocket } = deps;
+  const registry = await startLocalRegistry({ environment });
+  const balancerPort = await findFreePort();
+  const options = { registry: registry.endpoint, containers: dockerSocket, pace: PACE, balancerPort };
+  const standIn = await startStandIn({ projectDir, environment, ...options }).catch(async (error: unknown) => {
+    await registry.close();
+    throw error;
+  });
+  return { standIn, registry, balancerPort };
+}
+
+/** Loud: nobody should take this for AWS. */
+function introOf(terraform: string | undefined): string[] {
+  const infra =
+    terraform === undefined
+      ? [
+          "  no Terraform         the network, the cluster and the databases are made by the stand-in, and their names written into",
+          "                       shipway.yml. With Terraform 1.11 or newer, and SHIPWAY_TERRAFORM_MIRROR=DIR naming a mirror with",
+          "                       hashicorp/aws, the module terraform/aws-fargate makes them here, too.",
+        ]
+      : [`  Terraform ${terraform.padEnd(10)} real, with AWS's own provider and the module terraform/aws-fargate`];
+  return [
+    "This is not AWS. No account is used and nothing leaves this machine. What plays what:",
+    "  AWS's interfaces     moto, an emulator that others wrote (ECS, ELB, EC2, IAM, RDS, CloudWatch Logs, Secrets Manager …)",
+    "  ECS and Fargate      containers of this machine's Docker Engine, scheduled as AWS's documentation says (test/aws)",
+    "  the load balancer    a proxy on this machine that reads the listener's rules at each request (test/aws)",
+    "  ECR                  Debian's docker-registry: the push is the registry protocol, byte by byte",
+    "  RDS, ElastiCache     MariaDB and Redis in containers",
+    ...infra,
+    `AWS's own waits (health checks, draining) are ${PACE} times shorter. Real are Shipway, the pipeline, the images and every request.`,
+    "docs/aws.md says line by line what that proves, and what it does not.",
+  ];
+}
+
+/** @throws STAND_IN_MISSING naming what is not there and how to get it */
+async function requirePrograms({ environment }: DemoDeps): Promise<void> {
+  const works = (argv: string[]) =>
+    runProgram(argv, { env: environment }).then(
+      () => true,
+      () => false,
+    );
+  const [moto, registry] = await Promise.all([
+    works(["python3", "-c", "import moto.server"]),
+    works(["docker-registry", "--version"]),
+  ]);
+  const missing = [
+    ...(moto ? [] : ["moto, an emulator of AWS"]),
+    ...(registry ? [] : ["docker-registry, which stands in for ECR"]),
+  ];
+  if (missing.length === 0) return;
+  const commands = [
+    ...(moto
+      ? []
+      : [
+          "`python3 -m venv ~/.moto && ~/.moto/bin/pip install 'moto[server]==5.2.1' && export PATH=~/.moto/bin:$PATH`",
+        ]),
+    ...(registry ? [] : ["`apt-get install docker-registry`"]),
+  ];
+  throw fail("STAND_IN_MISSING", {
+    message: `The demo on ECS needs programs that are not here: ${missing.join(" and ")}.`,
+    hint: `Get what is missing with ${commands.join(" and ")}, then run the demo again. Without --runtime ecs it runs on Docker alone.`,
+  });
+}
+
+/** The version of a Terraform that can be given AWS's provider without a download; undefined when there is none. */
+async function terraformWithAws({ environment }: DemoDeps): Promise<string | undefined> {
+  const mirror = environment.SHIPWAY_TERRAFORM_MIRROR;
+  if (mirror === undefined) return undefined;
+  const provider = await readdir(join(mirror, "registry.terraform.io/hashicorp/aws")).catch(() => []);
+  return provider.length === 0 ? undefined : await findTerraform(environment.SHIPWAY_TERRAFORM ?? "terraform");
+}
