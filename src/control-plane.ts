@@ -109,7 +109,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
   const drivers = chooseDrivers(options, { instance, key, git: repositories.git });
-  const { engine: docker, builder, executor, namespace, targetOf, publisherOf } = drivers;
+  const { engine: docker, builder, executor, namespace, targetOf, publisherOf, publisherAt } = drivers;
   const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
@@ -218,6 +218,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     backings: newBackings({ db: store.db, secrets, target }),
     execs,
     target,
+    publisherAt,
     repositories,
     infra,
     notify,
@@ -267,6 +268,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     target,
     execs,
     builder,
+    publisherAt,
     executor,
     repositories,
     code,

@@ -18,6 +18,7 @@ import { lazyEcsTarget } from "./rollout/drivers/ecs/without-aws.ts";
 import type { TargetOf } from "./rollout/placed-target.ts";
 import type { RuntimeSettings } from "./rollout/runtime.ts";
 import type { RolloutTarget } from "./rollout/target.ts";
+import { newKeyedLock } from "./shared/keyed-lock.ts";
 import type { GitCommand } from "./source/git-command.ts";
 
 export type DriverOptions = {
@@ -44,6 +45,8 @@ export type Drivers = {
   targetOf: TargetOf;
   /** Undefined where tasks are started from the engine's own images. */
   publisherOf(runtime: RuntimeSettings): ImagePublisher | undefined;
+  /** Where images were pushed to, by `ACCOUNT.REGION`: for what is cleaned up there. */
+  publisherAt(registry: string): ImagePublisher;
   engine: Engine | undefined;
 };
 
@@ -121,9 +124,10 @@ function newRuntimes(
     docker,
     onDocker,
   }: { instance: string; key: Buffer; docker: Docker | undefined; onDocker: RolloutTarget },
-): Pick<Drivers, "targetOf" | "publisherOf"> {
+): Pick<Drivers, "targetOf" | "publisherOf" | "publisherAt"> {
   const targets = new Map<string, RolloutTarget>();
   const publishers = new Map<string, ImagePublisher>();
+  const alone = newKeyedLock();
   // Keyed, so that the name of a secret's version says nothing about its content.
   const fingerprint = (text: string) => createHmac("sha256", key).update("secret version").update(text).digest("hex");
   let driver: ReturnType<typeof openDriver> | undefined;
@@ -146,7 +150,21 @@ function newRuntimes(
       if (runtime.kind === "docker") return undefined;
       const { region, architecture } = runtime.settings;
       return getOrMake(publishers, `${region} ${architecture}`, () =>
-        ecrPublisher({ docker, install: instance, aws: { region }, architecture, registryEndpoint }),
+        ecrPublisher({ docker, install: instance, aws: { region }, architecture, registryEndpoint, alone }),
+      );
+    },
+    publisherAt(registry) {
+      const [account = "", region = ""] = registry.split(".");
+      return getOrMake(publishers, registry, () =>
+        ecrPublisher({
+          docker,
+          install: instance,
+          aws: { region },
+          account,
+          architecture: "x86_64",
+          registryEndpoint,
+          alone,
+        }),
       );
     },
   };

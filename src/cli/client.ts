@@ -72,9 +72,8 @@ export function apiClient(server: Server) {
     listApps: () => get(z.array(AppBody), "/api/apps"),
     createApp: (name: string) => change(AppBody, "POST", "/api/apps", { name }),
     getApp: (app: string) => get(AppBody, appPath(app)),
-    removeApp: async (app: string) => {
-      await call("DELETE", appPath(app), { timeoutMs: REMOVAL_TIMEOUT_MS });
-    },
+    removeApp: async (app: string, query: { images: "keep" | "remove" }) =>
+      parseAnswer(server, await call("DELETE", appPath(app), { query, timeoutMs: REMOVAL_TIMEOUT_MS }), RemovedBody),
 
     listEnvironments: (app: string) => get(z.array(EnvironmentBody), `${appPath(app)}/environments`),
     getEnvironment: (app: string, environment: string) => get(EnvironmentBody, environmentPath(app, environment)),

@@ -427,6 +427,18 @@ describe("app remove", () => {
     expect(err).toContain("`shipway app remove launches --yes`");
     expect(server.requests.filter(({ method }) => method === "DELETE")).toEqual([]);
   });
+
+  it("removes its images, too, unless they are to be kept", async () => {
+    await start(
+      (fastify) => void fastify.delete("/api/apps/launches", async () => ({ remarks: ["Something stays."] })),
+    );
+    for (const flag of [[], ["--keep-images"]]) {
+      const { code, err } = await cli.run(["app", "remove", "launches", "--yes", ...flag]);
+      expect([code, err]).toEqual([0, expect.stringContaining("Something stays.")]);
+    }
+    const asked = server.requests.filter(({ method }) => method === "DELETE").map(({ url }) => url);
+    expect(asked).toEqual(["/api/apps/launches?images=remove", "/api/apps/launches?images=keep"]);
+  });
 });
 
 describe("signing in", () => {

@@ -606,9 +606,29 @@ describe("a token of one app", () => {
     const token = await test.tokenFor("admin", "short-lived");
     const headers = { authorization: `Bearer ${token}` };
     const remove = () => test.server.inject({ method: "DELETE", url: "/api/apps/short-lived", headers });
-    expect((await remove()).statusCode).toBe(204);
+    expect((await remove()).statusCode).toBe(200);
     await newDeliveredApp(test, "short-lived");
     expect((await remove()).statusCode).toBe(401);
+  });
+});
+
+describe("removing an app", () => {
+  it("removes its images from every registry that they were pushed to, unless they are to be kept", async () => {
+    const token = await test.tokenFor("admin");
+    for (const images of ["keep", "remove"]) {
+      await newDeliveredApp(test, "pushed");
+      const registry = "123456789012.eu-central-1";
+      const image = { app: "pushed", service: "web", digest: "sha256:1", registry, reference: "r" };
+      await test.platform.store.db.insertInto("published_images").values(image).execute();
+      const { statusCode, body } = await test.server.inject({
+        method: "DELETE",
+        url: `/api/apps/pushed?images=${images}`,
+        headers: { authorization: `Bearer ${token}` },
+      });
+      expect([statusCode, JSON.parse(body)]).toEqual([200, { remarks: [] }]);
+      const told = test.started.filter((one) => one.startsWith("remove images of pushed"));
+      expect(told).toEqual(images === "keep" ? [] : [`remove images of pushed at ${registry}`]);
+    }
   });
 });
 

@@ -327,7 +327,7 @@ describe.skipIf(!hasTerraform)("a hosted infra repository (with the real Terrafo
     expect((await remove("/api/apps/shop/infra/repositories/spare")).statusCode).toBe(204);
     expect(await repositories.exists("spare")).toBe(false);
     await test.idle();
-    expect((await remove("/api/apps/shop")).statusCode).toBe(204);
+    expect((await remove("/api/apps/shop")).statusCode).toBe(200);
     expect(await repositories.exists("shop-infra")).toBe(false);
     expect(await store.db.selectFrom("infra_refs").selectAll().execute()).toEqual([]);
   });

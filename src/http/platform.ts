@@ -1,6 +1,7 @@
 import type { Secrets } from "../environment/secrets.ts";
 import type { EventStream } from "../events/event-stream.ts";
 import type { LogStore } from "../events/log-store.ts";
+import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraDeps } from "../infra/run-terraform.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
@@ -21,6 +22,8 @@ export type Platform = {
   backings: Backings;
   target: RolloutTarget;
   execs: Execs;
+  /** Where images were pushed to, by its name. */
+  publisherAt(registry: string): Pick<ImagePublisher, "removeApp">;
   repositories: Repositories;
   infra: InfraDeps;
   notify: NotifyDeps;

@@ -28,6 +28,7 @@ async function reconcile(): Promise<void> {
     target,
     repositories,
     code: infra.code,
+    publisherAt: () => ({ prune: async () => 0 }),
     builder: memoryBuilder(),
     log,
   };

@@ -92,6 +92,12 @@ export async function newTestPlatform(): Promise<TestPlatform> {
     execs: newExecs({ store, secrets, sealer, target }),
     backings: newBackings({ db: store.db, secrets, target }),
     repositories,
+    publisherAt: (registry: string) => ({
+      removeApp: async (app: string) => {
+        started.push(`remove images of ${app} at ${registry}`);
+        return [];
+      },
+    }),
     engine: {
       startDelivery: async (id: string) => void started.push(`deliver ${id}`),
       startDeployment: async (id: string) => void started.push(`deploy ${id}`),

@@ -7,4 +7,10 @@ export interface ImagePublisher {
    * @throws IMAGE_UNAVAILABLE when the engine no longer has it, IMAGE_PUSH_FAILED, AWS_DENIED and other AWS codes
    */
   publish(image: { app: string; service: string; digest: string }, log: LogSink): Promise<string>;
+
+  /** Removes what was pushed of the app for any other digest than these, as `publish` takes them. What was put there otherwise stays. @returns how many */
+  prune(app: string, kept: string[]): Promise<number>;
+
+  /** Removes all images of the app, and where they were. What is gone is no error; what another installation made stays. @returns what was removed */
+  removeApp(app: string): Promise<string[]>;
 }

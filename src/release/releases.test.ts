@@ -8,6 +8,7 @@ import { requestPromotion } from "./promotion.ts";
 import { getRelease, imagesToKeep, KEPT_RELEASES, recordRelease } from "./releases.ts";
 import { addressesOf, type ReleaseRecord, resolveRelease } from "./resolve-release.ts";
 import { previousGood, requestRollback } from "./rollback.ts";
+import { forgetPublished, registriesOf } from "./runtimes.ts";
 
 const spec = parseAppSpec(`
 app: shop
@@ -155,6 +156,27 @@ describe("releases in the store", () => {
     await deployed(3, 1);
     const kept = new Set((await imagesToKeep(store.db, "shop")).map((name) => Number(name.split(":")[1])));
     expect([...kept].sort((a, b) => a - b)).toEqual([1, 3, ...Array.from({ length: KEPT_RELEASES }, (_, n) => n + 5)]);
+  });
+
+  it("keep the images of one that a deployment is about to start, and of the one it would go back to", async () => {
+    for (let n = 1; n <= KEPT_RELEASES + 4; n++) await record(`c_${n}`);
+    await deployed(2);
+    const image = (n: number) => ({
+      app: "shop",
+      service: "web",
+      digest: `sha256:web${n}`,
+      registry: "1.eu",
+      reference: `r${n}`,
+    });
+    await store.db.insertInto("published_images").values([1, 2, 3, 4, 14].map(image)).execute();
+    const request = { ...place, release: 3, kind: "deploy" as const, actor: "ada", deliveryId: "c_3" };
+    await store.db.transaction().execute((tx) => requestDeployment(tx, request));
+    const kept = await forgetPublished(store.db, "shop");
+    expect(kept).toEqual(expect.arrayContaining(["sha256:web2", "sha256:web3", "sha256:web14"]));
+    expect(kept).not.toContain("sha256:web4");
+    const rows = await store.db.selectFrom("published_images").select("digest").orderBy("digest").execute();
+    expect(rows.map(({ digest }) => digest)).toEqual(["sha256:web14", "sha256:web2", "sha256:web3"]);
+    expect(await registriesOf(store.db, "shop")).toEqual(["1.eu"]);
   });
 
   it("are gone back to without naming one, once", async () => {

@@ -86,21 +86,31 @@ export async function listReleases(db: Database, app: string, limit: number): Pr
   return rows.map(toRecord);
 }
 
-/** Names of images that must stay: those of the newest releases and of every release that runs or stands by somewhere. */
+/** Names of images that must stay: those of every release that is kept. */
 export async function imagesToKeep(db: Database, app: string): Promise<string[]> {
+  return (await keptReleases(db, app)).flatMap(({ images }) => images.map((image) => image.name));
+}
+
+/** The newest releases, and every one that runs, stands by, is being deployed or is what a deployment would go back to. */
+export async function keptReleases(db: Database, app: string): Promise<{ number: number; images: RecordedImage[] }[]> {
   const environments = await db.selectFrom("environments").selectAll().where("app", "=", app).execute();
-  const pinned = environments
-    .flatMap((row) => [row.live_release, row.standby_release])
-    .filter((number) => number !== null);
+  const deployments = await db
+    .selectFrom("deployments")
+    .select(["release", "from_release"])
+    .where("app", "=", app)
+    .where("status", "in", ["queued", "running"])
+    .execute();
+  const pinned = new Set([
+    ...environments.flatMap((row) => [row.live_release, row.standby_release]),
+    ...deployments.flatMap((row) => [row.release, row.from_release]),
+  ]);
   const rows = await db
     .selectFrom("releases")
     .select(["number", "images"])
     .where("app", "=", app)
     .orderBy("number", "desc")
     .execute();
-  return rows
-    .filter((row, index) => index < KEPT_RELEASES || pinned.includes(row.number))
-    .flatMap((row) => row.images.map((image) => image.name));
+  return rows.filter((row, index) => index < KEPT_RELEASES || pinned.has(row.number));
 }
 
 function toRecord(row: Selectable<ReleasesTable>): ReleaseRecord {

@@ -2,6 +2,7 @@ import { sql } from "kysely";
 import type { Place, Release } from "../rollout/release.ts";
 import { parseRuntime, type RuntimeSettings, runtimeKey } from "../rollout/runtime.ts";
 import type { Database } from "../store/open-store.ts";
+import { keptReleases } from "./releases.ts";
 
 const DOCKER: RuntimeSettings = { kind: "docker" };
 
@@ -113,4 +114,28 @@ export async function recordPublished(
     .values(image)
     .onConflict((conflict) => conflict.columns(["app", "service", "digest", "registry"]).doUpdateSet({ reference }))
     .execute();
+}
+
+/** Registries (`ACCOUNT.REGION`) that images of the app may be in. */
+export async function registriesOf(db: Database, app: string): Promise<string[]> {
+  const [published, runtimes] = await Promise.all([
+    db.selectFrom("published_images").select("registry").distinct().where("app", "=", app).execute(),
+    db.selectFrom("runtimes").select("settings").where("app", "=", app).execute(),
+  ]);
+  const used = runtimes.map((row) => registryKey(parseRuntime(row.settings)));
+  return [...new Set([...published.map((row) => row.registry), ...used])].filter((one) => one !== undefined);
+}
+
+/**
+ * Forgets where images are that only releases outside of retention need, before they are removed there: a deployment that is asked for from now on pushes
+ * such an image anew, or says that it is gone. @returns the digests that are kept
+ */
+export async function forgetPublished(db: Database, app: string): Promise<string[]> {
+  const digests = async () => (await keptReleases(db, app)).flatMap(({ images }) => images.map(({ digest }) => digest));
+  const kept = await digests();
+  let others = db.deleteFrom("published_images").where("app", "=", app);
+  if (kept.length > 0) others = others.where("digest", "not in", kept);
+  await others.execute();
+  // Asked again: a deployment that began meanwhile may have read what is forgotten now.
+  return await digests();
 }

@@ -76,6 +76,8 @@ const publisherOf = ({ kind }: RuntimeSettings): ImagePublisher | undefined =>
           published.push(`${service} ${digest}`);
           return `registry.example.com/${service}@${digest}`;
         },
+        prune: async () => 0,
+        removeApp: async () => [],
       };
 
 /** False: as a Shipway that was started without a Docker Engine. */

@@ -76,6 +76,7 @@ function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: numbe
     secrets: secrets(),
     sealer,
     target,
+    publisherAt: () => ({ prune: async () => 0 }),
     builder: memoryBuilder(),
     executor: memoryExecutor(),
     repositories: gitRepositories({ dir: join(dir, "repositories") }),

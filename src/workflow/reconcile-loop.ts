@@ -6,12 +6,13 @@ import type { Secrets } from "../environment/secrets.ts";
 import { recordTaskDrift } from "../environment/task-drift.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImageBuilder } from "../image/builder.ts";
+import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
 import { imagesToKeep } from "../release/releases.ts";
-import { currentRuntimes } from "../release/runtimes.ts";
+import { currentRuntimes, forgetPublished, registriesOf } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
@@ -48,6 +49,8 @@ export type ReconcileDeps = {
   target: RolloutTarget;
   execs: Pick<Execs, "endLeft">;
   builder: ImageBuilder;
+  /** Where images were pushed to, by its name. */
+  publisherAt(registry: string): Pick<ImagePublisher, "prune">;
   executor: StepExecutor;
   repositories: Repositories;
   code: Pick<InfraCode, "maintain">;
@@ -225,5 +228,13 @@ async function tidy(deps: ReconcileDeps): Promise<void> {
     // An image that was just built belongs to no release yet.
     if (busy) continue;
     await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
+    await pruneRegistries(deps, name).catch((error: unknown) => report(deps, error));
   }
+}
+
+async function pruneRegistries({ store, publisherAt }: ReconcileDeps, app: string): Promise<void> {
+  const registries = await registriesOf(store.db, app);
+  if (registries.length === 0) return;
+  const kept = await forgetPublished(store.db, app);
+  for (const registry of registries) await publisherAt(registry).prune(app, kept);
 }

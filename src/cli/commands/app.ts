@@ -52,21 +52,29 @@ export const appCommands: Command[] = [
     name: "app remove",
     summary: "stop and remove an app with everything that belongs to it",
     args: [{ name: "name", summary: "the app" }],
-    options: [{ flags: "--yes", summary: "do it; without this nothing is removed" }],
+    options: [
+      { flags: "--keep-images", summary: "leave its images in Amazon ECR" },
+      { flags: "--yes", summary: "do it; without this nothing is removed" },
+    ],
     examples: [{ run: "shipway app remove launches --yes", does: "tasks, data, repository and history are gone" }],
-    input: z.strictObject({ name: z.string(), yes: z.boolean().default(false) }),
-    async run({ name, yes }, context) {
+    input: z.strictObject({
+      name: z.string(),
+      keepImages: z.boolean().default(false),
+      yes: z.boolean().default(false),
+    }),
+    async run({ name, keepImages, yes }, context) {
       const client = await context.client();
       const app = await client.getApp(name);
       if (!yes) {
         const where = app.environments.length === 0 ? "" : ` (it runs in ${app.environments.join(", ")})`;
         throw fail("USAGE", {
-          message: `This would stop ${name}${where} and remove its data, its repository and its history for good.`,
-          hint: `If you mean it: \`shipway app remove ${name} --yes\``,
+          message: `This would stop ${name}${where} and remove its data, its ${keepImages ? "repository" : "images, its repository"} and its history for good.`,
+          hint: `If you mean it: \`shipway app remove ${name}${keepImages ? " --keep-images" : ""} --yes\``,
         });
       }
-      await client.removeApp(name);
+      const { remarks } = await client.removeApp(name, { images: keepImages ? "keep" : "remove" });
       context.say(`${context.colors.err.green("✓")} The app ${name} is removed.`);
+      for (const remark of remarks) context.say(`${context.colors.err.yellow("!")} ${remark}`);
       return 0;
     },
   }),

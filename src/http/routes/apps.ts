@@ -2,9 +2,10 @@ import { z } from "zod";
 import { everyPlace } from "../../environment/environments.ts";
 import { requireNothingBuilt } from "../../infra/states.ts";
 import { removeInitialised } from "../../infra/workspace.ts";
+import { registriesOf } from "../../release/runtimes.ts";
 import { createApp, getApp, listApps, removeApp, requireIdle } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
-import { AppBody, CreateAppRequest } from "../schemas.ts";
+import { AppBody, CreateAppRequest, RemovedBody } from "../schemas.ts";
 import { identityOf, type TypedServer, urlOf } from "../server.ts";
 import { viewApp } from "../views.ts";
 
@@ -49,19 +50,26 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       schema: {
         summary: "Stop and remove everything of an app, its data included",
         params,
-        response: { 204: z.null() },
+        querystring: z.strictObject({
+          images: z.enum(["keep", "remove"]).default("remove").describe("Those that were pushed to a registry"),
+        }),
+        response: { 200: RemovedBody },
       },
     },
-    async (request, reply) => {
+    async (request) => {
       const app = await getApp(store.db, request.params.app);
       await requireIdle(store.db, app.name);
       await requireNothingBuilt(store.db, app.name);
       const places = await everyPlace(store.db, app.name);
-      for (const place of places) await platform.target.destroy(place, "remove");
+      const remarks: string[] = [];
+      for (const place of places) remarks.push(...(await platform.target.destroy(place, "remove")));
+      if (request.query.images === "remove")
+        for (const registry of await registriesOf(store.db, app.name))
+          await platform.publisherAt(registry).removeApp(app.name);
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       await platform.infra.code.remove(app.name);
       for (const place of places) await removeInitialised(platform.infra.dir, place);
-      return reply.status(204).send(null);
+      return { remarks };
     },
   );
 }

@@ -29,6 +29,17 @@ export type EcrRegistry = {
 const RENEW_MS = 10 * 60_000;
 const INSTALL_TAG = "shipway:install";
 
+/** Only what no tag names any more, such as layers of a push that broke off: what a release needs has a tag, and is removed by our own list alone. */
+const FORGET_UNTAGGED = JSON.stringify({
+  rules: [
+    {
+      rulePriority: 1,
+      selection: { tagStatus: "untagged", countType: "sinceImagePushed", countUnit: "days", countNumber: 7 },
+      action: { type: "expire" },
+    },
+  ],
+});
+
 /** Of a service's images; what is below it is for Shipway's own use, such as the cache of builds. */
 export const repositoryName = (install: string, app: string, service: string): string =>
   `shipway/${install}/${app}/${service}`;
@@ -40,6 +51,7 @@ export function ecrRegistry(options: EcrOptions): EcrRegistry {
   const { install } = options;
   const guard = newAwsGuard(options.aws);
   let made: Promise<ECR> | undefined;
+  const hasPolicy = new Set<string>();
   let login: { registry: Registry; expiresAt: number } | undefined;
 
   // Loaded by the first call: on Docker nobody needs it.
@@ -67,12 +79,22 @@ export function ecrRegistry(options: EcrOptions): EcrRegistry {
     });
   }
 
+  /** Once a process: a repository may have been made by one that was killed right after. */
+  async function forgetUntagged(api: ECR, name: string): Promise<void> {
+    if (hasPolicy.has(name)) return;
+    await api.putLifecyclePolicy({ repositoryName: name, lifecyclePolicyText: FORGET_UNTAGGED });
+    hasPolicy.add(name);
+  }
+
   return {
     client,
     async ensureRepository(name, app, { mutable = false } = {}) {
       const api = await client();
       const found = await findRepository(api, name);
-      if (found !== undefined) return found;
+      if (found !== undefined) {
+        await forgetUntagged(api, name);
+        return found;
+      }
       try {
         const { repository } = await api.createRepository({
           repositoryName: name,
@@ -83,6 +105,7 @@ export function ecrRegistry(options: EcrOptions): EcrRegistry {
             { Key: "shipway:app", Value: app },
           ],
         });
+        await forgetUntagged(api, name);
         return repository?.repositoryUri ?? "";
       } catch (error) {
         if (!isAws(error, "RepositoryAlreadyExists")) throw error;

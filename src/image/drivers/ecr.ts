@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { fail } from "../../shared/errors.ts";
+import type { KeyedLock } from "../../shared/keyed-lock.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import type { ImagePublisher } from "../publisher.ts";
 import { digestAt, pushImage } from "../registry/push-image.ts";
@@ -11,12 +12,17 @@ import { parseImageReference } from "../registry/resolve-image.ts";
 import { type KnownLayers, readSavedImage } from "../registry/saved-image.ts";
 import { ecrLogins } from "./ecr-login.ts";
 import { type EcrOptions, ecrRegistry, hostOfUri, repositoryName } from "./ecr-registry.ts";
+import { deleteRepository, deleteTags, isOurs, repositoriesUnder, tagsIn } from "./ecr-repositories.ts";
 
 export type PublisherOptions = EcrOptions & {
   /** Where images were built; undefined where they all come from registries. */
   docker: Docker | undefined;
   /** Of the tasks: an image for several kinds of machines is copied for this one. */
   architecture: "x86_64" | "arm64";
+  /** Whose repositories are cleaned up; undefined for the credentials' own account. */
+  account?: string;
+  /** What is being pushed is not yet among what is kept: an app's images are pushed and cleaned up one after the other. */
+  alone: KeyedLock;
 };
 
 /** Images of this machine's engine, and of registries elsewhere, in Amazon ECR: a repository a service, made on demand, with tags that cannot be moved. */
@@ -50,7 +56,7 @@ export function ecrPublisher(options: PublisherOptions): ImagePublisher {
 
   /** The tag is the content it is pushed from: the same image is found again, and none is ever moved. Undefined for what is there already. */
   function sourceOf(image: { service: string; digest: string }, uri: string) {
-    const tag = image.digest.slice(image.digest.indexOf("@") + 1).replace(":", "-");
+    const tag = tagOf(image.digest);
     if (!image.digest.includes("@")) {
       return { tag, read: async (dir: string) => readSavedImage(await save(docker, image), dir, knownLayers) };
     }
@@ -65,13 +71,48 @@ export function ecrPublisher(options: PublisherOptions): ImagePublisher {
     return { tag: `${tag}-${platform}`, read };
   }
 
+  async function prune(app: string, digests: string[]): Promise<number> {
+    const kept = new Set(digests.map(tagOf));
+    const isGone = (tag: string) => PUSHED_TAG.test(tag) && !kept.has(tag.replace(/-(amd64|arm64)$/, ""));
+    let count = 0;
+    for (const { repository } of await repositoriesUnder(ecr, prefixOf(app), options.account)) {
+      const gone = (await tagsIn(ecr, repository)).filter(isGone);
+      if (gone.length === 0 || !(await isOurs(ecr, repository, app))) continue;
+      await deleteTags(ecr, repository, gone);
+      count += gone.length;
+    }
+    return count;
+  }
+
+  /** Also what is below a service's own: the cache of its builds. */
+  async function removeApp(app: string): Promise<string[]> {
+    const removed: string[] = [];
+    for (const { repository } of await repositoriesUnder(ecr, prefixOf(app), options.account)) {
+      if (!(await isOurs(ecr, repository, app))) continue;
+      await deleteRepository(ecr, repository);
+      removed.push(repository);
+    }
+    return removed;
+  }
+
+  const prefixOf = (app: string) => repositoryName(install, app, "");
+  const told = async <T>(work: Promise<T>): Promise<T> =>
+    work.catch((error: unknown) => {
+      throw ecr.toError(error);
+    });
+  const { alone } = options;
   return {
-    publish: (image, log) =>
-      publish(image, log).catch((error: unknown) => {
-        throw ecr.toError(error);
-      }),
+    publish: (image, log) => alone(image.app, () => told(publish(image, log))),
+    prune: (app, kept) => alone(app, () => told(prune(app, kept))),
+    removeApp: (app) => alone(app, () => told(removeApp(app))),
   };
 }
+
+/** Tags that are given here; others in the same repository are those of builds, or somebody's own. */
+const PUSHED_TAG = /^sha256-[0-9a-f]{64}(-amd64|-arm64)?$/;
+
+/** The content an image is pushed from: `sha256-0123…` of `sha256:0123…` and of `registry/name@sha256:0123…`. */
+const tagOf = (digest: string): string => digest.slice(digest.indexOf("@") + 1).replace(":", "-");
 
 async function save(docker: Docker | undefined, { service, digest }: { service: string; digest: string }) {
   const gone = (cause?: unknown) =>
