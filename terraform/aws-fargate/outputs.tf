@@ -63,6 +63,11 @@ output "log_bucket" {
   value       = aws_s3_bucket.logs.id
 }
 
+output "work_bucket" {
+  description = "What CI hands over in AWS, below shipway/: the log bucket."
+  value       = aws_s3_bucket.logs.id
+}
+
 output "state_bucket" {
   description = "For Terraform states: versioned, encrypted, with use_lockfile for locks."
   value       = aws_s3_bucket.state.id
@@ -91,6 +96,11 @@ output "state_policy_arn" {
 output "private_subnets" {
   description = "Subnets without addresses of the internet, for what you add yourself."
   value       = aws_subnet.private[*].id
+}
+
+output "build_project" {
+  description = "The CodeBuild project that builds images; null without builds."
+  value       = one(aws_codebuild_project.images[*].name)
 }
 
 output "backing_urls" {

@@ -45,6 +45,7 @@ resource "aws_iam_policy" "driver" {
       storage = "What Shipway needs for images, logs, secrets and artifacts"
     },
     var.exec ? { exec = "What Shipway needs to open a shell in a task" } : {},
+    var.builds ? { build = "What Shipway needs to build images in CodeBuild" } : {},
   )
 
   name        = "${var.name}-driver-${each.key}"

@@ -174,6 +174,57 @@ variable "exec" {
   default     = false
 }
 
+variable "builds" {
+  description = "Make a CodeBuild project that builds images, for ci: { images: codebuild } in shipway.yml. It costs nothing while nothing is built."
+  type        = bool
+  default     = false
+}
+
+variable "build_compute_type" {
+  description = "How large the machine of a build is: \"BUILD_GENERAL1_SMALL\" (2 vCPUs), \"BUILD_GENERAL1_MEDIUM\" (4), \"BUILD_GENERAL1_LARGE\" (8) or \"BUILD_GENERAL1_2XLARGE\" (72)."
+  type        = string
+  default     = "BUILD_GENERAL1_SMALL"
+
+  validation {
+    condition     = contains(["BUILD_GENERAL1_SMALL", "BUILD_GENERAL1_MEDIUM", "BUILD_GENERAL1_LARGE", "BUILD_GENERAL1_2XLARGE"], var.build_compute_type)
+    error_message = "build_compute_type must be BUILD_GENERAL1_SMALL, BUILD_GENERAL1_MEDIUM, BUILD_GENERAL1_LARGE or BUILD_GENERAL1_2XLARGE."
+  }
+}
+
+variable "build_architecture" {
+  description = "What images are built for: \"x86_64\" or \"arm64\". It must be the architecture of the environments they run in."
+  type        = string
+  default     = "x86_64"
+
+  validation {
+    condition     = contains(["x86_64", "arm64"], var.build_architecture)
+    error_message = "build_architecture must be \"x86_64\" or \"arm64\"."
+  }
+}
+
+variable "build_timeout_minutes" {
+  description = "After how many minutes a build is stopped."
+  type        = number
+  default     = 60
+
+  validation {
+    condition     = var.build_timeout_minutes >= 5 && var.build_timeout_minutes <= 2160
+    error_message = "build_timeout_minutes must be between 5 and 2160 (36 hours)."
+  }
+}
+
+variable "build_limit" {
+  description = "How many builds may run at a time; null for as many as the account allows."
+  type        = number
+  default     = null
+}
+
+variable "buildkit_image" {
+  description = "Image of BuildKit that builds use, such as a copy in ECR; null for that of Docker Hub, which may refuse when too many ask."
+  type        = string
+  default     = null
+}
+
 variable "backing" {
   description = "Databases and caches, named as under backing: in shipway.yml. engine: mariadb, mysql, postgres (RDS), redis or valkey (ElastiCache)."
   type = map(object({

@@ -18,6 +18,10 @@ run "defaults" {
     error_message = "Without a certificate HTTP answers 404 until Shipway adds rules."
   }
   assert {
+    condition     = length(aws_codebuild_project.images) == 0 && output.build_project == null
+    error_message = "No project for builds that nobody asked for."
+  }
+  assert {
     condition     = length(aws_db_instance.this) == 0 && length(aws_elasticache_replication_group.this) == 0
     error_message = "No database that nobody asked for."
   }
@@ -251,6 +255,45 @@ run "smaller_settings" {
   }
   assert {
     condition     = alltrue([for role in [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.driver[0]] : role.permissions_boundary == var.permissions_boundary])
+    error_message = "Every role is bounded."
+  }
+}
+
+run "image_builds" {
+  command = plan
+  variables {
+    builds                = true
+    build_architecture    = "arm64"
+    build_compute_type    = "BUILD_GENERAL1_LARGE"
+    build_timeout_minutes = 30
+    build_limit           = 4
+    buildkit_image        = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/buildkit:1"
+    log_days              = 10
+    permissions_boundary  = "arn:aws:iam::123456789012:policy/boundary"
+  }
+
+  assert {
+    condition     = aws_codebuild_project.images[0].name == "shipway-images" && length(output.driver_policy_arns) == 3
+    error_message = "A project, and what Shipway needs to use it."
+  }
+  assert {
+    condition     = aws_codebuild_project.images[0].build_timeout == 30 && aws_codebuild_project.images[0].concurrent_build_limit == 4
+    error_message = "Builds end in time, and do not take the account's whole quota."
+  }
+  assert {
+    condition     = one(aws_codebuild_project.images[0].environment).type == "ARM_CONTAINER" && one(aws_codebuild_project.images[0].environment).compute_type == "BUILD_GENERAL1_LARGE" && one(aws_codebuild_project.images[0].environment).privileged_mode
+    error_message = "A machine of the architecture that was asked for, with Docker."
+  }
+  assert {
+    condition     = one(one(aws_codebuild_project.images[0].environment).environment_variable).name == "SHIPWAY_BUILDKIT_IMAGE"
+    error_message = "BuildKit's image is as asked for."
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.build[0].retention_in_days == 14
+    error_message = "What CloudWatch takes, and not less than asked for."
+  }
+  assert {
+    condition     = aws_iam_role.build[0].permissions_boundary == var.permissions_boundary
     error_message = "Every role is bounded."
   }
 }

@@ -1,3 +1,6 @@
+import { spawnSync } from "node:child_process";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LogLine } from "../../../shared/log-line.ts";
@@ -29,12 +32,14 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
     await stage?.cleanUp();
   });
 
+  const sent: Call[] = [];
+  const onCall = (call: { service: string; command: string; input: unknown }) => void sent.push(call as Call);
   const open = (changes: Partial<CodeBuildOptions> = {}): Promise<ImageBuilder> =>
     openCodeBuilder({
       settings: stage.settings,
       install: "test",
       git,
-      aws: stage.aws,
+      aws: { ...stage.aws, onCall },
       registryEndpoint: stage.registryEndpoint,
       times: FAST,
       ...changes,
@@ -139,7 +144,7 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
   it("finds a build whose start was not recorded any more, by its token", async () => {
     const plan = await shop.plan("web", `FROM ${base}\nCOPY nonce.txt /\nRUN sleep 1\n`);
     const before = (await stage.startedBuilds()).length;
-    const killed = await open({ aws: { ...stage.aws, onCall: dieAt("codebuild", "StartBuild", true) } });
+    const killed = await open({ aws: { ...stage.aws, onCall: dieAt("StartBuild") } });
     await expect(killed.build(plan, () => undefined)).rejects.toThrow("killed");
     const cut = await open({ aws: { ...stage.aws, onCall: dieAfterStart() } });
     await expect(cut.build(plan, () => undefined)).rejects.toThrow("killed");
@@ -223,6 +228,30 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
     });
   });
 
+  it("sends what AWS's own Python client takes", () => {
+    expect(new Set(sent.map(({ command }) => command)).size).toBeGreaterThan(12);
+    const withoutBodies = sent.map(({ service, command, input }) => ({
+      service,
+      command,
+      input: "Body" in input ? { ...input, Body: "" } : input,
+    }));
+    const lines = withoutBodies.map((call) => JSON.stringify(call)).join("\n");
+    const { stdout, stderr } = spawnSync("python3", [join(TEST_AWS, "validate.py"), "requests"], {
+      input: lines,
+      encoding: "utf8",
+    });
+    expect(`${stdout}${stderr}`).toBe("");
+  });
+
+  it("makes no call that the shipped policies do not name", async () => {
+    const files = (await readdir(POLICIES)).filter((name) => name.startsWith("driver-"));
+    const texts = await Promise.all(files.map((name) => readFile(join(POLICIES, name), "utf8")));
+    const statements = texts.flatMap((text) => (JSON.parse(text) as { Statement: { Action: string[] }[] }).Statement);
+    const allowed = new Set(statements.flatMap(({ Action }) => Action));
+    const made = new Set(sent.map(({ service, command }) => `${service}:${S3_NAMES[command] ?? command}`));
+    expect([...made].filter((action) => !allowed.has(action))).toEqual([]);
+  });
+
   it("names the project that is not there", async () => {
     const plan = await shop.plan("web", `FROM ${base}\n`);
     const elsewhere = await open({ settings: { ...stage.settings, buildProject: "shipway-elsewhere" } });
@@ -238,10 +267,21 @@ function imageOf(outcome: BuildOutcome) {
   throw new Error(`the build failed: ${outcome.failure.message}\n${outcome.failure.lastLines.join("\n")}`);
 }
 
+type Call = { service: string; command: string; input: object };
+
+const TEST_AWS = join(import.meta.dirname, "../../../../test/aws");
+const POLICIES = join(import.meta.dirname, "../../../../terraform/aws-fargate/policies");
+/** What S3's calls are allowed as (service authorization reference, Amazon S3). */
+const S3_NAMES: Record<string, string> = {
+  CopyObject: "PutObject",
+  DeleteObjects: "DeleteObject",
+  HeadObject: "GetObject",
+};
+
 /** The process ends before this call. */
-function dieAt(service: string, command: string, always: boolean) {
-  return (call: { service: string; command: string }) => {
-    if (always && call.service === service && call.command === command) throw new Error("killed");
+function dieAt(command: string) {
+  return (call: { command: string }) => {
+    if (call.command === command) throw new Error("killed");
   };
 }
 
