@@ -51,6 +51,9 @@ export function placedTarget(
     findDrift: async (place, desired) => (await at(place)).findDrift(place, desired),
     reconcile: async (place, desired) => (await at(place)).reconcile(place, desired),
     readLogs: async (place, source, options, log) => (await at(place)).readLogs(place, source, options, log),
+    async tidy(place, kept, signal) {
+      for (const target of await everywhere(place)) await target.tidy(place, kept, signal);
+    },
     async destroy(place, data) {
       const remarks: string[] = [];
       for (const target of await everywhere(place)) remarks.push(...(await target.destroy(place, data)));

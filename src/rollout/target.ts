@@ -237,6 +237,12 @@ export interface RolloutTarget {
   ): Promise<void>;
 
   /**
+   * Removes what only releases other than `kept` needed, slowly, so that nobody waits for it. Each of `kept` starts afterwards as before, and what runs or
+   * stands by is not touched. Ends when the signal aborts, and by itself when the place is changed meanwhile: the next call goes on.
+   */
+  tidy(place: Place, kept: Release[], signal: AbortSignal): Promise<void>;
+
+  /**
    * Removes everything of the place; the data of backing services and volumes only where asked. Where a runtime can tell, it looks whether anything is left.
    * @returns what is still there and is not ours to remove, in sentences
    * @throws AWS_LEFTOVERS

@@ -11,20 +11,19 @@ import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { withoutRunning } from "../release/pipelines.ts";
-import { imagesToKeep } from "../release/releases.ts";
-import { currentRuntimes, forgetPublished, registriesOf } from "../release/runtimes.ts";
+import { currentRuntimes } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
 import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
-import { listInfraRepositories } from "../source/infra-repositories.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
 import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
 import type { Execs } from "./execs.ts";
 import { forgetEndedRuns } from "./task-run.ts";
+import { tidy } from "./tidy.ts";
 import { newVisits, type Visit } from "./visits.ts";
 import { watchBacking } from "./watch-backing.ts";
 
@@ -66,6 +65,7 @@ export type ReconcileDeps = {
 export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>; stop(): Promise<void> } {
   const stopping = new AbortController();
   let tidiedAt = 0;
+  let tidying: Promise<void> = Promise.resolve();
   const looked: Looked = new Map();
   const visits = newVisits({
     atOnce: AT_ONCE,
@@ -88,7 +88,7 @@ export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>
       void once();
       if (Date.now() - tidiedAt < TIDY_EVERY_MS) continue;
       tidiedAt = Date.now();
-      await tidy(deps).catch((error: unknown) => report(deps, error));
+      tidying = tidying.then(() => tidy(deps, stopping.signal, (error) => report(deps, error)));
     }
   };
   const looping = loop();
@@ -97,6 +97,7 @@ export function startReconcileLoop(deps: ReconcileDeps): { once(): Promise<void>
     async stop() {
       stopping.abort();
       await looping;
+      await tidying;
       await visits.stop();
     },
   };
@@ -215,26 +216,4 @@ async function lookForDrift(deps: ReconcileDeps, place: Place, desired: DesiredS
   if (Date.now() - (looked.get(key) ?? 0) < LOOK_EVERY_MS) return;
   looked.set(key, Date.now());
   await recordTaskDrift(deps.store.db, place, await deps.target.findDrift(place, desired));
-}
-
-/** What nobody waits for: packing repositories, and images that no release needs any more. */
-async function tidy(deps: ReconcileDeps): Promise<void> {
-  for (const { name } of await listInfraRepositories(deps.store.db)) await deps.repositories.maintain(name);
-  const apps = await deps.store.db.selectFrom("apps").select("name").execute();
-  for (const { name } of apps) {
-    const busy = (await openDeliveries(deps.store.db, name)).length > 0;
-    await deps.repositories.maintain(name);
-    await deps.code.maintain(name);
-    // An image that was just built belongs to no release yet.
-    if (busy) continue;
-    await deps.builder.prune(name, await imagesToKeep(deps.store.db, name));
-    await pruneRegistries(deps, name).catch((error: unknown) => report(deps, error));
-  }
-}
-
-async function pruneRegistries({ store, publisherAt }: ReconcileDeps, app: string): Promise<void> {
-  const registries = await registriesOf(store.db, app);
-  if (registries.length === 0) return;
-  const kept = await forgetPublished(store.db, app);
-  for (const registry of registries) await publisherAt(registry).prune(app, kept);
 }

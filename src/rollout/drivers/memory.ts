@@ -339,6 +339,9 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
         await sleep(5, signal).catch(() => undefined);
       }
     },
+    async tidy() {
+      await call("tidy");
+    },
     async destroy(place, data) {
       await call("destroy");
       for (const task of inPlace(place)) remove(task);

@@ -362,6 +362,8 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       for (const { id, name } of await list()) await readPastLines(docker, id, reading, (lines) => log(name, lines));
     },
 
+    // Nothing of a release that is stopped stays here but its image, which the builder prunes.
+    tidy: async () => undefined,
     async destroy(place, data) {
       touch(place);
       const seen = await listContainers(docker, instance, place);

@@ -45,6 +45,7 @@ export function targetWithoutEngine(): RolloutTarget {
     findDrift: async (place, { live }) => (live === undefined ? [] : refuse(place)),
     reconcile: async (place, { live }) => (live === undefined ? [] : refuse(place)),
     readLogs: refuse,
+    tidy: async () => undefined,
     destroy: async () => [],
   };
 }

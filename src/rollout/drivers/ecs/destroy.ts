@@ -18,21 +18,41 @@ import { readTags, requireOurs } from "./tags.ts";
  * @returns what is still there and is not ours to remove, in sentences
  */
 export async function destroyPlace(ground: Ground, place: Place, data: KeptData): Promise<string[]> {
-  const { aws, reader, install } = ground;
+  const { aws, install } = ground;
   const families = await findFamilies(aws, install, place);
-  const rules = (await reader.listenerRules().catch(noneWithout("ListenerNotFound"))) ?? [];
-  const behind = (await taggedBehind(ground, place, rules)).flatMap(({ service }) => service ?? []);
-  const ofFamilies = families.flatMap((family) => readFamily(install, place, family)?.service ?? []);
-  const services = [...new Set([...ofFamilies, ...behind])];
-  await destroyRules(ground, place, services, rules);
-  await destroyServices(ground, place, services);
-  for (const service of services) {
-    for (const name of SLOTS) await destroyTargetGroup(ground, targetGroupName(install, place, service, name));
-    await destroySecret(ground, secretName(install, place, service), data);
-  }
+  const { rules, services } = await servicesOf(ground, place, families);
+  await destroyOf(ground, place, services, rules, data);
   for (const family of families) await destroyFamily(ground, family);
   await destroyLogs(ground, place);
   return await sweepPlace(ground, place, families);
+}
+
+/** Services that anything was ever made for, by their task definitions and by what is behind the listener. */
+export async function servicesOf(
+  ground: Ground,
+  place: Place,
+  families: string[],
+): Promise<{ services: string[]; rules: Rule[] }> {
+  const rules = (await ground.reader.listenerRules().catch(noneWithout("ListenerNotFound"))) ?? [];
+  const behind = (await taggedBehind(ground, place, rules)).flatMap(({ service }) => service ?? []);
+  const ofFamilies = families.flatMap((family) => readFamily(ground.install, place, family)?.service ?? []);
+  return { services: [...new Set([...ofFamilies, ...behind])], rules };
+}
+
+/** Removes rules, ECS services, target groups and secrets of these services of a place. */
+export async function destroyOf(
+  ground: Ground,
+  place: Place,
+  services: string[],
+  rules: Rule[],
+  data: KeptData,
+): Promise<void> {
+  await destroyRules(ground, place, services, rules);
+  await destroyServices(ground, place, services);
+  for (const service of services) {
+    for (const name of SLOTS) await destroyTargetGroup(ground, targetGroupName(ground.install, place, service, name));
+    await destroySecret(ground, secretName(ground.install, place, service), data);
+  }
 }
 
 async function destroyRules({ aws, install }: Ground, place: Place, services: string[], rules: Rule[]): Promise<void> {

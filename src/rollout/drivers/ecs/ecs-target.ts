@@ -14,6 +14,7 @@ import { newAccountReader } from "./read-account.ts";
 import { observedOf } from "./slots.ts";
 import { newStarting } from "./starting.ts";
 import { newTaskOutput } from "./task-output.ts";
+import { tidyPlace } from "./tidy.ts";
 import { newTraffic } from "./traffic.ts";
 import { answersWithoutAws, noBacking } from "./without-aws.ts";
 
@@ -103,6 +104,8 @@ function newEcsTarget(ground: Ground): RolloutTarget {
 
     // The journal goes with the environment's log group; ECS itself forgets a task an hour after its end.
     forgetRun: async () => undefined,
+
+    tidy: (place, kept, signal) => tidyPlace(ground, place, kept, signal),
 
     destroy: (place, data) => recall.changing(place, () => destroyPlace(ground, place, data)),
   };

@@ -39,6 +39,8 @@ export type EcsTimes = {
   namesFreshMs: number;
   /** How long a removal waits for what is ending: a load balancer lets requests finish for 30 s, a container has up to 120 s to stop. */
   sweepMs: number;
+  /** Between two things that are tidied away: AWS lets an account register and deregister one task definition a second, deployments included. */
+  tidyGapMs: number;
   /** For so long what a rollback saw of its standby is true: it is seen, found warm and given traffic within one look. */
   lookMs: number;
   /** How long a rule that was written may be read as it was before. */
@@ -63,6 +65,7 @@ export const TIMES: EcsTimes = {
   execAgentMs: 60_000,
   namesFreshMs: 5_000,
   sweepMs: 200_000,
+  tidyGapMs: 5_000,
   lookMs: 2_000,
   readBackMs: 10_000,
   steadyMs: 60_000,

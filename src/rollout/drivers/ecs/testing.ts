@@ -105,6 +105,7 @@ const FAST: EcsTimes = {
   execAgentMs: 10_000,
   namesFreshMs: 0,
   sweepMs: 10_000,
+  tidyGapMs: 0,
   lookMs: 2_000,
   readBackMs: 5_000,
   steadyMs: 0,

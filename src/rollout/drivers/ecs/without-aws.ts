@@ -57,6 +57,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     findDrift: async (place, desired) => (await opened()).findDrift(place, desired),
     reconcile: async (place, desired) => (await opened()).reconcile(place, desired),
     readLogs: async (place, source, options, log) => (await opened()).readLogs(place, source, options, log),
+    tidy: async (place, kept, signal) => (await opened()).tidy(place, kept, signal),
     destroy: async (place, data) => (await opened()).destroy(place, data),
   };
 }
