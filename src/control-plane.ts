@@ -4,7 +4,7 @@ import { join, resolve } from "node:path";
 import { sql } from "kysely";
 import { createToken } from "./access/tokens.ts";
 import { chooseDrivers, type DriverOptions, type Drivers } from "./drivers.ts";
-import { newSealer, readOrCreateKey } from "./environment/sealing.ts";
+import { installationKey, newSealer } from "./environment/sealing.ts";
 import { newSecrets } from "./environment/secrets.ts";
 import { openEventStream } from "./events/event-stream.ts";
 import { fileLogStore } from "./events/log-store.ts";
@@ -13,6 +13,7 @@ import type { Platform } from "./http/platform.ts";
 import { serveGit } from "./http/serve-git.ts";
 import { buildServer, type Server } from "./http/server.ts";
 import { terraformCli } from "./infra/drivers/terraform-cli.ts";
+import { endApplies } from "./infra/end-applies.ts";
 import { newInfraCode } from "./infra/infra-code.ts";
 import { newLookSlots } from "./infra/look-slots.ts";
 import type { InfraDeps } from "./infra/run-terraform.ts";
@@ -28,6 +29,7 @@ import { gitMirrors } from "./source/mirrors.ts";
 import { recordMissedPushes } from "./source/record-push.ts";
 import { gitRepositories } from "./source/repositories.ts";
 import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
+import { holdLock } from "./store/hold-lock.ts";
 import { openStore, type Store } from "./store/open-store.ts";
 import { newBackings } from "./workflow/backings.ts";
 import { newDeliveryStages } from "./workflow/delivery-stages.ts";
@@ -50,6 +52,12 @@ export type ControlPlaneOptions = DriverOptions & {
   /** Of the API and git. */
   port: number;
   databaseUrl: string | undefined;
+  /** The installation's key as base64; undefined for the one that is kept in the data directory. */
+  secretKey: string | undefined;
+  /** The text of the admin token of the very first start; undefined draws one. */
+  firstToken: string | undefined;
+  /** Where others reach this server, such as a load balancer's address; undefined where that is the address they ask. */
+  publicUrl: string | undefined;
   /**
    * The program that is run for infrastructure (undefined: terraform or tofu, whichever is there), a filesystem mirror of its providers, the program of
    * Shipway's own provider, and how many drift checks are made at a time.
@@ -58,11 +66,17 @@ export type ControlPlaneOptions = DriverOptions & {
     program: string | undefined;
     mirrorDir: string | undefined;
     providerProgram: string;
+    /** Whether a Terraform at work is ended by the end of this process, as in a container; else it goes on, and is found again. */
+    endsWithUs: boolean;
+    /** Of every run, beside its own. */
+    environment: Record<string, string>;
     driftChecks: number;
   };
   version: string;
   /** Told as the start goes on: `Postgres ready (40 ms)`. */
   onProgress: (text: string) => void;
+  /** Told when another Shipway has this one's database: nothing more may be done here. */
+  onTakenOver: (holder: string) => void;
 };
 
 export type ControlPlane = {
@@ -104,7 +118,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   await refuseTakenPort(options);
 
   const instance = await instanceName(store, options.instance);
-  const key = await readOrCreateKey(join(dataDir, "secret.key"));
+  const key = await installationKey(options.secretKey, join(dataDir, "secret.key"));
   const sealer = newSealer(key);
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
@@ -132,6 +146,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
       program: options.terraform.program,
       mirrorDir: options.terraform.mirrorDir,
       searchPath: options.searchPath,
+      environment: options.terraform.environment,
       configFile: resolve(dataDir, "infra", "terraform.rc"),
       ownProvider: {
         mirrorDir: resolve(dataDir, "infra", "providers"),
@@ -146,7 +161,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     db: store.db,
     sealer,
     send: httpSend(),
-    apiUrl,
+    apiUrl: options.publicUrl ?? apiUrl,
     now: Date.now,
     random: Math.random,
   };
@@ -225,6 +240,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     engine: { startDelivery, startDeployment, startInfra, startTaskRun },
     docker,
     apiUrl,
+    publicUrl: options.publicUrl,
     httpPort: options.httpPort,
     dataDir,
     startedAt,
@@ -253,6 +269,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   stopEngine = () => engine.shutdown();
   const notifyLoop = startNotifyLoop({ ...notify, events, log });
   closing.push(() => notifyLoop.stop());
+  if (options.terraform.endsWithUs)
+    closing.push(() => endApplies(store.db).catch((error: unknown) => log.warn({ err: error }, "ending applies")));
   const driftLoop = startDriftLoop({
     store,
     logs,
@@ -280,7 +298,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   closing.push(() => loop.stop());
   void loop.once();
 
-  const firstToken = await firstAdminToken(store);
+  const firstToken = await firstAdminToken(store, options.firstToken);
   return {
     apiUrl: platform.apiUrl,
     httpPort: docker && options.httpPort,
@@ -303,6 +321,9 @@ async function startRouter({ httpPort, onProgress }: ControlPlaneOptions, docker
   onProgress(`Router: apps answer on port ${httpPort}`);
 }
 
+/** Amazon ECS kills a task at the latest after two minutes: its successor waits a little longer than that. */
+const WAIT_FOR_OTHER_MS = 150_000;
+
 /** Our own Postgres or the user's, migrated; closed again in the order that loses nothing. */
 async function openDatabase(options: ControlPlaneOptions, closing: Closer[]): Promise<Store> {
   const { dataDir, log } = options;
@@ -314,7 +335,18 @@ async function openDatabase(options: ControlPlaneOptions, closing: Closer[]): Pr
     const release = await lockDataDir(store, dataDir);
     closing.push(() => postgres.stop());
     closing.push(() => store.close(), release);
-  } else closing.push(() => store.close());
+  } else {
+    closing.push(() => store.close());
+    const lock = await holdLock(
+      store.connectionString,
+      { waitMs: WAIT_FOR_OTHER_MS },
+      {
+        onWait: (holder) => options.onProgress(`Postgres: waiting for another Shipway to end (${holder})`),
+        onLost: options.onTakenOver,
+      },
+    );
+    closing.push(() => lock.release());
+  }
   options.onProgress(
     postgres
       ? postgres.adopted
@@ -403,7 +435,10 @@ function asPortInUse(cause: unknown, { port, bind }: ControlPlaneOptions): unkno
   });
 }
 
-async function firstAdminToken(store: Store): Promise<string | undefined> {
+/** Undefined where there are tokens, and where its text was given: who gave it knows it, and it must be in no log. */
+async function firstAdminToken(store: Store, given: string | undefined): Promise<string | undefined> {
   const any = await store.db.selectFrom("tokens").select("id").executeTakeFirst();
-  return any ? undefined : (await createToken(store.db, { name: "admin", role: "admin" }, "shipway")).token;
+  if (any) return undefined;
+  const { token } = await createToken(store.db, { name: "admin", role: "admin" }, "shipway", given);
+  return given === undefined ? token : undefined;
 }

@@ -11,6 +11,7 @@ import { providerProgramBeside } from "./infra/provider-mirror.ts";
 
 /** The only place that reads the environment. */
 const Environment = z.object({
+  AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: z.string().optional(),
   DATABASE_URL: z.url().optional(),
   /** Amazon ECS sets it in every container of a task. */
   AWS_EXECUTION_ENV: z.string().optional(),
@@ -22,18 +23,26 @@ const Environment = z.object({
   NO_COLOR: z.string().optional(),
   SHIPWAY_DATA: z.string().optional(),
   SHIPWAY_DOCKER: z.literal("off").optional(),
+  SHIPWAY_FIRST_TOKEN: z
+    .string()
+    .regex(/^shw_[A-Za-z0-9_-]{32,}$/, "write shw_ and at least 32 letters and digits")
+    .optional(),
   SHIPWAY_LOG: z.enum(["debug", "info", "warn", "error", "silent"]).default("warn"),
   SHIPWAY_REGISTRY: z.url().optional(),
   SHIPWAY_TERRAFORM: z.string().min(1).optional(),
   SHIPWAY_TERRAFORM_MIRROR: z.string().optional(),
   SHIPWAY_DRIFT_CHECKS: z.coerce.number().int().min(1).max(50).default(2),
+  SHIPWAY_SECRET_KEY: z.string().optional(),
   SHIPWAY_SERVER: z.string().optional(),
   SHIPWAY_TOKEN: z.string().optional(),
+  SHIPWAY_URL: z.url({ protocol: /^https?$/ }).optional(),
   TERM: z.string().optional(),
   XDG_CONFIG_HOME: z.string().optional(),
   XDG_DATA_HOME: z.string().optional(),
 });
 
+/** What AWS_EXECUTION_ENV says there (Amazon ECS developer guide, task environment variables). */
+const ON_FARGATE = "AWS_ECS_FARGATE";
 const PORT = 7420;
 const HTTP_PORT = 8080;
 
@@ -51,7 +60,13 @@ async function isShipway(port: number): Promise<boolean> {
  */
 function isWithoutDocker({ docker }: UpOptions, environment: z.infer<typeof Environment>): boolean {
   if (docker === false || environment.SHIPWAY_DOCKER === "off") return true;
-  return environment.AWS_EXECUTION_ENV === "AWS_ECS_FARGATE";
+  return environment.AWS_EXECUTION_ENV === ON_FARGATE;
+}
+
+/** On Fargate the role of the task is reached by this address; without it neither Terraform's providers nor its backend would find it. */
+function credentialsOf(environment: z.infer<typeof Environment>): Record<string, string> {
+  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: uri } = environment;
+  return uri === undefined ? {} : { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: uri };
 }
 
 async function main(): Promise<number> {
@@ -83,12 +98,18 @@ async function main(): Promise<number> {
     httpPort: options.httpPort ?? HTTP_PORT,
     bind: options.bind ?? "127.0.0.1",
     databaseUrl: options.databaseUrl ?? environment.DATABASE_URL,
+    secretKey: environment.SHIPWAY_SECRET_KEY,
+    firstToken: environment.SHIPWAY_FIRST_TOKEN,
+    publicUrl: environment.SHIPWAY_URL?.replace(/\/$/, ""),
     dockerSocket: isWithoutDocker(options, environment) ? undefined : dockerSocket,
     searchPath: environment.PATH,
     registryEndpoint: environment.SHIPWAY_REGISTRY,
     terraform: {
       program: environment.SHIPWAY_TERRAFORM,
       mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR,
+      environment: credentialsOf(environment),
+      // The first process of a container takes all others with it.
+      endsWithUs: process.pid === 1 || environment.AWS_EXECUTION_ENV === ON_FARGATE,
       driftChecks: environment.SHIPWAY_DRIFT_CHECKS,
       providerProgram: providerProgramBeside(self),
     },

@@ -18,8 +18,8 @@ export async function createToken(
   db: Database,
   wanted: { name: string; role: Role; app?: string | undefined },
   actor: string,
+  token = PREFIX + randomBytes(24).toString("base64url"),
 ): Promise<{ token: string; record: TokenRecord }> {
-  const token = PREFIX + randomBytes(24).toString("base64url");
   const row = { id: newId("t"), name: wanted.name, role: wanted.role, app: wanted.app ?? null };
   const createdAt = new Date();
   await db.transaction().execute(async (tx) => {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type ControlPlaneOptions, startControlPlane } from "../control-plane.ts";
+import { newDeferred } from "../shared/deferred.ts";
 import { formatDurationMs } from "../shared/duration.ts";
 import type { ExitCode } from "./context.ts";
 import type { Terminal } from "./terminal.ts";
@@ -10,9 +11,17 @@ export type UpDeps = Terminal & {
 };
 
 /** Runs the control plane until Ctrl-C. What it prints first is what a newcomer needs next. */
-export async function runUp(options: Omit<ControlPlaneOptions, "onProgress">, deps: UpDeps): Promise<ExitCode> {
+export async function runUp(
+  options: Omit<ControlPlaneOptions, "onProgress" | "onTakenOver">,
+  deps: UpDeps,
+): Promise<ExitCode> {
   const startedAt = deps.now();
-  const plane = await startControlPlane({ ...options, onProgress: (text) => deps.err(`  ${text}\n`) });
+  const takenOver = newDeferred<string>();
+  const plane = await startControlPlane({
+    ...options,
+    onProgress: (text) => deps.err(`  ${text}\n`),
+    onTakenOver: (holder) => takenOver.resolve(holder),
+  });
   if (plane.firstToken) await deps.remember(plane.apiUrl, plane.firstToken);
   deps.err(
     [
@@ -34,7 +43,13 @@ export async function runUp(options: Omit<ControlPlaneOptions, "onProgress">, de
       "",
     ].join("\n"),
   );
-  if (!deps.interrupted.aborted) await once(deps.interrupted, "abort");
+  const interrupted = deps.interrupted.aborted ? Promise.resolve() : once(deps.interrupted, "abort");
+  const ended = await Promise.race([interrupted.then(() => undefined), takenOver.promise]);
+  if (ended !== undefined) {
+    // Not stopped in order, which would write: all of it belongs to the other one now.
+    deps.err(`\nAnother Shipway has taken over this database (${ended}); this one ends.\n`);
+    return 75;
+  }
   deps.err("\nStopping Shipway; the apps keep serving.\n");
   await plane.stop();
   return 0;

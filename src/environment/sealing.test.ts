@@ -1,8 +1,9 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { newSealer, readOrCreateKey } from "./sealing.ts";
+import { installationKey, newSealer } from "./sealing.ts";
 
 describe("a sealed value", () => {
   const sealer = newSealer(Buffer.alloc(32, 1));
@@ -33,7 +34,7 @@ describe("a sealed value", () => {
   });
 });
 
-describe("readOrCreateKey", () => {
+describe("the key of an installation", () => {
   let dir: string;
   beforeEach(async () => {
     dir = await mkdtemp(join(tmpdir(), "shipway-key-"));
@@ -42,20 +43,35 @@ describe("readOrCreateKey", () => {
 
   it("makes a key that only its owner can read, once", async () => {
     const file = join(dir, "data", "secret.key");
-    const key = await readOrCreateKey(file);
+    const key = await installationKey(undefined, file);
     expect(key).toHaveLength(32);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
-    expect(await readOrCreateKey(file)).toEqual(key);
+    expect(await installationKey(undefined, file)).toEqual(key);
   });
 
   it.each(["", "\n", "c2hvcnQ=", "not a key"])("never replaces a damaged file: %j", async (text) => {
     const file = join(dir, "secret.key");
     await writeFile(file, text);
-    await expect(readOrCreateKey(file)).rejects.toMatchObject({ code: "SECRET_KEY_WRONG" });
+    await expect(installationKey(undefined, file)).rejects.toMatchObject({ code: "SECRET_KEY_WRONG" });
     expect(await readFile(file, "utf8")).toBe(text);
   });
 
   it("never replaces what it cannot read", async () => {
-    await expect(readOrCreateKey(dir)).rejects.toMatchObject({ code: "EISDIR" });
+    await expect(installationKey(undefined, dir)).rejects.toMatchObject({ code: "EISDIR" });
+  });
+
+  it("is the one that is given, and then no file is made", async () => {
+    const given = randomBytes(32).toString("base64");
+    const file = join(dir, "given.key");
+    expect((await installationKey(`${given}\n`, file)).toString("base64")).toBe(given);
+    expect(await readFile(file, "utf8").catch(() => "none")).toBe("none");
+  });
+
+  it("is refused where it is none, and where the data directory has another", async () => {
+    const file = join(dir, "kept.key");
+    const kept = await installationKey(undefined, file);
+    expect(await installationKey(kept.toString("base64"), file)).toEqual(kept);
+    for (const wrong of ["c2hvcnQ=", randomBytes(32).toString("base64")])
+      await expect(installationKey(wrong, file)).rejects.toMatchObject({ code: "SECRET_KEY_WRONG" });
   });
 });

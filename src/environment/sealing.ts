@@ -45,10 +45,30 @@ export function newSealer(key: Buffer): Sealer {
 const KEY_BYTES = 32;
 
 /**
+ * The key of this installation where it is kept elsewhere (`given`, SHIPWAY_SECRET_KEY: 32 bytes as base64); else that of the data directory.
+ * @throws SECRET_KEY_WRONG for what is no key, and where the two differ: one of them would not open what is stored
+ */
+export async function installationKey(given: string | undefined, file: string): Promise<Buffer> {
+  if (given === undefined) return readOrCreateKey(file);
+  const key = Buffer.from(given.trim(), "base64");
+  const kept = await readFile(file, "utf8").catch(() => undefined);
+  const isOther = kept !== undefined && !Buffer.from(kept.trim(), "base64").equals(key);
+  if (key.length === KEY_BYTES && !isOther) return key;
+  throw fail("SECRET_KEY_WRONG", {
+    message: isOther
+      ? `SHIPWAY_SECRET_KEY is not the key in ${file}.`
+      : `SHIPWAY_SECRET_KEY is no key: it has ${key.length} bytes, and a key has ${KEY_BYTES}.`,
+    hint: isOther
+      ? "Give the one that the stored secrets were sealed with: the content of that file. Then the file may be removed."
+      : "Give the content of an installation's secret.key, or 32 random bytes as base64: `openssl rand -base64 32`.",
+  });
+}
+
+/**
  * The key of this installation, made at the first start (0600). Back it up: without it the stored secrets are gone.
  * @throws SECRET_KEY_WRONG when the file holds no key: making a new one would lose every secret
  */
-export async function readOrCreateKey(file: string): Promise<Buffer> {
+async function readOrCreateKey(file: string): Promise<Buffer> {
   const found = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     // A file that is there and cannot be read must not be replaced.
     if (error.code === "ENOENT") return undefined;

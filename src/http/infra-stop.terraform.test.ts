@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { applyRun } from "../infra/apply-run.ts";
+import { endApplies } from "../infra/end-applies.ts";
 import { planRun } from "../infra/plan-run.ts";
 import { getRun } from "../infra/runs.ts";
 import { parseState, resourcesIn } from "../infra/states.ts";
@@ -68,6 +69,27 @@ const nextLife = async (runId: string) =>
   applyRun({ ...test.deps, terraform: newTerraform(test.dir, undefined) }, await getRun(test.deps.db, runId));
 
 describe.skipIf(!hasTerraform)("an apply that somebody stops (with the real Terraform)", () => {
+  it("is asked to stop by a Shipway that ends and would take it along, once it had its time", async () => {
+    await commit(slowBy(4));
+    const quick = await ask("apply");
+    await untilMade(quick);
+    await endApplies(test.deps.db, { byThemselvesMs: 60_000, inAllMs: 120_000 });
+    expect(await test.settled(quick)).toMatchObject({ status: "succeeded" });
+
+    const slower = `resource "terraform_data" "slower" {\n  provisioner "local-exec" { command = "sleep 60" }\n}\n`;
+    await commit(slowBy(4) + slower);
+    const slow = await ask("apply");
+    await until(
+      "the slow one at work",
+      async () => (await said(slow, /"apply_start".*slower|slower.*"apply_start"/)) > 0,
+      {
+        withinMs: 60_000,
+      },
+    );
+    await endApplies(test.deps.db, { byThemselvesMs: 100, inAllMs: 120_000 });
+    expect(await test.settled(slow)).toMatchObject({ status: "canceled", canceledBy: "shipway" });
+  }, 180_000);
+
   it("ends canceled with what is done in the state, says how far it came, and the next one goes on from there", async () => {
     await commit(slowBy(60));
     const runId = await ask("apply");

@@ -38,6 +38,8 @@ export type Platform = {
   docker: { version(): Promise<string | undefined> } | undefined;
   /** Where the API answers, such as `http://127.0.0.1:7420`. */
   apiUrl: string;
+  /** What others are told of it where they ask another address, such as a load balancer's; undefined where they ask this server itself. */
+  publicUrl: string | undefined;
   /** Where the apps answer. */
   httpPort: number;
   dataDir: string;

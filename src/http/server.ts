@@ -48,6 +48,9 @@ declare module "fastify" {
     /** The token of an infra run may call it, too: what Terraform declares through the API. Everything else is closed to it. */
     forRuns?: true;
   }
+  interface FastifyInstance {
+    publicUrl: string | undefined;
+  }
   interface FastifyRequest {
     identity: Identity | undefined;
   }
@@ -80,6 +83,7 @@ export async function buildServer(
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
   server.decorateRequest("identity", undefined);
+  server.decorate("publicUrl", platform.publicUrl);
   server.addHook("onRoute", (route) => {
     // Hosted git authenticates by itself: git speaks Basic, with the token as password.
     if (!route.url.startsWith("/git/") && route.config?.role === undefined)
@@ -180,9 +184,12 @@ function forbidden(identity: Identity, role: Role, app: string | undefined) {
   });
 }
 
-/** This server as the caller reaches it: its own idea of its address is of no use to a checkout on another machine. */
+/**
+ * This server as the caller reaches it: its own idea of its address is of no use to a checkout on another machine. Behind a proxy it is what it was told
+ * (SHIPWAY_URL), never what a header says.
+ */
 export function urlOf(request: FastifyRequest): string {
-  return `${request.protocol}://${request.host}`;
+  return request.server.publicUrl ?? `${request.protocol}://${request.host}`;
 }
 
 /** The caller, on a route that needs a role. */

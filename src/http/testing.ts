@@ -106,6 +106,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
     },
     docker: { version: async () => "20.10.24" },
     apiUrl: "http://127.0.0.1:7420",
+    publicUrl: undefined as string | undefined,
     httpPort: 8080,
     dataDir: dir,
     startedAt: Date.now(),

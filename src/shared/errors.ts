@@ -30,6 +30,7 @@ export const ERRORS = {
   DOWNTIME_REFUSED: { kind: "user", http: 400, exit: 2 },
   PORT_IN_USE: { kind: "user", http: 409, exit: 2 },
   DATA_DIR_IN_USE: { kind: "user", http: 409, exit: 2 },
+  DATABASE_IN_USE: { kind: "user", http: 409, exit: 2 },
   DISK_FULL: { kind: "user", http: 507, exit: 2 },
   INFRA_INVALID: { kind: "user", http: 400, exit: 2 },
   INFRA_NOT_DECLARED: { kind: "user", http: 404, exit: 2 },

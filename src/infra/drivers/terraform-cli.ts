@@ -26,7 +26,7 @@ export type OwnProvider = { mirrorDir: string; version: string; program: string;
 /**
  * Terraform or OpenTofu as a child process: `program` when it is given, else the first of the two in `searchPath`, which is also the PATH it gets.
  * `mirrorDir`, when given, is a filesystem mirror of providers that is asked before any registry; `configFile` is written by us, so nothing of the
- * server's own user reaches a run. `ownProvider` is Shipway's own provider, for which a mirror is laid. `reattach` is for tests: TF_REATTACH_PROVIDERS, by
+ * server's own user reaches a run. `environment` is what every run has unless it says otherwise. `ownProvider` is Shipway's own provider, for which a mirror is laid. `reattach` is for tests: TF_REATTACH_PROVIDERS, by
  * which Terraform speaks to providers that are there already; `shipway.yml` may not set it.
  */
 export function terraformCli(options: {
@@ -34,6 +34,7 @@ export function terraformCli(options: {
   searchPath: string;
   mirrorDir: string | undefined;
   configFile: string;
+  environment?: Record<string, string>;
   ownProvider?: OwnProvider | undefined;
   reattach?: string;
 }): Terraform {
@@ -57,6 +58,7 @@ export function terraformCli(options: {
   };
   let program: Promise<TerraformProgram> | undefined;
   const environment = (workspace: Pick<Workspace, "dataDir" | "env" | "runDir">) => ({
+    ...options.environment,
     ...workspace.env,
     PATH: options.searchPath,
     HOME: workspace.runDir,
