@@ -148,6 +148,15 @@ describe("runAwsDoctor", () => {
       fix: /put-cluster-capacity-providers/,
     },
     {
+      name: "a cluster without Spot, for tasks on Spot",
+      facts: { cluster: async () => ({ status: "ACTIVE", providers: ["FARGATE"] }) },
+      changes: { spot: true },
+      check: "cluster",
+      status: "fail",
+      found: /lacks FARGATE_SPOT/,
+      fix: /FARGATE FARGATE_SPOT/,
+    },
+    {
       name: "no listener",
       facts: { listener: async () => undefined },
       check: "listener",

@@ -197,7 +197,7 @@ function checkPlaces({ region, listener, executionRole, taskRole }: EcsSettings,
 }
 
 function checkCluster(
-  { cluster, region }: EcsSettings,
+  { cluster, region, spot }: EcsSettings,
   seen: { status: string; providers: string[] } | undefined,
 ): Check {
   const name = "cluster";
@@ -213,6 +213,16 @@ function checkCluster(
       status: "fail",
       found,
       fix: "Wait while it is being made; one that is INACTIVE was deleted and has to be made again.",
+    };
+  }
+  const missing = ["FARGATE", "FARGATE_SPOT"].filter((one) => !seen.providers.includes(one));
+  if (spot === true && missing.length > 0) {
+    const fix = `\`aws ecs put-cluster-capacity-providers --cluster ${cluster} --capacity-providers FARGATE FARGATE_SPOT --default-capacity-provider-strategy capacityProvider=FARGATE\`, or take \`spot\` out.`;
+    return {
+      name,
+      status: "fail",
+      found: `${cluster} is active, and the environment's tasks run on Spot, for which it lacks ${missing.join(" and ")}`,
+      fix,
     };
   }
   if (seen.providers.includes("FARGATE")) return { name, status: "ok", found: `${cluster} is active, with Fargate` };

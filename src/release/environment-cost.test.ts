@@ -91,6 +91,12 @@ describe("costOfEnvironment", () => {
     expect(inFrankfurt.notes.join(" ")).toMatch(/Disk beyond 20 GiB a task \(30 GiB here\) is not included/);
   });
 
+  it("gives the price on demand for tasks on Spot, and says that it is the most they can cost", () => {
+    const cost = costOfEnvironment({ ...shop, runtime: { ...onEcs, spot: true } });
+    expect(cost.hourUsd).toBe(costOfEnvironment(shop).hourUsd);
+    expect(cost.notes.join(" ")).toMatch(/run on Spot.*the most they can cost/);
+  });
+
   it("names what the figures leave out", () => {
     expect(costOfEnvironment(shop).notes.at(-1)).toMatch(/^Not included: the load balancer.*NAT.*databases.*traffic/);
   });

@@ -20,6 +20,7 @@ export type CostInput = Place & {
         architecture: "x86_64" | "arm64";
         storageGiB: number;
         publicIp: boolean;
+        spot?: boolean | undefined;
       };
   /** Price it as if it ran on Fargate there. */
   asIfIn: string | undefined;
@@ -121,6 +122,10 @@ function notesOn(
       ? `On-demand list prices of ${prices.region}, ${prices.asOf}; a month has ${HOURS_A_MONTH} hours.`
       : `On-demand list prices of ${prices.region} as we know them from ${prices.asOf}, not confirmed since: compare https://aws.amazon.com/fargate/pricing/. A month has ${HOURS_A_MONTH} hours.`,
   );
+  if (runtime.kind === "ecs" && runtime.spot === true)
+    notes.push(
+      "Its tasks run on Spot, whose price changes and is in no table here: the figures are those on demand, and so the most they can cost. What Spot costs now: https://aws.amazon.com/fargate/pricing/",
+    );
   if (runtime.kind === "ecs" && isStorageUnpriced(runtime, prices))
     notes.push(
       `Disk beyond 20 GiB a task (${runtime.storageGiB} GiB here) is not included: there is no price for it in ${prices.region}.`,

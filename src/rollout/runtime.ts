@@ -29,6 +29,8 @@ export type EcsSettings = {
   /** Disk of each task; Fargate gives 20 for nothing. */
   storageGiB: number;
   logRetentionDays: number;
+  /** Tasks of services run on Fargate Spot. */
+  spot?: boolean;
 };
 
 /** Where a release of an environment runs. */
@@ -51,6 +53,7 @@ const Stored = z.union([
       architecture: z.enum(["x86_64", "arm64"]),
       storageGiB: z.number(),
       logRetentionDays: z.number(),
+      spot: z.boolean().optional(),
     }),
   }),
 ]);
@@ -88,6 +91,7 @@ export function runtimeOf(
       architecture: aws?.architecture ?? "x86_64",
       storageGiB: aws?.storage ?? 20,
       logRetentionDays: aws?.logDays ?? 30,
+      ...(aws?.spot === true && { spot: true }),
     },
   };
 }

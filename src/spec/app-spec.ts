@@ -352,6 +352,12 @@ const Aws = z.strictObject({
   scheme: z.enum(["http", "https"]).default("https").describe("What the listener speaks."),
   architecture: z.enum(["x86_64", "arm64"]).default("x86_64").describe("What the images are built for."),
   storage: z.int().min(20).max(200).default(20).describe("GiB of disk of each task. Fargate gives 20 for nothing."),
+  spot: z
+    .boolean()
+    .optional()
+    .describe(
+      "Tasks run on Fargate Spot, which AWS may take back at two minutes' notice; the first of several stays on demand.",
+    ),
   logDays: z
     .int()
     .refine((days) => LOG_DAYS.includes(days), `use one of ${LOG_DAYS.join(", ")}`)

@@ -148,7 +148,11 @@ def update_service(self):
         if service and service.status != "ACTIVE":
             raise ECSException("ServiceNotActiveException", "Service was not ACTIVE.")
         before = (service.task_definition, service.running_count, service.pending_count) if service else None
+        # moto gives the deployment that is there another id for forceNewDeployment; on AWS it stays, and another comes beside it.
+        ids = [one["id"] for one in service.deployments] if service else []
         _update(self)
+        for one, id in zip(service.deployments, ids):
+            one["id"] = id
         wanted = self._get_param("taskDefinition")
         if wanted:
             service.task_definition = backend.describe_task_definition(wanted).arn

@@ -50,6 +50,7 @@ function pricedRuntime(current: RuntimeSettings, asked: EnvironmentSpec | undefi
     region: asked.aws?.region ?? there?.region,
     architecture: asked.aws?.architecture ?? "x86_64",
     storageGiB: asked.aws?.storage ?? 20,
+    spot: asked.aws?.spot,
     publicIp: asked.aws?.publicIp ?? there?.publicIp ?? false,
   };
 }

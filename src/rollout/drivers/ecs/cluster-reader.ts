@@ -24,6 +24,8 @@ export type SeenService = {
   deployments: SeenServiceDeployment[];
   tags: Tags;
   targetGroup: string | undefined;
+  /** It runs by a strategy of capacity providers, not by a launch type. */
+  hasProviders: boolean;
   network: Network;
 };
 
@@ -211,6 +213,7 @@ function toSeenService(service: Service): SeenService {
     deployments: (service.deployments ?? []).map(toSeenDeployment),
     tags: readTags(service.tags),
     targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
+    hasProviders: (service.capacityProviderStrategy ?? []).length > 0,
     network: networkOf(service),
   };
 }

@@ -300,7 +300,9 @@ export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot |
       cluster: settings.cluster,
       service: seen.serviceName,
       desiredCount: service.count,
-      ...(seen.primary?.taskDefinition === taskDefinition ? {} : { taskDefinition, ...changedWith(ground, wanted) }),
+      ...(seen.primary?.taskDefinition === taskDefinition
+        ? {}
+        : { taskDefinition, ...changedWith(ground, wanted), ...movedCapacity(settings, service, seen) }),
     });
     if (wanted.rule !== undefined && wanted.rule !== seen.rule)
       await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(ruleTag(wanted.rule)) });
@@ -339,6 +341,22 @@ function changedWith({ settings }: Ground, { service, targetGroup }: Wanted) {
   };
 }
 
+/**
+ * Spot for all tasks but the first, which stays on demand where there are several: AWS may take back all of Spot at once, and does not replace it by
+ * tasks on demand (Amazon ECS developer guide, Fargate capacity providers).
+ */
+function onSpot({ count }: ReleaseService) {
+  const spot = { capacityProvider: "FARGATE_SPOT", weight: 1 };
+  return count > 1 ? [{ capacityProvider: "FARGATE", base: 1, weight: 0 }, spot] : [spot];
+}
+
+/** A slot that comes from the other kind of capacity. A service that has providers keeps having them: there is no way back to a launch type. */
+function movedCapacity({ spot }: EcsSettings, service: ReleaseService, { hasProviders }: Slot) {
+  if (spot !== true && !hasProviders) return {};
+  const onDemand = [{ capacityProvider: "FARGATE", weight: 1 }];
+  return { capacityProviderStrategy: spot === true ? onSpot(service) : onDemand, forceNewDeployment: true };
+}
+
 const graceS = (service: ReleaseService) => Math.ceil(healthDeadlineMs(service) / 1_000);
 
 export const networkOf = ({ subnets, securityGroups, publicIp }: EcsSettings) => ({
@@ -360,7 +378,7 @@ async function createService(ground: Ground, wanted: Wanted): Promise<void> {
     clientToken: hexHash(`${name}/${taskDefinition}/${service.count}`, 32),
     taskDefinition,
     desiredCount: service.count,
-    launchType: "FARGATE",
+    ...(settings.spot === true ? { capacityProviderStrategy: onSpot(service) } : { launchType: "FARGATE" as const }),
     platformVersion: "LATEST",
     ...changedWith(ground, wanted),
     deploymentConfiguration: {

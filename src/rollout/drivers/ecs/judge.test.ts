@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { newService } from "../../testing.ts";
-import { isWanted, judgeNew, judgeProved, type SeenTask, type ServiceFacts, whyStopped } from "./judge.ts";
+import { isNoFault, judgeNew, judgeProved, type SeenTask, type ServiceFacts, whyStopped } from "./judge.ts";
 
 const newTask = (changes: Partial<SeenTask> = {}): SeenTask => ({
   arn: "arn:task/1",
@@ -45,10 +45,12 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
       role: undefined,
       rule: undefined,
       targetGroup: "tg",
+      hasProviders: false,
       network: { subnets: [], securityGroups: [], publicIp: false },
     },
     tasks: [newTask()],
     died: [],
+    isOnSpot: false,
     targets: [{ ip: "10.0.0.5", state: "healthy", reason: undefined, description: undefined }],
     ...changes,
   };
@@ -118,9 +120,23 @@ describe("a release that was proved", () => {
 
 it("tells tasks that a smaller count ended from those that failed", () => {
   const ended = newTask({ stopCode: "ServiceSchedulerInitiated", stoppedReason: "Scaling activity initiated by x" });
-  expect(isWanted(ended)).toBe(true);
-  expect(isWanted({ ...ended, stoppedReason: "Task failed ELB health checks" })).toBe(false);
-  expect(isWanted(exited)).toBe(false);
+  expect(isNoFault(ended)).toBe(true);
+  expect(isNoFault({ ...ended, stoppedReason: "Task failed ELB health checks" })).toBe(false);
+  expect(isNoFault(exited)).toBe(false);
+});
+
+it("does not take the end of Spot capacity for the app's own, however its program ended then", () => {
+  const takenBack = newTask({
+    status: "STOPPED",
+    stopCode: "SpotInterruption",
+    stoppedReason: "Your Spot Task was interrupted.",
+    exitCode: 143,
+  });
+  expect(isNoFault(takenBack)).toBe(true);
+  expect(whyStopped(takenBack)).toMatch(/^AWS took back its Spot capacity.*two minutes.*SpotInterruption/);
+  const alone = newFacts({ tasks: [], isOnSpot: true }, { state: "IN_PROGRESS", running: 0 });
+  expect(judgeNew(alone, NOW)).toMatchObject({ is: "waiting", detail: expect.stringContaining("Spot capacity") });
+  expect(judgeProved(newFacts({ tasks: [], targets: [] }), NOW).is).toBe("healthy");
 });
 
 it.each([

@@ -29,8 +29,9 @@ export type ServiceFacts = {
   slot: Slot | undefined;
   /** Started by the deployment, and not stopped. */
   tasks: SeenTask[];
-  /** Started by the deployment, and stopped by something other than a smaller count. */
+  /** Started by the deployment, and stopped by something that went wrong in them. */
   died: SeenTask[];
+  isOnSpot: boolean;
   targets: SeenTarget[];
 };
 
@@ -73,7 +74,7 @@ export function judgeNew(facts: ServiceFacts, now: number): Verdict {
   if (healthy === service.count && !hasStayedUp(service, tasks, now)) {
     return { is: "waiting", healthy, detail: "running, and watched for as long as its `grace`" };
   }
-  if (healthy < service.count) return { is: "waiting", healthy, detail: detailOf(service, tasks, targets, died) };
+  if (healthy < service.count) return { is: "waiting", healthy, detail: detailOf(facts) };
   if (primary.state !== "COMPLETED" || primary.running < service.count) {
     return { is: "waiting", healthy, detail: "ECS has not completed the deployment yet" };
   }
@@ -106,7 +107,7 @@ function hasStayedUp(service: ReleaseService, tasks: SeenTask[], now: number): b
   return isProbed || tasks.every((task) => task.startedAt !== undefined && now - task.startedAt >= grace);
 }
 
-function detailOf(service: ReleaseService, tasks: SeenTask[], targets: SeenTarget[], died: SeenTask[]): string {
+function detailOf({ service, tasks, targets, died, isOnSpot }: ServiceFacts): string {
   const last = died.at(-1);
   if (last !== undefined) return whyStopped(last);
   const sick = targets.find((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip));
@@ -114,7 +115,8 @@ function detailOf(service: ReleaseService, tasks: SeenTask[], targets: SeenTarge
   const counts = new Map<string, number>();
   for (const { status } of tasks) counts.set(status, (counts.get(status) ?? 0) + 1);
   const told = [...counts].map(([status, count]) => `${count} ${status.toLowerCase()}`);
-  return told.length === 0 ? "waiting for Fargate" : told.join(", ");
+  if (told.length > 0) return told.join(", ");
+  return isOnSpot ? "waiting for Spot capacity, which AWS may not have now" : "waiting for Fargate";
 }
 
 /** What the load balancer asked and what came back. */
@@ -131,10 +133,14 @@ export function isOutOfMemory(task: SeenTask): boolean {
   return /OutOfMemory/.test(task.containerReason ?? "") || /OutOfMemory/.test(task.stoppedReason ?? "");
 }
 
-/** Ended by a smaller count or a deployment after it, and not by something that went wrong. */
-export function isWanted(task: SeenTask): boolean {
+/** Ended by a smaller count or a deployment after it, or taken back with its Spot capacity, and not by something that went wrong in it. */
+export function isNoFault(task: SeenTask): boolean {
+  if (task.stopCode === SPOT_TAKEN_BACK) return true;
   return task.stopCode === "ServiceSchedulerInitiated" && /^Scaling activity/.test(task.stoppedReason ?? "");
 }
+
+/** Amazon ECS API, Task, `stopCode`. */
+const SPOT_TAKEN_BACK = "SpotInterruption";
 
 const CAUSES: [RegExp, string][] = [
   [
@@ -155,13 +161,14 @@ const CAUSES: [RegExp, string][] = [
   ],
   [/Capacity is unavailable|RESOURCE:/, "AWS has no Fargate capacity there at the moment."],
   [/ELB health checks|health checks? failed/i, "It did not pass its health check."],
-  [/SpotInterruption|Spot/, "AWS took back the Spot capacity."],
 ];
 
 /** Why a task stopped, in plain words, then AWS's own. */
 export function whyStopped(task: SeenTask): string {
   const reason = [task.containerReason, task.stoppedReason].filter((one) => one !== undefined && one !== "").join("; ");
   const told = reason === "" ? "" : ` (${task.stopCode ?? "no stop code"}: ${reason})`;
+  if (task.stopCode === SPOT_TAKEN_BACK)
+    return `AWS took back its Spot capacity: it was told to end two minutes before, and another is started as soon as there is some.${told}`;
   if (isOutOfMemory(task)) return `It was ended because it needed more memory than the service declares.${told}`;
   const cause = CAUSES.find(([pattern]) => pattern.test(reason))?.[1];
   if (cause !== undefined) return `${cause}${told}`;

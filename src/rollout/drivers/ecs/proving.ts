@@ -4,8 +4,8 @@ import { healthDeadlineMs, type Place, type Release, type ReleaseService, taskNa
 import type { Evidence, HealthReport, RolloutTarget } from "../../target.ts";
 import { type Ground, serviceKey } from "./ground.ts";
 import {
+  isNoFault,
   isOutOfMemory,
-  isWanted,
   judgeNew,
   judgeProved,
   type SeenTask,
@@ -77,7 +77,7 @@ export function newProving(ground: Ground): Pick<RolloutTarget, "awaitHealthy" |
 }
 
 async function factsOf(
-  { reader, recall }: Ground,
+  { reader, recall, settings }: Ground,
   place: Place,
   release: Release,
   services: ReleaseService[],
@@ -101,8 +101,9 @@ async function factsOf(
         slot,
         taskDefinition: recall.startedWith.get(serviceKey(place, release.number, service.name)),
         tasks: tasks.filter((task) => task.status !== "STOPPED"),
-        died: stopped.filter((task) => task.startedBy === id && !isWanted(task)),
+        died: stopped.filter((task) => task.startedBy === id && !isNoFault(task)),
         targets,
+        isOnSpot: settings.spot === true,
       };
     }),
   );

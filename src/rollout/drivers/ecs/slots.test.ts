@@ -28,6 +28,7 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
     role,
     rule: undefined,
     targetGroup: undefined,
+    hasProviders: false,
     network: { subnets: ["subnet-1"], securityGroups: ["sg-1"], publicIp: false },
   };
 }

@@ -32,6 +32,8 @@ export type Slot = {
   /** ARN of its listener rule, as far as the slot knows. */
   rule: string | undefined;
   targetGroup: string | undefined;
+  /** It runs by a strategy of capacity providers, not by a launch type. */
+  hasProviders: boolean;
   network: Network;
 };
 

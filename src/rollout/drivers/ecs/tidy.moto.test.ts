@@ -43,6 +43,8 @@ describe.skipIf(!hasMoto)("what no kept release needs", { timeout: 120_000 }, ()
     const options = { deadlineMs: 30_000, onProgress: () => undefined };
     expect((await target.awaitHealthy(place, release, release.services, options)).status).toBe("healthy");
     await target.shiftTraffic(place, release);
+    // The slot's tasks of before are ended a moment after ECS calls the new ones complete.
+    await until("it answers", async () => (await stage.answering(hostOf(place, "web"))) === release.number);
     if (previous !== undefined) await target.park(place, previous);
   }
   const tidy = (place: Place, kept: Release[]) => target.tidy(place, kept, new AbortController().signal);
