@@ -1,12 +1,8 @@
-import { readdir } from "node:fs/promises";
-import { join } from "node:path";
 import { type StandIn, startStandIn } from "../aws/stand-in.ts";
 import { type LocalRegistry, startLocalRegistry } from "../image/registry/local-registry.ts";
-import { fail } from "../shared/errors.ts";
 import { findFreePort } from "../shared/free-port.ts";
-import { runProgram } from "../shared/run-program.ts";
 import { adaptToEcs, type EcsWay, ON_AWS } from "./demo-aws-infra.ts";
-import { findTerraform } from "./demo-infra.ts";
+import { findTerraformForAws, requirePrograms } from "./demo-aws-programs.ts";
 import type { Scene } from "./demo-scene.ts";
 import { type DemoDeps, show, type Workshop } from "./demo-workshop.ts";
 
@@ -20,8 +16,8 @@ type Opened = { standIn: StandIn; registry: LocalRegistry; balancerPort: number 
 
 /** The demo on ECS: Shipway, images, Terraform and requests are real, AWS is played by programs on this machine. */
 export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
-  await requirePrograms(deps);
-  const terraform = await terraformWithAws(deps);
+  await requirePrograms(deps.environment);
+  const terraform = await findTerraformForAws(deps.environment);
   const host = `${app}.localhost`;
   let opened: Opened | undefined;
   const has = () => {
@@ -44,7 +40,7 @@ export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
       opened = await openStandIns(deps);
       const { standIn, registry, balancerPort } = opened;
       deps.err(
-        `moto answers at ${standIn.endpoint}, the load balancer at 127.0.0.1:${balancerPort}, the registry at ${registry.endpoint}\n`,
+        `moto answers at ${standIn.endpoint}, the registry at ${registry.endpoint}; the load balancer's port 80 is ${balancerPort} here\n`,
       );
       return { ...environmentOf(standIn), SHIPWAY_REGISTRY: registry.endpoint };
     },
@@ -62,6 +58,9 @@ export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
     },
     byHand: undefined,
     outro: () => `http://${host}:${has().balancerPort}`,
+    epilogue: [
+      "AWS was played by moto, docker-registry and this project's test/aws. What that proves, and what it does not: docs/aws.md.",
+    ],
     async close() {
       await opened?.standIn.close();
       await opened?.registry.close();
@@ -108,42 +107,4 @@ function introOf(terraform: string | undefined): string[] {
     `AWS's own waits (health checks, draining) are ${PACE} times shorter. Real are Shipway, the pipeline, the images and every request.`,
     "docs/aws.md says line by line what that proves, and what it does not.",
   ];
-}
-
-/** @throws STAND_IN_MISSING naming what is not there and how to get it */
-async function requirePrograms({ environment }: DemoDeps): Promise<void> {
-  const works = (argv: string[]) =>
-    runProgram(argv, { env: environment }).then(
-      () => true,
-      () => false,
-    );
-  const [moto, registry] = await Promise.all([
-    works(["python3", "-c", "import moto.server"]),
-    works(["docker-registry", "--version"]),
-  ]);
-  const missing = [
-    ...(moto ? [] : ["moto, an emulator of AWS"]),
-    ...(registry ? [] : ["docker-registry, which stands in for ECR"]),
-  ];
-  if (missing.length === 0) return;
-  const commands = [
-    ...(moto
-      ? []
-      : [
-          "`python3 -m venv ~/.moto && ~/.moto/bin/pip install 'moto[server]==5.2.1' && export PATH=~/.moto/bin:$PATH`",
-        ]),
-    ...(registry ? [] : ["`apt-get install docker-registry`"]),
-  ];
-  throw fail("STAND_IN_MISSING", {
-    message: `The demo on ECS needs programs that are not here: ${missing.join(" and ")}.`,
-    hint: `Get what is missing with ${commands.join(" and ")}, then run the demo again. Without --runtime ecs it runs on Docker alone.`,
-  });
-}
-
-/** The version of a Terraform that can be given AWS's provider without a download; undefined when there is none. */
-async function terraformWithAws({ environment }: DemoDeps): Promise<string | undefined> {
-  const mirror = environment.SHIPWAY_TERRAFORM_MIRROR;
-  if (mirror === undefined) return undefined;
-  const provider = await readdir(join(mirror, "registry.terraform.io/hashicorp/aws")).catch(() => []);
-  return provider.length === 0 ? undefined : await findTerraform(environment.SHIPWAY_TERRAFORM ?? "terraform");
 }

@@ -20,6 +20,8 @@ export type Scene = {
   byHand: ((workshop: Workshop) => Promise<void>) | undefined;
   /** Where a visitor looks, and anything to know there. */
   outro(workshop: Workshop): string;
+  /** Said at the end, below what was counted. */
+  epilogue: string[];
   /** After the server ended. */
   close(): Promise<void>;
 };

@@ -58,6 +58,7 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
     await changeAndReturn(run, workshop, scene);
     const counts = await traffic.stop();
     summarise(say, scene.outro(workshop), stages, counts);
+    for (const line of scene.epilogue) say(line);
     if (counts.failed > 0) return 1;
     if (options.once) return 0;
     say(

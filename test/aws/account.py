@@ -19,7 +19,10 @@ def backends():
 
 
 def definition_of(backend, task):
-    return backend.describe_task_definition(task.task_definition_arn)
+    """What a task was started from: it goes on when the definition is deleted."""
+    if not hasattr(task, "definition"):
+        task.definition = backend.describe_task_definition(task.task_definition_arn)
+    return task.definition
 
 
 def ip_of(task):
