@@ -21,7 +21,7 @@ if (!hasMoto)
 const ROOT = join(import.meta.dirname, "../..");
 const VALIDATOR = join(ROOT, "test/aws/validate.py");
 const MODULE = join(ROOT, "terraform/aws-fargate/policies");
-const POLICIES = ["driver-rollout.json", "driver-storage.json"];
+const POLICIES = ["driver-rollout.json", "driver-storage.json", "driver-exec.json"];
 const REGION = "eu-central-1";
 const LISTENER =
   "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/none/0123456789abcdef/0123456789abcdef";
@@ -93,7 +93,22 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
     );
   });
 
+  it("reads where AWS keeps what is typed in commands inside tasks", async () => {
+    const facts = await openAwsFacts({ region: REGION, endpoint: moto.endpoint, attempts: 1, speed: 1_000 });
+    expect(await facts.cluster("keeps")).toMatchObject({
+      execKey: "alias/sessions",
+      execLogs: "/sessions and sessions",
+    });
+    expect(await facts.cluster("shop")).toMatchObject({ execKey: undefined, execLogs: undefined });
+  });
+
   it.each<{ name: string; changes: () => Partial<EcsSettings>; check: string; found: RegExp }>([
+    {
+      name: "sessions of a cluster that have a key",
+      changes: () => ({ cluster: "keeps", exec: true, taskRole: settings.executionRole }),
+      check: "exec",
+      found: /encrypted with alias\/sessions/,
+    },
     {
       name: "a cluster that is not there",
       changes: () => ({ cluster: "other" }),
@@ -412,6 +427,9 @@ async function layGround({ ec2, iam, elb, ecs }: { ec2: EC2; iam: IAM; elb: Elas
     DefaultActions: [{ Type: "fixed-response", FixedResponseConfig: { StatusCode: "404" } }],
   });
   await ecs.createCluster({ clusterName: "shop", capacityProviders: ["FARGATE", "FARGATE_SPOT"] });
+  const logConfiguration = { cloudWatchLogGroupName: "/sessions", s3BucketName: "sessions" };
+  const kept = { kmsKeyId: "alias/sessions", logging: "OVERRIDE" as const, logConfiguration };
+  await ecs.createCluster({ clusterName: "keeps", configuration: { executeCommandConfiguration: kept } });
   const role = async (name: string, service: string) => {
     const Statement = [{ Effect: "Allow", Principal: { Service: service }, Action: "sts:AssumeRole" }];
     const AssumeRolePolicyDocument = JSON.stringify({ Version: "2012-10-17", Statement });

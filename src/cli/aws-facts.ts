@@ -1,8 +1,9 @@
 import type { IpPermission, RouteTable, SecurityGroup } from "@aws-sdk/client-ec2";
+import type { Cluster } from "@aws-sdk/client-ecs";
 import { z } from "zod";
 import { isAws, toAwsError } from "../aws/aws-errors.ts";
 import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../aws/calls.ts";
-import type { AwsFacts, GroupFacts, Permission } from "./doctor-aws.ts";
+import type { AwsFacts, ClusterFacts, GroupFacts, Permission } from "./doctor-aws.ts";
 
 /** vCPUs of tasks on demand, all of a Region together (Service Quotas, AWS Fargate). */
 const VCPU_QUOTA = { ServiceCode: "fargate", QuotaCode: "L-3032A538" };
@@ -20,6 +21,20 @@ const TrustPolicy = z.object({
     }),
   ),
 });
+
+/** Logging is DEFAULT (the tasks' own group, where their role may write), NONE or OVERRIDE (Amazon ECS API, ExecuteCommandConfiguration). */
+function clusterFacts({ status, capacityProviders, configuration }: Cluster): ClusterFacts {
+  const { kmsKeyId, logging, logConfiguration } = configuration?.executeCommandConfiguration ?? {};
+  const to = [logConfiguration?.cloudWatchLogGroupName, logConfiguration?.s3BucketName].filter(
+    (one) => one !== undefined,
+  );
+  return {
+    status: status ?? "",
+    providers: capacityProviders ?? [],
+    execKey: kmsKeyId,
+    execLogs: logging === "OVERRIDE" && to.length > 0 ? to.join(" and ") : undefined,
+  };
+}
 
 /** Answers the doctor from an AWS account. Reads only. The SDK is loaded by this call. */
 export async function openAwsFacts(options: AwsOptions): Promise<AwsFacts> {
@@ -100,9 +115,9 @@ export async function openAwsFacts(options: AwsOptions): Promise<AwsFacts> {
 
     cluster: (name) =>
       told(async () => {
-        const { clusters } = await ecs.describeClusters({ clusters: [name] });
+        const { clusters } = await ecs.describeClusters({ clusters: [name], include: ["CONFIGURATIONS"] });
         const [found] = clusters ?? [];
-        return found && { status: found.status ?? "", providers: found.capacityProviders ?? [] };
+        return found && clusterFacts(found);
       }),
 
     listener: (arn) =>

@@ -45,6 +45,7 @@ const listener = { protocol: "HTTPS", port: 443, certificates: 1, loadBalancer: 
 const subnet = (id: string, zone: string, changes = {}) => ({ id, vpc: "vpc-1", zone, freeAddresses: 250, ...changes });
 const subnets = [subnet("subnet-0000000a", "eu-central-1a"), subnet("subnet-0000000b", "eu-central-1b")];
 const group = { id: "sg-0000000a", vpc: "vpc-1", out: "anywhere" as const, from: ["sg-balancer"] };
+const cluster = { status: "ACTIVE", providers: ["FARGATE", "FARGATE_SPOT"], execKey: undefined, execLogs: undefined };
 const ways = (one: string | undefined, other: string | undefined) =>
   new Map([
     ["subnet-0000000a", one],
@@ -52,7 +53,7 @@ const ways = (one: string | undefined, other: string | undefined) =>
   ]);
 const healthy: AwsFacts = {
   identity: async () => ({ account: ACCOUNT, arn: `arn:aws:sts::${ACCOUNT}:assumed-role/shipway/i-1` }),
-  cluster: async () => ({ status: "ACTIVE", providers: ["FARGATE", "FARGATE_SPOT"] }),
+  cluster: async () => cluster,
   listener: async () => listener,
   loadBalancer: async () => balancer,
   subnets: async () => subnets,
@@ -135,14 +136,14 @@ describe("runAwsDoctor", () => {
     },
     {
       name: "a deleted cluster",
-      facts: { cluster: async () => ({ status: "INACTIVE", providers: [] }) },
+      facts: { cluster: async () => ({ ...cluster, status: "INACTIVE", providers: [] }) },
       check: "cluster",
       status: "fail",
       fix: /made again/,
     },
     {
       name: "a cluster without Fargate's capacity provider, which our tasks do not need",
-      facts: { cluster: async () => ({ status: "ACTIVE", providers: [] }) },
+      facts: { cluster: async () => ({ ...cluster, providers: [] }) },
       check: "cluster",
       status: "warn",
       fix: /put-cluster-capacity-providers/,
@@ -246,6 +247,39 @@ describe("runAwsDoctor", () => {
       status: "fail",
       found: /^subnet-0000000b: no default route, and no endpoints for ecr.dkr, logs, secretsmanager/,
       fix: /com\.amazonaws\.eu-central-1\.ecr\.dkr/,
+    },
+    {
+      name: "a way out for tasks and none for commands inside them",
+      facts: {
+        waysOut: async () => ways(undefined, undefined),
+        endpoints: async () => ["ecr.api", "ecr.dkr", "s3", "logs", "secretsmanager"],
+      },
+      changes: { exec: true },
+      check: "way out",
+      status: "fail",
+      found: /no endpoints for ssmmessages: no command can be run inside tasks/,
+      fix: /com\.amazonaws\.eu-central-1\.ssmmessages/,
+    },
+    {
+      name: "a task role that does not let the agent in",
+      facts: {
+        lacking: async (arn, asked) =>
+          arn === settings.taskRole ? asked.filter(({ action }) => /Open/.test(action)) : [],
+      },
+      changes: { exec: true },
+      check: "exec",
+      status: "fail",
+      found: /would deny .*role\/shop-task ssmmessages:OpenControlChannel, ssmmessages:OpenDataChannel/,
+      fix: /task-exec\.json.*"Action":\["ssmmessages:OpenControlChannel","ssmmessages:OpenDataChannel"\]/,
+    },
+    {
+      name: "sessions with a key",
+      facts: { cluster: async () => ({ ...cluster, execKey: "alias/sessions" }) },
+      changes: { exec: true },
+      check: "exec",
+      status: "fail",
+      found: /encrypted with alias\/sessions/,
+      fix: /kmsKeyId/,
     },
     {
       name: "security groups that are gone",
@@ -421,6 +455,27 @@ describe("runAwsDoctor", () => {
   });
 });
 
+it("looks at commands inside tasks only where they are turned on, and says where AWS keeps them", async () => {
+  const asked: Permission[] = [];
+  const facts: Partial<AwsFacts> = {
+    cluster: async () => ({ ...cluster, execLogs: "/sessions" }),
+    lacking: async (_, all) => {
+      asked.push(...all);
+      return [];
+    },
+  };
+  expect((await look(facts)).map(({ name }) => name)).not.toContain("exec");
+  expect(asked.filter(({ action }) => /Exec|ssmmessages/.test(action))).toEqual([]);
+  const checks = await look(facts, { settings: { ...settings, exec: true } });
+  expect(notOk(checks)).toEqual([]);
+  expect(checks.find(({ name }) => name === "exec")?.found).toContain(
+    "AWS keeps what is typed and printed in /sessions",
+  );
+  expect(asked.map(({ action }) => action)).toEqual(
+    expect.arrayContaining(["ecs:ExecuteCommand", "ssmmessages:OpenDataChannel", "ssmmessages:CreateControlChannel"]),
+  );
+});
+
 it("tries permissions on names of our own alone, and each role's passing to tasks", () => {
   const needed = neededPermissions(settings, ACCOUNT);
   const foreign = needed.filter(({ resource }) => !/shipway|sw-doctor|listener|role\//.test(resource));
@@ -440,7 +495,7 @@ type Statement = {
 async function shippedStatements(name: string): Promise<Statement[]> {
   const values: Record<string, string> = { partition: "aws", region: settings.region, account: ACCOUNT, name };
   const texts = await Promise.all(
-    ["driver-rollout", "driver-storage"].map((file) =>
+    ["driver-rollout", "driver-storage", "driver-exec"].map((file) =>
       readFile(join(import.meta.dirname, `../../terraform/aws-fargate/policies/${file}.json`), "utf8"),
     ),
   );
@@ -472,6 +527,7 @@ it("tries nothing that the shipped policies do not allow, and what those of anot
   const ours: EcsSettings = {
     ...settings,
     executionRole: `arn:aws:iam::${ACCOUNT}:role/shop-exec`,
+    exec: true,
   };
   const needed = neededPermissions(ours, ACCOUNT);
   const shipped = await shippedStatements("shop");
@@ -479,7 +535,13 @@ it("tries nothing that the shipped policies do not allow, and what those of anot
   const foreign = await shippedStatements("other");
   const lacking = needed.filter((one) => !isAllowed(foreign, one)).map(({ action }) => action);
   expect(lacking).toEqual(
-    expect.arrayContaining(["ecs:CreateService", "ecs:RunTask", "elasticloadbalancing:CreateRule", "iam:PassRole"]),
+    expect.arrayContaining([
+      "ecs:CreateService",
+      "ecs:RunTask",
+      "ecs:ExecuteCommand",
+      "elasticloadbalancing:CreateRule",
+      "iam:PassRole",
+    ]),
   );
 });
 

@@ -7,7 +7,7 @@ import type { Check } from "./doctor.ts";
 export type AwsFacts = {
   /** Who asks. */
   identity(): Promise<{ account: string; arn: string }>;
-  cluster(name: string): Promise<{ status: string; providers: string[] } | undefined>;
+  cluster(name: string): Promise<ClusterFacts | undefined>;
   listener(arn: string): Promise<ListenerFacts | undefined>;
   loadBalancer(arn: string): Promise<BalancerFacts | undefined>;
   /** Those that exist. */
@@ -20,8 +20,8 @@ export type AwsFacts = {
   securityGroups(ids: string[]): Promise<GroupFacts[]>;
   /** `services`: who may take the role on. */
   role(name: string): Promise<{ services: string[] } | undefined>;
-  /** Those of the permissions that the caller lacks, in IAM's own judgement. */
-  lacking(callerArn: string, permissions: Permission[]): Promise<Permission[]>;
+  /** Those of the permissions that a caller or role lacks, in IAM's own judgement. */
+  lacking(principalArn: string, permissions: Permission[]): Promise<Permission[]>;
   /** Signs in to ECR; where it answers. */
   registry(): Promise<string>;
   /** Whether anything answers at this address. */
@@ -30,6 +30,13 @@ export type AwsFacts = {
   logGroups(): Promise<number>;
   /** vCPUs that Fargate lets the account use at a time, on demand. */
   vcpuQuota(): Promise<number>;
+};
+/** `execKey`: the KMS key that sessions of ECS Exec are encrypted with. `execLogs`: whether what is typed and printed there is kept by AWS, and where. */
+export type ClusterFacts = {
+  status: string;
+  providers: string[];
+  execKey: string | undefined;
+  execLogs: string | undefined;
 };
 export type ListenerFacts = { protocol: string; port: number; certificates: number; loadBalancer: string };
 export type BalancerFacts = {
@@ -65,6 +72,13 @@ const TASKS = "ecs-tasks.amazonaws.com";
 const FEW_ADDRESSES = 8;
 /** What a task without a way out has to reach through endpoints (Amazon ECR user guide, interface VPC endpoints; Fargate needs S3 for layers). */
 const NEEDED_ENDPOINTS = ["ecr.api", "ecr.dkr", "s3", "logs", "secretsmanager"];
+
+/** Where AWS's agent for commands inside tasks connects to. */
+const EXEC_ENDPOINT = "ssmmessages";
+/** What that agent needs of the task role (Amazon ECS developer guide, ECS Exec). */
+const EXEC_ACTIONS = ["CreateControlChannel", "CreateDataChannel", "OpenControlChannel", "OpenDataChannel"].map(
+  (action) => `ssmmessages:${action}`,
+);
 
 /**
  * Looks, without changing anything, at what a deployment on ECS rests on. Never throws: what cannot be found out is a failed check, or a remark where
@@ -110,6 +124,9 @@ export async function runAwsDoctor(facts: AwsFacts, options: AwsDoctorOptions): 
       const name = index === 0 ? "execution role" : "task role";
       return looked(name, async () => checkRole(name, arn, await facts.role(roleNameOf(arn))), "not needed");
     }),
+    ...(settings.exec
+      ? [looked("exec", async () => checkExec(facts, settings, await facts.cluster(settings.cluster)), "not needed")]
+      : []),
     looked("permissions", async () => checkPermissions(facts, settings, who), "not needed"),
     looked("image registry", async () => checkRegistry(facts, options)),
     looked("logs", async () => {
@@ -322,7 +339,7 @@ function checkSubnets({ subnets }: EcsSettings, seen: SubnetFacts[], balancer: B
 
 async function checkWayOut(
   facts: AwsFacts,
-  { region, subnets, publicIp }: EcsSettings,
+  { region, subnets, publicIp, exec }: EcsSettings,
   vpc: string | undefined,
 ): Promise<Check | undefined> {
   const name = "way out";
@@ -340,12 +357,16 @@ async function checkWayOut(
   const closed = subnets.filter((id) => ways.get(id) === undefined);
   if (closed.length > 0) {
     const there = await facts.endpoints(vpc);
-    const lacking = NEEDED_ENDPOINTS.filter((service) => !there.includes(service));
+    const lacking = [...NEEDED_ENDPOINTS, ...(exec ? [EXEC_ENDPOINT] : [])].filter((one) => !there.includes(one));
     if (lacking.length > 0) {
+      const so =
+        lacking.join() === EXEC_ENDPOINT
+          ? "no command can be run inside tasks"
+          : "tasks can fetch neither image nor secrets";
       return {
         name,
         status: "fail",
-        found: `${closed.join(", ")}: no default route, and no endpoints for ${lacking.join(", ")}: tasks can fetch neither image nor secrets`,
+        found: `${closed.join(", ")}: no default route, and no endpoints for ${lacking.join(", ")}: ${so}`,
         fix: `Add a route to a NAT gateway, or VPC endpoints (${lacking.map((one) => `com.amazonaws.${region}.${one}`).join(", ")}).`,
       };
     }
@@ -423,6 +444,38 @@ function checkRole(name: string, arn: string, seen: { services: string[] } | und
   };
 }
 
+/** What commands inside tasks need beside the caller's own permissions. */
+async function checkExec(
+  facts: AwsFacts,
+  { cluster, taskRole = "" }: EcsSettings,
+  seen: ClusterFacts | undefined,
+): Promise<Check> {
+  const name = "exec";
+  if (seen?.execKey !== undefined) {
+    return {
+      name,
+      status: "fail",
+      found: `sessions of ${cluster} are to be encrypted with ${seen.execKey}, which Shipway does not do`,
+      fix: "Take `kmsKeyId` out of the cluster's executeCommandConfiguration: sessions have TLS all the same.",
+    };
+  }
+  const lacking = await facts.lacking(
+    taskRole,
+    EXEC_ACTIONS.map((action) => ({ action, resource: "*", context: {} })),
+  );
+  if (lacking.length > 0) {
+    const statement = { Effect: "Allow", Action: lacking.map(({ action }) => action), Resource: "*" };
+    return {
+      name,
+      status: "fail",
+      found: `IAM would deny ${taskRole} ${statement.Action.join(", ")}: the agent in tasks reaches nobody`,
+      fix: `Attach terraform/aws-fargate/policies/task-exec.json to it, or add: ${JSON.stringify(statement)}`,
+    };
+  }
+  const logs = seen?.execLogs === undefined ? "" : `; AWS keeps what is typed and printed in ${seen.execLogs}`;
+  return { name, status: "ok", found: `the task role lets the agent in${logs}` };
+}
+
 async function checkPermissions(
   facts: AwsFacts,
   settings: EcsSettings,
@@ -452,7 +505,7 @@ async function checkPermissions(
 
 /** What a deployment does, on names such as it makes: a sample, enough to see a policy that is missing or of another cluster. Pure. */
 export function neededPermissions(settings: EcsSettings, account: string): Permission[] {
-  const { region, cluster, listener, executionRole, taskRole } = settings;
+  const { region, cluster, listener, executionRole, taskRole, exec } = settings;
   const partition = listener.split(":")[1] ?? "aws";
   const at = (service: string, resource: string) => `arn:${partition}:${service}:${region}:${account}:${resource}`;
   // The shipped policies ask for our tag, for the cluster, and for whom a role is passed to.
@@ -473,6 +526,13 @@ export function neededPermissions(settings: EcsSettings, account: string): Permi
     ...on(at("ecr", "repository/shipway/doctor"), tags, "ecr:CreateRepository", "ecr:PutImage"),
     ...on(at("logs", "log-group:/shipway/doctor"), tags, "logs:CreateLogGroup", "logs:GetLogEvents"),
     ...on(at("secretsmanager", "secret:shipway/doctor"), tags, "secretsmanager:CreateSecret"),
+    ...(exec
+      ? [
+          ...on(at("ecs", `cluster/${cluster}`), {}, "ecs:ExecuteCommand"),
+          ...on(at("ecs", `task/${cluster}/0123456789abcdef`), inCluster, "ecs:ExecuteCommand"),
+          ...on(at("ssm", "session/ecs-execute-command-0123456789abcdef"), {}, "ssmmessages:OpenDataChannel"),
+        ]
+      : []),
     ...on(executionRole, passed, "iam:PassRole"),
     ...(taskRole === undefined ? [] : on(taskRole, passed, "iam:PassRole")),
   ];
