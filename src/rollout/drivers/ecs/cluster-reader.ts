@@ -27,6 +27,8 @@ export type SeenService = {
   /** It runs by a strategy of capacity providers, not by a launch type. */
   hasProviders: boolean;
   network: Network;
+  /** Commands can be run inside tasks that it starts. */
+  exec: boolean;
 };
 
 export type SeenServiceDeployment = {
@@ -215,6 +217,7 @@ function toSeenService(service: Service): SeenService {
     targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
     hasProviders: (service.capacityProviderStrategy ?? []).length > 0,
     network: networkOf(service),
+    exec: service.enableExecuteCommand ?? false,
   };
 }
 

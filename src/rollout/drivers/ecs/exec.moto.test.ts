@@ -193,6 +193,25 @@ describe.skipIf(!hasMoto)("ECS Exec on the emulator, with an agent of ours", () 
     await target.endExec(place, "nonsense", newId("x"));
   });
 
+  it("is seen as drift when somebody turns it on or off", async () => {
+    const at = { app: "shop", environment: "drift" };
+    const live = await run(1, ["worker"], target, at);
+    const drift = async (by: RolloutTarget) =>
+      (await by.findDrift(at, { live: { release: live, variables: {} }, inProgress: [] })).map(
+        ({ kind, mendsItself, attributes }) => ({ kind, mendsItself, attributes }),
+      );
+    expect(await drift(target)).toEqual([]);
+    const { aws, settings } = stage;
+    const service = serviceName("test", at, "worker", "a");
+    await aws.ecs.updateService({ cluster: settings.cluster, service, enableExecuteCommand: false });
+    const changed = {
+      kind: "changed",
+      mendsItself: false,
+      attributes: [{ path: "exec", before: "true", after: "false" }],
+    };
+    expect(await drift(target)).toEqual([changed, changed]);
+  });
+
   async function processesOf(id: string): Promise<string[]> {
     const { session, output } = await exec(`grep -lzx SHIPWAY_EXEC=${id} /proc/[0-9]*/environ 2>/dev/null || :`);
     await session.ended;

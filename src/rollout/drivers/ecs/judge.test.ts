@@ -47,6 +47,7 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
       targetGroup: "tg",
       hasProviders: false,
       network: { subnets: [], securityGroups: [], publicIp: false },
+      exec: false,
     },
     tasks: [newTask()],
     died: [],

@@ -12,8 +12,8 @@ export function newMending(
   return {
     async findDrift(place, desired) {
       const [views, strangers] = await Promise.all([reader.views(place), reader.strangers(place)]);
-      const { subnets, securityGroups, publicIp } = settings;
-      const at = { cluster: settings.cluster, network: { subnets, securityGroups, publicIp } };
+      const { cluster, subnets, securityGroups, publicIp, exec } = settings;
+      const at = { cluster, network: { subnets, securityGroups, publicIp }, exec };
       return driftOf(place, views, strangers, desired, at);
     },
 

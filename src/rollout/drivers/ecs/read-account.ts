@@ -52,7 +52,7 @@ export function newAccountReader(
 
   function toSlot(place: Place, name: SlotName, seen: SeenService): Slot {
     requireOurs(install, `The ECS service ${seen.name}`, seen.tags);
-    const { arn, status, desired, targetGroup, hasProviders, network, tags } = seen;
+    const { arn, status, desired, targetGroup, hasProviders, network, exec, tags } = seen;
     const toDeployment = ({ isPrimary, ...one }: SeenServiceDeployment): SeenDeployment => {
       return { ...one, release: readFamily(install, place, familyOf(one.taskDefinition))?.release };
     };
@@ -70,6 +70,7 @@ export function newAccountReader(
       targetGroup,
       hasProviders,
       network,
+      exec,
     };
   }
 

@@ -30,6 +30,7 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
     targetGroup: undefined,
     hasProviders: false,
     network: { subnets: ["subnet-1"], securityGroups: ["sg-1"], publicIp: false },
+    exec: false,
   };
 }
 

@@ -35,6 +35,8 @@ export type Slot = {
   /** It runs by a strategy of capacity providers, not by a launch type. */
   hasProviders: boolean;
   network: Network;
+  /** Commands can be run inside tasks that it starts. */
+  exec: boolean;
 };
 
 /** What the tasks of a slot are attached to. */
@@ -180,6 +182,9 @@ function isMisled(views: ServiceView[], release: Release): boolean {
 export const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
   [...rule.hosts].sort().join() === [...hosts].sort().join();
 
+/** Of all services of an environment. */
+type Declared = { cluster: string; network: Network; exec: boolean };
+
 /**
  * What differs from what is declared. `strangers` are ECS services under the place's prefix that are no slots. Variables that were declared anew
  * are not looked at: a task definition keeps no hash of them apart from the rest.
@@ -189,7 +194,7 @@ export function driftOf(
   views: ServiceView[],
   strangers: string[],
   desired: DesiredState,
-  at: { cluster: string; network: Network },
+  at: Declared,
 ): TaskDrift[] {
   const { live, standby, inProgress } = desired;
   const known = new Set([live?.release.number, standby?.number, ...inProgress]);
@@ -216,7 +221,7 @@ function serviceDrift(
   views: ServiceView[],
   release: Release | undefined,
   service: ReleaseService,
-  { cluster, network }: { cluster: string; network: Network },
+  declared: Declared,
 ): TaskDrift[] {
   if (release === undefined) return [];
   const view = views.find((one) => one.service === service.name);
@@ -227,8 +232,8 @@ function serviceDrift(
     return { name, what: "task", kind: "missing", attributes: [], mendsItself: true };
   });
   if (slot === undefined || view === undefined) return drift;
-  const attributes = changedNetwork(network, slot.network);
-  const remedy = `The next release runs as declared again; until then it is undone with \`aws ecs update-service --cluster ${cluster} --service ${slot.serviceName} --network-configuration …\`.`;
+  const attributes = changedSettings(declared, slot);
+  const remedy = `The next release runs as declared again; until then it is undone with \`aws ecs update-service --cluster ${declared.cluster} --service ${slot.serviceName} …\`.`;
   if (attributes.length > 0) {
     const changed = names.slice(0, alive).map((name): TaskDrift => {
       return { name, what: "task", kind: "changed", attributes, mendsItself: false, remedy };
@@ -253,11 +258,13 @@ function serviceDrift(
   return drift;
 }
 
-function changedNetwork(declared: Network, seen: Network): TaskDrift["attributes"] {
+function changedSettings({ network, exec }: Declared, seen: Slot): TaskDrift["attributes"] {
+  const listed = (ids: string[]) => [...ids].sort().join(", ");
   const pairs = [
-    ["subnets", [...declared.subnets].sort().join(", "), [...seen.subnets].sort().join(", ")],
-    ["securityGroups", [...declared.securityGroups].sort().join(", "), [...seen.securityGroups].sort().join(", ")],
-    ["publicIp", String(declared.publicIp), String(seen.publicIp)],
+    ["subnets", listed(network.subnets), listed(seen.network.subnets)],
+    ["securityGroups", listed(network.securityGroups), listed(seen.network.securityGroups)],
+    ["publicIp", String(network.publicIp), String(seen.network.publicIp)],
+    ["exec", String(exec), String(seen.exec)],
   ] as const;
   return pairs
     .filter(([, before, after]) => before !== after)
