@@ -33,6 +33,8 @@ export type Bucket = {
 /** Parts of an upload are at least 5 MiB and at most 10,000 (Amazon S3 user guide, multipart upload limits): this many bytes first, and twice as many each thousand parts. */
 const PART_BYTES = 8 * 1_024 * 1_024;
 const PARTS_OF_A_SIZE = 1_000;
+/** A part over a slow line, or a copy of gigabytes within S3, takes minutes until it is answered. */
+const ANSWER_MS = 600_000;
 /** DeleteObjects takes at most 1,000 keys (Amazon S3 API reference). */
 const KEYS_A_CALL = 1_000;
 
@@ -48,7 +50,7 @@ export async function openBucket(options: AwsOptions & { bucket: string }): Prom
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
   } as const;
-  const s3 = new S3({ ...clientConfig(options), ...checksums });
+  const s3 = new S3({ ...clientConfig({ answerMs: ANSWER_MS, ...options }), ...checksums });
   s3.middlewareStack.add(guard.of("s3"), GUARD_AT);
   const Bucket = options.bucket;
 

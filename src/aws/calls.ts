@@ -9,22 +9,26 @@ export type AwsOptions = {
   endpoint?: string | undefined;
   /** How often one call is tried at most. */
   attempts?: number;
-  /** How many times faster than AWS allows: an emulator has no limits. */
+  /** How many times faster than AWS allows, pauses between attempts included: an emulator has no limits. */
   speed?: number;
+  /** How long an answer is waited for. */
+  answerMs?: number;
   /** Told of each call, before it is made: for figures and recordings. */
   onCall?: (call: { service: string; command: string; input: unknown }) => void;
 };
 
 const ATTEMPTS = 6;
-const TIMEOUTS_MS = { connectionTimeout: 5_000, requestTimeout: 30_000 };
+const CONNECT_MS = 5_000;
+const ANSWER_MS = 30_000;
 
 /** What every client is made with. Credentials come from the SDK's default chain. */
-export const clientConfig = ({ region, endpoint }: AwsOptions) => ({
+export const clientConfig = ({ region, endpoint, answerMs = ANSWER_MS }: AwsOptions) => ({
   region,
   ...(endpoint !== undefined && { endpoint }),
   // Ours below knows what may be repeated; the SDK's repeats everything.
   maxAttempts: 1,
-  requestHandler: TIMEOUTS_MS,
+  // Without the last of these, an answer that takes too long is only warned of.
+  requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: answerMs, throwOnRequestTimeout: true },
   userAgentAppId: "shipway",
 });
 
@@ -70,7 +74,7 @@ export function newAwsGuard(options: AwsOptions): AwsGuard {
           if (typeof error === "object" && error !== null)
             asked.set(error, { action, region: options.region, subject: subjectOf(args.input, options.region) });
           if (attempt >= (options.attempts ?? ATTEMPTS) || !isRepeatable(command, error)) throw error;
-          await sleep(pauseMs(attempt));
+          await sleep(pauseMs(attempt) / (options.speed ?? 1));
         }
       }
     },

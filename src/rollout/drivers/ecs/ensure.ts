@@ -1,21 +1,12 @@
 import type { RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import { isAlreadyThere, isAws, isStillDraining, kindOf } from "../../../aws/aws-errors.ts";
+import { isAlreadyThere, isAws, isStillDraining, kindOf, noneWithout } from "../../../aws/aws-errors.ts";
 import { fail } from "../../../shared/errors.ts";
 import type { Secret } from "../../../shared/secret.ts";
 import { sleep } from "../../../shared/until.ts";
 import { healthDeadlineMs, type Place, type Release, type ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { Ground } from "./ground.ts";
-import {
-  familyOf,
-  hexHash,
-  logGroupName,
-  SLOTS,
-  type SlotName,
-  secretName,
-  serviceName,
-  targetGroupName,
-} from "./names.ts";
+import { familyOf, hexHash, logGroupName, SLOTS, type SlotName, secretName, serviceName } from "./names.ts";
 import { findRule } from "./read-account.ts";
 import type { Rule, Slot } from "./slots.ts";
 import {
@@ -30,101 +21,28 @@ import {
   tagsFor,
   upperTags,
 } from "./tags.ts";
-import { targetCheckOf } from "./task-definition.ts";
 
-/** A group that is there twice is no error; one that is not ours is. */
-export async function ensureLogGroup({ aws, install, settings }: Ground, place: Place): Promise<void> {
+/** One that is not ours is refused. Nothing is written where it is there as it should be. */
+export async function ensureLogGroup(ground: Ground, place: Place): Promise<void> {
+  const { aws, install, settings } = ground;
   const name = logGroupName(install, place);
-  try {
-    await aws.logs.createLogGroup({ logGroupName: name, tags: tagsFor(install, place) });
-  } catch (error) {
-    if (!isAws(error, "ResourceAlreadyExists")) throw error;
-    const { logGroups } = await aws.logs.describeLogGroups({ logGroupNamePrefix: name });
-    const found = logGroups?.find((group) => group.logGroupName === name);
-    const arn = (found?.arn ?? "").replace(/:\*$/, "");
-    const { tags } = await aws.logs.listTagsForResource({ resourceArn: arn });
+  const { logGroups } = await aws.logs.describeLogGroups({ logGroupNamePrefix: name });
+  const found = logGroups?.find((group) => group.logGroupName === name);
+  if (found === undefined) {
+    try {
+      await aws.logs.createLogGroup({ logGroupName: name, tags: tagsFor(install, place) });
+    } catch (error) {
+      if (!isAws(error, "ResourceAlreadyExists")) throw error;
+      return await lookAgain(() => ensureLogGroup(ground, place));
+    }
+  } else {
+    const { tags } = await aws.logs.listTagsForResource({ resourceArn: (found.arn ?? "").replace(/:\*$/, "") });
     requireOurs(install, `The log group ${name}`, tags ?? {});
-    if (found?.retentionInDays === settings.logRetentionDays) return;
+    if (found.retentionInDays === settings.logRetentionDays) return;
   }
   await aws.logs.putRetentionPolicy({ logGroupName: name, retentionInDays: settings.logRetentionDays });
 }
 
-/** Both target groups of a web service, with the check as this release declares it. @returns their ARNs */
-export async function ensureTargetGroups(
-  ground: Ground,
-  place: Place,
-  service: ReleaseService,
-  vpcId: string,
-): Promise<Record<SlotName, string>> {
-  const [a, b] = await Promise.all(SLOTS.map((slot) => ensureTargetGroup(ground, place, service, slot, vpcId)));
-  return { a: a ?? "", b: b ?? "" };
-}
-
-async function ensureTargetGroup(
-  { aws, install }: Ground,
-  place: Place,
-  service: ReleaseService,
-  slot: SlotName,
-  vpcId: string,
-): Promise<string> {
-  const Name = targetGroupName(install, place, service.name, slot);
-  const check = targetCheckOf(service);
-  const health = {
-    HealthCheckPath: check.path,
-    HealthCheckIntervalSeconds: check.intervalS,
-    HealthCheckTimeoutSeconds: check.timeoutS,
-    HealthyThresholdCount: check.healthy,
-    UnhealthyThresholdCount: check.unhealthy,
-    Matcher: { HttpCode: check.matcher },
-  };
-  const found = await aws.elb.describeTargetGroups({ Names: [Name] }).then(
-    ({ TargetGroups }) => TargetGroups?.[0],
-    (error: unknown) => {
-      if (isAws(error, "TargetGroupNotFound")) return undefined;
-      throw error;
-    },
-  );
-  if (found !== undefined) {
-    const arn = found.TargetGroupArn ?? "";
-    const { TagDescriptions } = await aws.elb.describeTags({ ResourceArns: [arn] });
-    requireOurs(install, `The target group ${Name}`, readTags(TagDescriptions?.[0]?.Tags));
-    const isSame =
-      found.HealthCheckPath === health.HealthCheckPath &&
-      found.HealthCheckIntervalSeconds === health.HealthCheckIntervalSeconds &&
-      found.HealthCheckTimeoutSeconds === health.HealthCheckTimeoutSeconds &&
-      found.HealthyThresholdCount === health.HealthyThresholdCount &&
-      found.UnhealthyThresholdCount === health.UnhealthyThresholdCount &&
-      found.Matcher?.HttpCode === check.matcher;
-    if (!isSame) await aws.elb.modifyTargetGroup({ TargetGroupArn: arn, ...health });
-    return arn;
-  }
-  const { TargetGroups } = await aws.elb
-    .createTargetGroup({
-      Name,
-      TargetType: "ip",
-      Protocol: "HTTP",
-      // Only a default: ECS registers each task with its own port.
-      Port: 80,
-      VpcId: vpcId,
-      HealthCheckProtocol: "HTTP",
-      ...health,
-      Tags: upperTags(tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot })),
-    })
-    .catch(async (error: unknown) => {
-      // An answer that was lost, or another control plane.
-      if (isAws(error, "DuplicateTargetGroupName")) return await aws.elb.describeTargetGroups({ Names: [Name] });
-      throw error;
-    });
-  const arn = TargetGroups?.[0]?.TargetGroupArn ?? "";
-  await aws.elb.modifyTargetGroupAttributes({
-    TargetGroupArn: arn,
-    Attributes: [{ Key: "deregistration_delay.timeout_seconds", Value: String(DEREGISTRATION_DELAY_S) }],
-  });
-  return arn;
-}
-
-/** Requests in flight have this long when their task is ended; the default of 300 s would keep each old task for five minutes. */
-const DEREGISTRATION_DELAY_S = 30;
 /** At most 5 condition values a rule (Elastic Load Balancing, quotas for Application Load Balancers). */
 const HOSTS_A_RULE = 5;
 /** The team's own rules usually have the first numbers. */
@@ -143,10 +61,15 @@ export async function ensureRule(
   groups: Record<SlotName, string>,
 ): Promise<Rule> {
   const { aws, reader, install, settings } = ground;
+  let isMade = false;
   for (;;) {
     const rules = await reader.listenerRules();
     const found = findRule(rules, install, place, service.name);
     if (found !== undefined) return found;
+    if (isMade) {
+      await sleep(RE_READ_MS);
+      continue;
+    }
     const taken = new Set(rules.map((rule) => rule.Priority));
     let priority = FIRST_PRIORITY;
     while (taken.has(String(priority)) && priority < LAST_PRIORITY) priority++;
@@ -158,6 +81,8 @@ export async function ensureRule(
         Actions: forwardTo(groups, "a"),
         Tags: upperTags(tagsFor(install, place, { [SERVICE_TAG]: service.name })),
       });
+      // What follows reads it from the listener, which may not show it yet.
+      isMade = true;
     } catch (error) {
       // Taken by somebody else in this moment, or made after all although the answer was lost: the next look tells.
       if (!isAws(error, "PriorityInUse") && kindOf(error) !== "transient") throw error;
@@ -167,6 +92,12 @@ export async function ensureRule(
 }
 
 const RE_READ_MS = 200;
+
+/** Made in this moment, by an answer that was lost or by somebody else; or a while ago, and AWS does not show it yet. */
+async function lookAgain<T>(look: () => Promise<T>): Promise<T> {
+  await sleep(RE_READ_MS);
+  return await look();
+}
 
 export const hostCondition = (service: ReleaseService) => [
   { Field: "host-header", HostHeaderConfig: { Values: service.hosts } },
@@ -211,24 +142,35 @@ export async function ensureSecret(
   if (keys.length === 0) return undefined;
   const text = JSON.stringify(Object.fromEntries(keys.map((key) => [key, variables[key]?.reveal() ?? ""])));
   const versionId = fingerprint(text).slice(0, 64);
+  const arn = await ensureSecretVersion({ aws, install }, place, service, { text, versionId });
+  return { arn, versionId, keys };
+}
+
+async function ensureSecretVersion(
+  { aws, install }: Pick<Ground, "aws" | "install">,
+  place: Place,
+  service: string,
+  { text, versionId }: { text: string; versionId: string },
+): Promise<string> {
   const Name = secretName(install, place, service);
-  try {
-    const { ARN } = await aws.secrets.createSecret({
-      Name,
-      SecretString: text,
-      ClientRequestToken: versionId,
-      Tags: upperTags(tagsFor(install, place, { [SERVICE_TAG]: service })),
-    });
-    return { arn: ARN ?? "", versionId, keys };
-  } catch (error) {
-    // InvalidRequest: an environment of that name was removed within the last days, and its secret waits for its end.
-    if (!isAws(error, "ResourceExists", "InvalidRequest")) throw error;
+  const found = await aws.secrets.describeSecret({ SecretId: Name }).catch(noneWithout("ResourceNotFound"));
+  if (found === undefined) {
+    try {
+      const Tags = upperTags(tagsFor(install, place, { [SERVICE_TAG]: service }));
+      const made = { Name, SecretString: text, ClientRequestToken: versionId, Tags };
+      return (await aws.secrets.createSecret(made)).ARN ?? "";
+    } catch (error) {
+      if (!isAws(error, "ResourceExists")) throw error;
+      return await lookAgain(() => ensureSecretVersion({ aws, install }, place, service, { text, versionId }));
+    }
   }
-  const { ARN, Tags, DeletedDate } = await aws.secrets.describeSecret({ SecretId: Name });
-  requireOurs(install, `The secret ${Name}`, readTags(Tags));
-  if (DeletedDate !== undefined) await aws.secrets.restoreSecret({ SecretId: Name });
-  await aws.secrets.putSecretValue({ SecretId: Name, SecretString: text, ClientRequestToken: versionId });
-  return { arn: ARN ?? "", versionId, keys };
+  requireOurs(install, `The secret ${Name}`, readTags(found.Tags));
+  // An environment of that name was removed within the last days, and its secret waits for its end.
+  if (found.DeletedDate !== undefined) await aws.secrets.restoreSecret({ SecretId: Name });
+  // Versions that are not named there may still exist, and writing one again does nothing.
+  if (found.VersionIdsToStages?.[versionId] === undefined)
+    await aws.secrets.putSecretValue({ SecretId: Name, SecretString: text, ClientRequestToken: versionId });
+  return found.ARN ?? "";
 }
 
 /** How many of the newest revisions are looked through for an equal one. */
@@ -290,41 +232,44 @@ export type Wanted = {
 const DRAINING_MS = 10 * 60_000;
 const DRAINING_LOOK_MS = 1_000;
 
-/** The slot's ECS service exists and has this task definition and count; what is equal already is left alone. */
-export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot | undefined): Promise<void> {
-  const { aws, reader, settings } = ground;
-  const { service, taskDefinition } = wanted;
+/**
+ * The slot's ECS service exists and has this task definition and count; what is equal already is left alone.
+ * @returns false when it is there although it was not seen: whoever chose the slot did so without knowing what is in it
+ */
+export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot | undefined): Promise<boolean> {
+  const { reader, install } = ground;
   if (seen?.status === "ACTIVE") {
-    if (seen.primary?.taskDefinition === taskDefinition && seen.desired === service.count) return;
-    await aws.ecs.updateService({
-      cluster: settings.cluster,
-      service: seen.serviceName,
-      desiredCount: service.count,
-      ...(seen.primary?.taskDefinition === taskDefinition
-        ? {}
-        : { taskDefinition, ...changedWith(ground, wanted), ...movedCapacity(settings, service, seen) }),
-    });
-    if (wanted.rule !== undefined && wanted.rule !== seen.rule)
-      await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(ruleTag(wanted.rule)) });
-    return;
+    await updateService(ground, wanted, seen);
+    return true;
   }
   const endsAt = Date.now() + DRAINING_MS;
   for (;;) {
     try {
       await createService(ground, wanted);
-      reader.addName(serviceName(ground.install, wanted.place, service.name, wanted.slot));
-      return;
+      reader.addName(serviceName(install, wanted.place, wanted.service.name, wanted.slot));
+      return true;
     } catch (error) {
-      if (isAlreadyThere(error)) {
-        // Made in this moment by an answer that was lost, or by somebody else: it is ours or it is refused.
-        reader.addName(serviceName(ground.install, wanted.place, service.name, wanted.slot));
-        const found = (await reader.slotsOf(wanted.place, [service.name])).get(service.name)?.[wanted.slot];
-        if (found !== undefined) return await ensureService(ground, wanted, found);
-      } else if (!isStillDraining(error)) throw error;
-      if (Date.now() >= endsAt) throw error;
+      if (isAlreadyThere(error)) return false;
+      if (!isStillDraining(error) || Date.now() >= endsAt) throw error;
       await sleep(DRAINING_LOOK_MS);
     }
   }
+}
+
+async function updateService(ground: Ground, wanted: Wanted, seen: Slot): Promise<void> {
+  const { aws, settings } = ground;
+  const { service, taskDefinition, rule } = wanted;
+  const isSame = seen.primary?.taskDefinition === taskDefinition;
+  if (!isSame || seen.desired !== service.count) {
+    await aws.ecs.updateService({
+      cluster: settings.cluster,
+      service: seen.serviceName,
+      desiredCount: service.count,
+      ...(isSame ? {} : { taskDefinition, ...changedWith(ground, wanted), ...movedCapacity(settings, service, seen) }),
+    });
+  }
+  if (rule !== undefined && rule !== seen.rule)
+    await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(ruleTag(rule)) });
 }
 
 const ruleTag = (rule: string | undefined): Tags => (rule === undefined ? {} : { [RULE_TAG]: rule });

@@ -1,28 +1,62 @@
 import { createServer, request as forward, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
-/** What happens to one call. `lost`: it is done, and its answer never arrives. `refused`: it never arrives, as when the process is gone. */
-export type Fate = "pass" | "lost" | "refused" | "throttled" | "denied" | "broken";
+/**
+ * What happens to one call. `lost`: it is done, and its answer never arrives. `slow`: it is done, and its answer arrives after whoever asked has given up.
+ * `refused`: it never arrives, as when the process is gone. `stale`: it is answered as the same question was before, where it was.
+ */
+export type Fate = "pass" | "lost" | "slow" | "refused" | "throttled" | "denied" | "broken" | "stale";
+
+export type Call = {
+  /** `ecs:CreateService`. */
+  name: string;
+  isRead: boolean;
+  /** What is asked, the same text for the same question. */
+  question: string;
+  /** How often this question was asked before. */
+  before: number;
+  /** How many writes AWS had accepted by then. */
+  writes: number;
+};
 
 export type FaultProxy = {
   endpoint: string;
-  /** Calls so far, as `ecs:CreateService`. */
-  calls: string[];
+  calls: Call[];
   close(): Promise<void>;
 };
 
-/** Stands between the driver and the emulator and decides each call's fate by its number, from 1, and its name. */
-export async function newFaultProxy(
-  upstream: string,
-  fateOf: (call: { n: number; name: string }) => Fate,
-): Promise<FaultProxy> {
-  const calls: string[] = [];
+/** An answer from before so many writes is not given any more: AWS is consistent within seconds, not minutes. */
+const STALE_WRITES = 3;
+
+type Answer = { status: number; headers: IncomingMessage["headers"]; body: Buffer };
+
+/** Stands between the driver and the emulator and decides each call's fate. */
+export async function newFaultProxy(upstream: string, fateOf: (call: Call) => Fate): Promise<FaultProxy> {
+  const calls: Call[] = [];
+  const asked = new Map<string, number>();
+  const answers = new Map<string, Answer & { writes: number }>();
+  let writes = 0;
+  const handle = async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
+    const body = await readBody(incoming);
+    const call = toCall(incoming, body, asked, writes);
+    calls.push(call);
+    const fate = fateOf(call);
+    const before = answers.get(call.question);
+    if (fate === "refused") return void incoming.socket.destroy();
+    if (fate === "throttled") return refuse(incoming, outgoing, { status: 400, code: "ThrottlingException" });
+    if (fate === "denied") return refuse(incoming, outgoing, { status: 400, code: "AccessDeniedException" });
+    if (fate === "broken") return refuse(incoming, outgoing, { status: 503, code: "ServerException" });
+    if (fate === "stale" && before !== undefined && call.writes - before.writes <= STALE_WRITES)
+      return give(outgoing, before);
+    const answer = await ask(upstream, incoming, body);
+    if (call.isRead) answers.set(call.question, { ...answer, writes: call.writes });
+    else if (answer.status < 300) writes++;
+    if (fate === "lost") return void incoming.socket.destroy();
+    if (fate === "slow") return void incoming.socket.once("close", () => outgoing.destroy());
+    give(outgoing, answer);
+  };
   const server = createServer((incoming, outgoing) => {
-    void readBody(incoming).then((body) => {
-      const name = nameOf(incoming, body);
-      calls.push(name);
-      answer(upstream, incoming, body, outgoing, fateOf({ n: calls.length, name }));
-    });
+    handle(incoming, outgoing).catch(() => incoming.socket.destroy());
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
@@ -37,30 +71,26 @@ export async function newFaultProxy(
   };
 }
 
-function answer(upstream: string, incoming: IncomingMessage, body: Buffer, outgoing: ServerResponse, fate: Fate): void {
-  if (fate === "refused") incoming.socket.destroy();
-  else if (fate === "throttled") say(incoming, outgoing, { status: 400, code: "ThrottlingException" });
-  else if (fate === "denied") say(incoming, outgoing, { status: 400, code: "AccessDeniedException" });
-  else if (fate === "broken") say(incoming, outgoing, { status: 503, code: "ServerException" });
-  else passOn(upstream, incoming, body, outgoing, fate);
+function ask(upstream: string, { method, url, headers }: IncomingMessage, body: Buffer): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const onward = forward(`${upstream}${url ?? "/"}`, { method, headers }, (reply) => {
+      readBody(reply).then(
+        (text) => resolve({ status: reply.statusCode ?? 502, headers: reply.headers, body: text }),
+        reject,
+      );
+    });
+    onward.once("error", reject);
+    onward.end(body);
+  });
 }
 
-function passOn(upstream: string, incoming: IncomingMessage, body: Buffer, outgoing: ServerResponse, fate: Fate): void {
-  const { method, url, headers } = incoming;
-  const onward = forward(`${upstream}${url ?? "/"}`, { method, headers }, (reply) => {
-    if (fate === "lost") {
-      reply.resume();
-      return void reply.once("end", () => incoming.socket.destroy());
-    }
-    outgoing.writeHead(reply.statusCode ?? 502, reply.headers);
-    reply.pipe(outgoing);
-  });
-  onward.once("error", () => incoming.socket.destroy());
-  onward.end(body);
+function give(outgoing: ServerResponse, { status, headers, body }: Answer): void {
+  outgoing.writeHead(status, headers);
+  outgoing.end(body);
 }
 
 /** An error in the form of the service: XML where the request is a form, JSON elsewhere. */
-function say(incoming: IncomingMessage, outgoing: ServerResponse, error: { status: number; code: string }): void {
+function refuse(incoming: IncomingMessage, outgoing: ServerResponse, error: { status: number; code: string }): void {
   const isQuery = incoming.headers["x-amz-target"] === undefined;
   const { status, code } = error;
   outgoing.writeHead(status, { "content-type": isQuery ? "text/xml" : "application/x-amz-json-1.1" });
@@ -75,6 +105,14 @@ async function readBody(incoming: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of incoming) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
+}
+
+function toCall(incoming: IncomingMessage, body: Buffer, asked: Map<string, number>, writes: number): Call {
+  const name = nameOf(incoming, body);
+  const question = `${name} ${body.toString()}`;
+  const before = asked.get(question) ?? 0;
+  asked.set(question, before + 1);
+  return { name, question, before, writes, isRead: /:(Describe|List|Get)/.test(name) };
 }
 
 /** JSON services name the operation in a header, the load balancer's in the form that is sent; the service is in the signature's scope. */

@@ -53,6 +53,7 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
     died: [],
     isOnSpot: false,
     targets: [{ ip: "10.0.0.5", state: "healthy", reason: undefined, description: undefined }],
+    mayBeUnseen: false,
     ...changes,
   };
 }
@@ -88,6 +89,8 @@ describe("a new release", () => {
     ],
     ["no task was started yet", newFacts({ tasks: [] })],
     ["one image pull failed", newFacts({ tasks: [], died: [unpulled] })],
+    ["AWS may not show yet that it was made", newFacts({ slot: undefined, mayBeUnseen: true })],
+    ["AWS may still show what was there before", newFacts({ mayBeUnseen: true }, { taskDefinition: "td:0" })],
   ])("is waited for while %s", (_, facts) => {
     expect(judgeNew(facts, NOW).is).toBe("waiting");
   });

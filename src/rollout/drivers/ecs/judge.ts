@@ -33,6 +33,8 @@ export type ServiceFacts = {
   died: SeenTask[];
   isOnSpot: boolean;
   targets: SeenTarget[];
+  /** It was started so short a time ago that AWS may still answer as it was before (eventual consistency). */
+  mayBeUnseen: boolean;
 };
 
 export type Verdict =
@@ -50,6 +52,11 @@ const FAILURES_BY_CHANCE = 3;
 export function judgeNew(facts: ServiceFacts, now: number): Verdict {
   const { service, taskDefinition, slot, tasks, died, targets } = facts;
   if (service.count === 0) return { is: "healthy" };
+  const isShown =
+    slot?.status === "ACTIVE" &&
+    slot.primary !== undefined &&
+    slot.primary.taskDefinition === (taskDefinition ?? slot.primary.taskDefinition);
+  if (!isShown && facts.mayBeUnseen) return { is: "waiting", healthy: 0, detail: "ECS does not show it yet" };
   if (slot === undefined || slot.status !== "ACTIVE") {
     return {
       is: "failed",

@@ -33,10 +33,11 @@ export function newProving(ground: Ground): Pick<RolloutTarget, "awaitHealthy" |
         Date.now() - startedAt >= Math.min(deadlineMs, healthDeadlineMs(service)) + times.startAllowanceMs;
       for (;;) {
         signal?.throwIfAborted();
-        const judged = (await factsOf(ground, place, release, services)).map((facts) => ({
-          facts,
-          verdict: judgeNew(facts, Date.now()),
-        }));
+        const mayBeUnseen = Date.now() - startedAt < times.unseenMs;
+        const judged = (await factsOf(ground, place, release, services)).map((seen) => {
+          const facts = { ...seen, mayBeUnseen };
+          return { facts, verdict: judgeNew(facts, Date.now()) };
+        });
         for (const { facts, verdict } of judged) onProgress(progressOf(facts.service, verdict));
         const sick = judged.flatMap(({ facts, verdict }) => {
           if (verdict.is === "failed") return [{ facts, because: verdict.because }];
@@ -104,6 +105,7 @@ async function factsOf(
         died: stopped.filter((task) => task.startedBy === id && !isNoFault(task)),
         targets,
         isOnSpot: settings.spot === true,
+        mayBeUnseen: false,
       };
     }),
   );

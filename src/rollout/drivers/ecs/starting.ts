@@ -1,4 +1,5 @@
 import { fail } from "../../../shared/errors.ts";
+import { sleep } from "../../../shared/until.ts";
 import { type Place, type Release, type ReleaseService, servesTraffic } from "../../release.ts";
 import type { RolloutTarget, TaskVariables } from "../../target.ts";
 import {
@@ -6,18 +7,19 @@ import {
   ensureRule,
   ensureSecret,
   ensureService,
-  ensureTargetGroups,
   ensureTaskDefinition,
   refuseUnfit,
 } from "./ensure.ts";
 import { type Ground, serviceKey } from "./ground.ts";
+import { findRule } from "./read-account.ts";
 import { runOneOff } from "./run-once.ts";
 import { chooseSlot, liveSlot, releaseIn } from "./slots.ts";
+import { ensureTargetGroups } from "./target-groups.ts";
 import { taskDefinitionOf } from "./task-definition.ts";
 
 /** Lays what a release needs and starts its tasks beside whatever works. */
 export function newStarting(ground: Ground): Pick<RolloutTarget, "prepare" | "runOnce" | "startService"> {
-  const { reader, recall } = ground;
+  const { reader, recall, times } = ground;
   const vpcId = newVpcFinder(ground);
   return {
     async prepare(place, release) {
@@ -25,11 +27,12 @@ export function newStarting(ground: Ground): Pick<RolloutTarget, "prepare" | "ru
       await ensureLogGroup(ground, place);
       const web = release.services.filter(servesTraffic);
       if (web.length === 0) return;
-      const inVpc = await vpcId();
-      // One after the other: each takes the first free number of the listener.
+      const groups = await ensureTargetGroups(ground, place, web, vpcId);
+      const rules = await reader.listenerRules();
       for (const service of web) {
-        const groups = await ensureTargetGroups(ground, place, service, inVpc);
-        await ensureRule(ground, place, service, groups);
+        if (findRule(rules, ground.install, place, service.name) !== undefined) continue;
+        // One after the other: each takes the first free number of the listener.
+        await ensureRule(ground, place, service, groups.get(service.name) ?? { a: "", b: "" });
       }
     },
 
@@ -44,27 +47,42 @@ export function newStarting(ground: Ground): Pick<RolloutTarget, "prepare" | "ru
 
     startService: (place, release, service, variables) =>
       recall.changing(place, async () => {
-        const [view] = await reader.views(place, [service.name]);
-        const name = view === undefined ? undefined : chooseSlot(view, release.number);
-        if (view === undefined || name === undefined) throw slotsTaken(place, service.name);
-        const seen = view.slots[name];
-        const isServing = releaseIn(seen) === release.number && liveSlot(view) === name;
-        // What serves keeps the revision it proved itself with: another one would replace its tasks under traffic.
-        const taskDefinition =
-          isServing && seen?.primary !== undefined
-            ? seen.primary.taskDefinition
-            : await defineTask(ground, place, release.number, service, variables);
-        recall.startedWith.set(serviceKey(place, release.number, service.name), taskDefinition);
-        const targetGroup = view.rule?.groups[name];
-        if (servesTraffic(service) && targetGroup === undefined)
-          throw new Error(`${service.name} has no listener rule: prepare comes first`);
-        await ensureService(
-          ground,
-          { place, service, slot: name, taskDefinition, targetGroup, rule: view.rule?.arn },
-          seen,
-        );
+        const endsAt = Date.now() + times.readBackMs;
+        while (!(await startIn(ground, place, release, service, variables))) {
+          if (Date.now() >= endsAt) throw unseen(place, service.name);
+          await sleep(LOOK_AGAIN_MS);
+        }
       }),
   };
+}
+
+const LOOK_AGAIN_MS = 300;
+
+/** @returns false when AWS has not shown what is there: the slot has to be chosen anew */
+async function startIn(
+  ground: Ground,
+  place: Place,
+  release: Release,
+  service: ReleaseService,
+  variables: TaskVariables,
+): Promise<boolean> {
+  const { reader, recall } = ground;
+  const [view] = await reader.views(place, [service.name]);
+  const name = view === undefined ? undefined : chooseSlot(view, release.number);
+  if (view === undefined || name === undefined) throw slotsTaken(place, service.name);
+  const seen = view.slots[name];
+  const isServing = releaseIn(seen) === release.number && liveSlot(view) === name;
+  // What serves keeps the revision it proved itself with: another one would replace its tasks under traffic.
+  const taskDefinition =
+    isServing && seen?.primary !== undefined
+      ? seen.primary.taskDefinition
+      : await defineTask(ground, place, release.number, service, variables);
+  recall.startedWith.set(serviceKey(place, release.number, service.name), taskDefinition);
+  const targetGroup = view.rule?.groups[name];
+  if (servesTraffic(service) && targetGroup === undefined)
+    throw new Error(`${service.name} has no listener rule: prepare comes first`);
+  const rule = view.rule?.arn;
+  return await ensureService(ground, { place, service, slot: name, taskDefinition, targetGroup, rule }, seen);
 }
 
 /** Target groups live in the load balancer's network, which does not change. */
@@ -112,6 +130,13 @@ function slotsTaken({ app, environment }: Place, service: string) {
   return fail("AWS_SLOTS_TAKEN", {
     message: `Both slots of ${service} in ${app} ${environment} hold tasks of releases of which none is known to work.`,
     hint: "Wait a minute for the clean-up of an earlier deployment, then deploy again.",
+  });
+}
+
+function unseen({ app, environment }: Place, service: string) {
+  return fail("AWS_UNREACHABLE", {
+    message: `AWS says that an ECS service of ${service} in ${app} ${environment} is there already, and does not show it.`,
+    hint: "Wait a minute, then deploy again.",
   });
 }
 

@@ -103,16 +103,19 @@ async function findListed(ground: Ground, place: Place, families: string[], rema
   for (const { name } of services.filter((one) => !ours.includes(one))) {
     remarks.push(`The ECS service ${name} has a name such as Shipway gives, and was made by somebody else.`);
   }
-  const ofFamilies = families.map(async (family) => {
-    const tasks = await aws.ecs.listTasks({ cluster, family }).catch(noneWithout("ClusterNotFound"));
-    return [...(await revisionsOf(aws, family, "ACTIVE")), ...(tasks?.taskArns ?? [])];
-  });
+  // Awaited at once: what fails while something else is waited for would be nobody's, and end the process.
+  const ofFamilies = await Promise.all(
+    families.map(async (family) => {
+      const tasks = await aws.ecs.listTasks({ cluster, family }).catch(noneWithout("ClusterNotFound"));
+      return [...(await revisionsOf(aws, family, "ACTIVE")), ...(tasks?.taskArns ?? [])];
+    }),
+  );
   const group = logGroupName(install, place);
   const { logGroups } = await aws.logs.describeLogGroups({ logGroupNamePrefix: group });
   return [
     ...(await taggedBehind(ground, place, rules ?? [])).map(({ arn }) => arn),
     ...ours.map(({ arn }) => arn),
-    ...(await Promise.all(ofFamilies)).flat(),
+    ...ofFamilies.flat(),
     ...(logGroups ?? []).flatMap(({ logGroupName: name, arn }) => (name === group ? (arn ?? []) : [])),
   ];
 }
