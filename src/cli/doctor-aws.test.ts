@@ -150,7 +150,7 @@ describe("runAwsDoctor", () => {
     },
     {
       name: "a cluster without Spot, for tasks on Spot",
-      facts: { cluster: async () => ({ status: "ACTIVE", providers: ["FARGATE"] }) },
+      facts: { cluster: async () => ({ ...cluster, providers: ["FARGATE"] }) },
       changes: { spot: true },
       check: "cluster",
       status: "fail",
