@@ -39,7 +39,12 @@ const ANSWER_MS = 600_000;
 const KEYS_A_CALL = 1_000;
 
 /** The SDK is loaded by the first call of this, not before. */
-export async function openBucket(options: AwsOptions & { bucket: string }): Promise<Bucket> {
+export async function openBucket(
+  options: AwsOptions & {
+    bucket: string /** Where whoever gets an address finds the bucket, if not where we do. */;
+    reachedAt?: string | undefined;
+  },
+): Promise<Bucket> {
   const [{ S3, GetObjectCommand, PutObjectCommand }, { getSignedUrl }] = await Promise.all([
     import("@aws-sdk/client-s3"),
     import("@aws-sdk/s3-request-presigner"),
@@ -52,6 +57,11 @@ export async function openBucket(options: AwsOptions & { bucket: string }): Prom
   } as const;
   const s3 = new S3({ ...clientConfig({ answerMs: ANSWER_MS, ...options }), ...checksums });
   s3.middlewareStack.add(guard.of("s3"), GUARD_AT);
+  // Only signs, which asks nobody.
+  const signing =
+    options.reachedAt === undefined
+      ? s3
+      : new S3({ ...clientConfig({ ...options, endpoint: options.reachedAt }), ...checksums });
   const Bucket = options.bucket;
 
   const told = async <T>(work: () => Promise<T>): Promise<T> => {
@@ -106,9 +116,9 @@ export async function openBucket(options: AwsOptions & { bucket: string }): Prom
         }
       }),
     addressToGet: (key, expiresIn) =>
-      told(() => getSignedUrl(s3, new GetObjectCommand({ Bucket, Key: key }), { expiresIn })),
+      told(() => getSignedUrl(signing, new GetObjectCommand({ Bucket, Key: key }), { expiresIn })),
     addressToPut: (key, expiresIn) =>
-      told(() => getSignedUrl(s3, new PutObjectCommand({ Bucket, Key: key }), { expiresIn })),
+      told(() => getSignedUrl(signing, new PutObjectCommand({ Bucket, Key: key }), { expiresIn })),
   };
 }
 

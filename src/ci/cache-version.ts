@@ -1,12 +1,6 @@
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { lstat } from "node:fs/promises";
-import { dirname, join, posix } from "node:path";
-import { pipeline } from "node:stream/promises";
-import { runProgram } from "../shared/run-program.ts";
+import { posix } from "node:path";
 import type { CachePlan } from "./executor.ts";
-import { matchesPathGlob } from "./glob.ts";
-import { isRealDirectory } from "./real-directories.ts";
 import { CLONE_DIR } from "./step-places.ts";
 
 /** Where a cache stands for its step: in the checkout (relative), or elsewhere in the container (absolute). */
@@ -16,11 +10,14 @@ export type CachePlace = { kind: "checkout"; path: string } | { kind: "container
 export const CACHE_EXPIRES_AFTER_MS = 7 * 24 * 3_600_000;
 
 /**
- * What names a version of a cache, usable as a file name. That of one with key files is the hash of their contents in the checkout `build`, so a changed lock
- * file is another cache. Undefined when none of the key files exists: there is nothing to name it by.
+ * What names a version of a cache, usable as a file name. That of one with key files is the hash of their contents, so a changed lock file is another
+ * cache. Undefined when none of the key files exists: there is nothing to name it by.
  */
-export async function versionOf(cache: CachePlan, build: string, searchPath: string): Promise<string | undefined> {
-  const key = cache.keyFiles.length === 0 ? "static" : await hashKeyFiles(build, cache.keyFiles, searchPath);
+export async function versionOf(
+  cache: CachePlan,
+  hashOf: (keyFiles: readonly string[]) => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const key = cache.keyFiles.length === 0 ? "static" : await hashOf(cache.keyFiles);
   return key === undefined ? undefined : `${cache.name.replace(/[^A-Za-z0-9_-]/g, "_")}-${pathHash(cache)}-${key}`;
 }
 
@@ -38,25 +35,4 @@ export function placeOf(path: string, home: string): CachePlace {
 /** The same name with another path is another cache. */
 function pathHash({ path }: CachePlan): string {
   return createHash("sha256").update(path).digest("hex").slice(0, 8);
-}
-
-async function hashKeyFiles(build: string, globs: readonly string[], searchPath: string): Promise<string | undefined> {
-  const { stdout } = await runProgram(["git", "-C", build, "ls-files", "-z"], {
-    env: { PATH: searchPath, HOME: "/nonexistent", GIT_CONFIG_NOSYSTEM: "1" },
-    maxBytes: 256 * 1024 * 1024,
-  });
-  const paths = stdout.split("\0").filter((path) => globs.some((glob) => matchesPathGlob(glob, path)));
-  const hash = createHash("sha256");
-  let files = 0;
-  for (const path of paths.sort()) {
-    if (!(await isRealDirectory(build, dirname(path)))) continue;
-    const entry = await lstat(join(build, path)).catch(() => undefined);
-    if (!entry?.isFile()) continue;
-    hash.update(`${path}\0${entry.size}\0`);
-    await pipeline(createReadStream(join(build, path)), async (chunks) => {
-      for await (const chunk of chunks) hash.update(chunk as Buffer);
-    });
-    files++;
-  }
-  return files === 0 ? undefined : hash.digest("hex").slice(0, 20);
 }

@@ -2,8 +2,8 @@ import { formatDurationMs } from "../shared/duration.ts";
 import type { StepOutcome, StepPlan } from "./executor.ts";
 import type { StepLog } from "./step-log.ts";
 
-/** What the engine says of an ended container. */
-export type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number };
+/** What the engine says of an ended container. `scriptEnded`: it is known otherwise than by the output that the script came to its end. */
+export type EndState = { exitCode: number; outOfMemory: boolean; endedAt: number; scriptEnded?: boolean };
 
 /** A step and why it was stopped, if it was. */
 export type EndedStep = { step: StepPlan; startedAt: number; now: () => number; canceled: boolean; timedOut: boolean };
@@ -29,7 +29,7 @@ export function conclude(run: EndedStep, log: StepLog, state: EndState | undefin
     const reason = "the step's container was removed while it ran: start the pipeline again";
     return outcomeOf(run, { ...common, status: "failed", reason });
   }
-  if (log.scriptExit() && exitCode === 0) return outcomeOf(run, { ...common, status: "passed", exitCode });
+  if (hasEnded(log, state) && exitCode === 0) return outcomeOf(run, { ...common, status: "passed", exitCode });
   const failedCommand = commands.at(-1)?.command;
   return outcomeOf(run, {
     ...common,
@@ -51,10 +51,13 @@ function whyFailed(
   if (state.outOfMemory) {
     return `${what} ran out of memory (the step has ${step.memoryMiB} MB): give the step a larger \`size\` in its definition`;
   }
-  return log.scriptExit()
+  return hasEnded(log, state)
     ? `${what} exited with ${exitCode}`
     : `the step's container was stopped during ${what} (exit code ${exitCode})`;
 }
+
+const hasEnded = (log: StepLog, state: EndState): boolean =>
+  log.scriptExit() !== undefined || state.scriptEnded === true;
 
 function firstLine(command: string): string {
   const [first = "", ...rest] = command.trim().split("\n");

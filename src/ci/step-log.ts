@@ -2,8 +2,8 @@ import type { LogLine, LogSink } from "../shared/log-line.ts";
 import type { StepOutcome, StepPlan, StepProgress } from "./executor.ts";
 import { parseStepMarker, type StepMarker, splitOutput } from "./step-script.ts";
 
-/** A line as a container wrote it, marker or not. */
-export type ContainerLine = { stream: "out" | "err"; at: number; text: string };
+/** A line as a container wrote it, marker or not; `meta` is a remark of ours that came between its lines. */
+export type ContainerLine = { stream: "out" | "err" | "meta"; at: number; text: string };
 
 const KEPT_LINES = 20;
 
@@ -80,7 +80,7 @@ export function newStepLog(
         const output = line.stream === "out" ? splitOutput(line.text, nonce) : { lines: [line.text], ended: false };
         outEnded ||= output.ended;
         for (const text of output.lines) {
-          kept.push(text);
+          if (line.stream !== "meta") kept.push(text);
           if (kept.length > KEPT_LINES) kept.shift();
           if (lines++ >= from.lines) fresh.push({ at: line.at, stream: line.stream, text });
         }

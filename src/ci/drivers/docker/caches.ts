@@ -1,4 +1,5 @@
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { chmod, chown, lstat, mkdir, readdir, rename, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -6,6 +7,7 @@ import pLimit from "p-limit";
 import { runProgram } from "../../../shared/run-program.ts";
 import { CACHE_EXPIRES_AFTER_MS, type CachePlace, placeOf, versionOf } from "../../cache-version.ts";
 import type { CachePlan } from "../../executor.ts";
+import { matchesPathGlob } from "../../glob.ts";
 import { isRealDirectory, makeRealDirectory } from "../../real-directories.ts";
 
 /** A cache of a step, resolved: where it is kept, and where it stands for the step. */
@@ -29,7 +31,7 @@ export async function resolveCache(
   home: string,
   searchPath: string,
 ): Promise<StepCache | undefined> {
-  const version = await versionOf(cache, build, searchPath);
+  const version = await versionOf(cache, (globs) => hashKeyFiles(build, globs, searchPath));
   if (version === undefined) return undefined;
   const kept = join(cachesDir, version);
   return { name: cache.name, kept, hit: await isUsable(kept), place: placeOf(cache.path, home) };
@@ -111,4 +113,25 @@ async function isUsable(kept: string): Promise<boolean> {
 export async function isExpired(cache: StepCache, now: number): Promise<boolean> {
   const made = await lstat(cache.kept).catch(() => undefined);
   return made !== undefined && now - made.mtimeMs > CACHE_EXPIRES_AFTER_MS;
+}
+
+async function hashKeyFiles(build: string, globs: readonly string[], searchPath: string): Promise<string | undefined> {
+  const { stdout } = await runProgram(["git", "-C", build, "ls-files", "-z"], {
+    env: { PATH: searchPath, HOME: "/nonexistent", GIT_CONFIG_NOSYSTEM: "1" },
+    maxBytes: 256 * 1024 * 1024,
+  });
+  const paths = stdout.split("\0").filter((path) => globs.some((glob) => matchesPathGlob(glob, path)));
+  const hash = createHash("sha256");
+  let files = 0;
+  for (const path of paths.sort()) {
+    if (!(await isRealDirectory(build, dirname(path)))) continue;
+    const entry = await lstat(join(build, path)).catch(() => undefined);
+    if (!entry?.isFile()) continue;
+    hash.update(`${path}\0${entry.size}\0`);
+    await pipeline(createReadStream(join(build, path)), async (chunks) => {
+      for await (const chunk of chunks) hash.update(chunk as Buffer);
+    });
+    files++;
+  }
+  return files === 0 ? undefined : hash.digest("hex").slice(0, 20);
 }

@@ -68,7 +68,7 @@ export async function openDockerSubject(options: { serviceDeadlineMs?: number } 
 }
 
 /** A bare-bones repository with one commit on `main`. */
-async function newRepository(dir: string): Promise<string> {
+export async function newRepository(dir: string): Promise<string> {
   const git = (...args: string[]) =>
     runProgram([
       "git",

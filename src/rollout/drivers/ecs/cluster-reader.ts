@@ -1,7 +1,7 @@
 import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
+import { newBatcher } from "../../../aws/batch.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import { newBatcher } from "./batch.ts";
 import type { SeenTask } from "./judge.ts";
 import type { Network } from "./slots.ts";
 import { readTags, type Tags } from "./tags.ts";

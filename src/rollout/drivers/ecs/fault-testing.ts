@@ -3,9 +3,19 @@ import type { AddressInfo } from "node:net";
 
 /**
  * What happens to one call. `lost`: it is done, and its answer never arrives. `slow`: it is done, and its answer arrives after whoever asked has given up.
- * `refused`: it never arrives, as when the process is gone. `stale`: it is answered as the same question was before, where it was.
+ * `refused`: it never arrives, as when the process is gone. `stale`: it is answered as the same question was before, where it was. `says`: it never arrives, and
+ * is answered with this.
  */
-export type Fate = "pass" | "lost" | "slow" | "refused" | "throttled" | "denied" | "broken" | "stale";
+export type Fate =
+  | "pass"
+  | "lost"
+  | "slow"
+  | "refused"
+  | "throttled"
+  | "denied"
+  | "broken"
+  | "stale"
+  | { says: object };
 
 export type Call = {
   /** `ecs:CreateService`. */
@@ -42,6 +52,7 @@ export async function newFaultProxy(upstream: string, fateOf: (call: Call) => Fa
     calls.push(call);
     const fate = fateOf(call);
     const before = answers.get(call.question);
+    if (typeof fate === "object") return give(outgoing, inJson(fate.says));
     if (fate === "refused") return void incoming.socket.destroy();
     if (fate === "throttled") return refuse(incoming, outgoing, { status: 400, code: "ThrottlingException" });
     if (fate === "denied") return refuse(incoming, outgoing, { status: 400, code: "AccessDeniedException" });
@@ -89,6 +100,12 @@ function give(outgoing: ServerResponse, { status, headers, body }: Answer): void
   outgoing.end(body);
 }
 
+const inJson = (says: object): Answer => ({
+  status: 200,
+  headers: { "content-type": "application/x-amz-json-1.1" },
+  body: Buffer.from(JSON.stringify(says)),
+});
+
 /** An error in the form of the service: XML where the request is a form, JSON elsewhere. */
 function refuse(incoming: IncomingMessage, outgoing: ServerResponse, error: { status: number; code: string }): void {
   const isQuery = incoming.headers["x-amz-target"] === undefined;
@@ -109,17 +126,19 @@ async function readBody(incoming: IncomingMessage): Promise<Buffer> {
 
 function toCall(incoming: IncomingMessage, body: Buffer, asked: Map<string, number>, writes: number): Call {
   const name = nameOf(incoming, body);
-  const question = `${name} ${body.toString()}`;
+  const question = `${name} ${incoming.url ?? ""} ${body.toString()}`;
   const before = asked.get(question) ?? 0;
   asked.set(question, before + 1);
-  return { name, question, before, writes, isRead: /:(Describe|List|Get)/.test(name) };
+  return { name, question, before, writes, isRead: /:(Describe|List|Get|GET$|HEAD$)/.test(name) };
 }
 
-/** JSON services name the operation in a header, the load balancer's in the form that is sent; the service is in the signature's scope. */
+/**
+ * JSON services name the operation in a header, the load balancer's in the form that is sent, S3's is the method; the service is in the signature's scope.
+ */
 function nameOf(incoming: IncomingMessage, body: Buffer): string {
   const service = /Credential=[^/]+\/\d+\/[^/]+\/([^/]+)\//.exec(incoming.headers.authorization ?? "")?.[1] ?? "?";
   const target = incoming.headers["x-amz-target"];
   const operation =
     typeof target === "string" ? target.split(".").at(-1) : new URLSearchParams(body.toString()).get("Action");
-  return `${service}:${operation ?? "?"}`;
+  return `${service}:${operation ?? incoming.method ?? "?"}`;
 }
