@@ -31,6 +31,8 @@ export type EcsSettings = {
   logRetentionDays: number;
   /** Tasks of services run on Fargate Spot. */
   spot?: boolean;
+  /** How many tasks run is Application Auto Scaling's to decide. */
+  autoscaling?: boolean;
 };
 
 /** Where a release of an environment runs. */
@@ -54,6 +56,7 @@ const Stored = z.union([
       storageGiB: z.number(),
       logRetentionDays: z.number(),
       spot: z.boolean().optional(),
+      autoscaling: z.boolean().optional(),
     }),
   }),
 ]);
@@ -92,6 +95,7 @@ export function runtimeOf(
       storageGiB: aws?.storage ?? 20,
       logRetentionDays: aws?.logDays ?? 30,
       ...(aws?.spot === true && { spot: true }),
+      ...(aws?.autoscaling === true && { autoscaling: true }),
     },
   };
 }

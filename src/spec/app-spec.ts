@@ -358,6 +358,12 @@ const Aws = z.strictObject({
     .describe(
       "Tasks run on Fargate Spot, which AWS may take back at two minutes' notice; the first of several stays on demand.",
     ),
+  autoscaling: z
+    .boolean()
+    .optional()
+    .describe(
+      "Application Auto Scaling, set up by you, decides how many tasks run; count is what a first release begins with.",
+    ),
   logDays: z
     .int()
     .refine((days) => LOG_DAYS.includes(days), `use one of ${LOG_DAYS.join(", ")}`)

@@ -1,3 +1,4 @@
+import type { ApplicationAutoScaling } from "@aws-sdk/client-application-auto-scaling";
 import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import type { ECS } from "@aws-sdk/client-ecs";
 import type { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
@@ -12,6 +13,8 @@ export type AwsClients = {
   logs: CloudWatchLogs;
   secrets: SecretsManager;
   tagging: ResourceGroupsTaggingAPI;
+  /** Loaded by its first call: few environments have any of it. */
+  scaling(): Promise<ApplicationAutoScaling>;
   /** What was being asked when this error came. */
   askedOf(error: unknown): Asked | undefined;
 };
@@ -41,5 +44,14 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
   clients.secrets.middlewareStack.add(guard.of("secretsmanager"), GUARD_AT);
   // Policies call it by this name.
   clients.tagging.middlewareStack.add(guard.of("tag"), GUARD_AT);
-  return { ...clients, askedOf: guard.askedOf };
+  let opening: Promise<ApplicationAutoScaling> | undefined;
+  const scaling = () => {
+    opening ??= import("@aws-sdk/client-application-auto-scaling").then(({ ApplicationAutoScaling }) => {
+      const made = new ApplicationAutoScaling(config);
+      made.middlewareStack.add(guard.of("application-autoscaling"), GUARD_AT);
+      return made;
+    });
+    return opening;
+  };
+  return { ...clients, scaling, askedOf: guard.askedOf };
 }

@@ -78,7 +78,7 @@ export function judgeNew(facts: ServiceFacts, now: number): Verdict {
     return { is: "failed", because: last === undefined ? `${primary.failedTasks} tasks failed.` : whyStopped(last) };
   }
   const healthy = healthyTasks(service, tasks, targets).length;
-  if (healthy === service.count && !hasStayedUp(service, tasks, now)) {
+  if (healthy >= service.count && !hasStayedUp(service, tasks, now)) {
     return { is: "waiting", healthy, detail: "running, and watched for as long as its `grace`" };
   }
   if (healthy < service.count) return { is: "waiting", healthy, detail: detailOf(facts) };

@@ -1,6 +1,7 @@
 import type { RolloutTarget } from "../../target.ts";
 import type { Ground } from "./ground.ts";
-import { driftOf, planMending } from "./slots.ts";
+import { asScaled } from "./scaling.ts";
+import { driftOf, planMending, type ServiceView } from "./slots.ts";
 import { scale } from "./traffic.ts";
 
 /** Compares what is there with what is declared, and puts it right where that is safe. */
@@ -14,15 +15,16 @@ export function newMending(
       const [views, strangers] = await Promise.all([reader.views(place), reader.strangers(place)]);
       const { cluster, subnets, securityGroups, publicIp, exec } = settings;
       const at = { cluster, network: { subnets, securityGroups, publicIp }, exec };
-      return driftOf(place, views, strangers, desired, at);
+      return driftOf(place, views, strangers, asScaled(settings, desired, views), at);
     },
 
     async reconcile(place, desired) {
       if (recall.changedAt(place) > Date.now() - times.quietMs) return [];
-      if (planMending(await reader.steadyViews(place), desired).length === 0) return [];
+      const plan = (views: ServiceView[]) => planMending(views, asScaled(settings, desired, views));
+      if (plan(await reader.steadyViews(place)).length === 0) return [];
       // What differed a while ago is looked at again before anything is touched.
       const readAt = Date.now();
-      const mendings = planMending(await reader.views(place), desired);
+      const mendings = plan(await reader.views(place));
       if (recall.changedAt(place) >= readAt) return [];
       if (mendings.some((one) => one.do === "start") && desired.live) await does.prepare(place, desired.live.release);
       for (const mending of mendings) {

@@ -11,8 +11,10 @@ import {
   refuseUnfit,
 } from "./ensure.ts";
 import { type Ground, serviceKey } from "./ground.ts";
+import { serviceName } from "./names.ts";
 import { findRule } from "./read-account.ts";
 import { runOneOff } from "./run-once.ts";
+import { countAtStart, suspendScaling } from "./scaling.ts";
 import { chooseSlot, liveSlot, releaseIn } from "./slots.ts";
 import { ensureTargetGroups } from "./target-groups.ts";
 import { taskDefinitionOf } from "./task-definition.ts";
@@ -66,7 +68,7 @@ async function startIn(
   service: ReleaseService,
   variables: TaskVariables,
 ): Promise<boolean> {
-  const { reader, recall } = ground;
+  const { reader, recall, settings } = ground;
   const [view] = await reader.views(place, [service.name]);
   const name = view === undefined ? undefined : chooseSlot(view, release.number);
   if (view === undefined || name === undefined) throw slotsTaken(place, service.name);
@@ -82,7 +84,14 @@ async function startIn(
   if (servesTraffic(service) && targetGroup === undefined)
     throw new Error(`${service.name} has no listener rule: prepare comes first`);
   const rule = view.rule?.arn;
-  return await ensureService(ground, { place, service, slot: name, taskDefinition, targetGroup, rule }, seen);
+  const wanted = { ...service, count: countAtStart(settings, service, view) };
+  const isMade = await ensureService(
+    ground,
+    { place, service: wanted, slot: name, taskDefinition, targetGroup, rule },
+    seen,
+  );
+  await suspendScaling(ground, serviceName(ground.install, place, service.name, name), false);
+  return isMade;
 }
 
 /** Target groups live in the load balancer's network, which does not change. */

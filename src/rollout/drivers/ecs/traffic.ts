@@ -8,6 +8,7 @@ import { forwardTo, hostCondition } from "./ensure.ts";
 import type { Ground } from "./ground.ts";
 import { otherSlot, SLOTS, type SlotName } from "./names.ts";
 import { findRule } from "./read-account.ts";
+import { suspendScaling } from "./scaling.ts";
 import {
   hasHosts,
   isStandby,
@@ -188,6 +189,8 @@ async function mark({ aws }: Ground, slot: Slot, role: string): Promise<void> {
   await aws.ecs.tagResource({ resourceArn: slot.arn, tags: lowerTags({ [ROLE_TAG]: role }) });
 }
 
-export async function scale({ aws, settings }: Ground, slot: Slot, desired: number): Promise<void> {
+export async function scale(ground: Ground, slot: Slot, desired: number): Promise<void> {
+  const { aws, settings } = ground;
+  await suspendScaling(ground, slot.serviceName, desired === 0);
   await aws.ecs.updateService({ cluster: settings.cluster, service: slot.serviceName, desiredCount: desired });
 }
