@@ -10,8 +10,9 @@ const DIR = "examples/launches-infra/aws";
 /**
  * What only an emulator needs, as an override file beside the example: buckets by path, since `BUCKET.127.0.0.1` is no host;
  * and no cache: moto makes a replication group without its members, at which the provider fails (seen with moto 5.2.1).
+ * Shipway's own control plane is asked for, too.
  */
-const FOR_MOTO = `
+const forMoto = (certificate: string) => `
 provider "aws" {
   s3_use_path_style = true
 }
@@ -19,15 +20,36 @@ module "shipway" {
   backing = {
     db = { engine = "mariadb", version = "10.11" }
   }
+  certificate_arn = "${certificate}"
+  control_plane = {
+    domain        = "shipway.example.com"
+    image         = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shipway-control-plane:1"
+    allowed_cidrs = ["203.0.113.0/24"]
+  }
 }
 output "cache_url" {
   value = ""
 }
 `;
 
+/** In the module: moto never says that back-ups are on, and drops these two members of CreateService (seen with 5.2.1), which would be drift. */
+const MODULE_FOR_MOTO = `
+resource "aws_efs_backup_policy" "control_plane" {
+  for_each = {}
+}
+resource "aws_ecs_service" "control_plane" {
+  lifecycle {
+    ignore_changes = [availability_zone_rebalancing, health_check_grace_period_seconds]
+  }
+}
+`;
+
 /** The example and the module, in folders as in the repository, since one names the other by a relative path. */
-async function exampleFiles(): Promise<Record<string, string>> {
-  const files: Record<string, string> = { [`${DIR}/moto_override.tf`]: FOR_MOTO };
+async function exampleFiles(certificate = ""): Promise<Record<string, string>> {
+  const files: Record<string, string> = {
+    [`${DIR}/moto_override.tf`]: forMoto(certificate),
+    "terraform/aws-fargate/moto_override.tf": MODULE_FOR_MOTO,
+  };
   for (const dir of [DIR, "terraform/aws-fargate", "terraform/aws-fargate/policies"]) {
     for (const name of await readdir(join(ROOT, dir))) {
       if (/\.(tf|json)$/.test(name)) files[`${dir}/${name}`] = await readFile(join(ROOT, dir, name), "utf8");
@@ -52,6 +74,12 @@ const PLACES = [
   ["rds", "describe-db-instances"],
   ["rds", "describe-db-subnet-groups"],
   ["secretsmanager", "list-secrets", "--include-planned-deletion"],
+  ["efs", "describe-file-systems"],
+  ["efs", "describe-access-points"],
+  ["ecr", "describe-repositories"],
+  ["logs", "describe-log-groups"],
+  ["elbv2", "describe-target-groups"],
+  ["ecs", "list-task-definitions"],
 ];
 const nameOf = (place: string[]): string => place.slice(0, 2).join(" ");
 
@@ -90,9 +118,15 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
   }
 
   it("is applied as it stands, and then nothing differs", async () => {
+    const certificate = await moto.aws<{ CertificateArn: string }>(
+      "acm",
+      "request-certificate",
+      "--domain-name",
+      "*.example.com",
+    );
     await test.commit({
       ...spec({ protect: "false", driver_principals: '["arn:aws:iam::123456789012:role/host"]' }),
-      ...(await exampleFiles()),
+      ...(await exampleFiles(certificate.CertificateArn)),
     });
     expect(await test.run({ kind: "apply" })).toMatchObject({ status: "succeeded", problem: null });
     outputs = Object.fromEntries((await test.infra()).outputs.map(({ name, value }) => [name, value]));
@@ -126,6 +160,62 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
     expect(state.outputs.db_url?.value).toMatch(new RegExp(`^mysql://app:${SecretString}@.+:3306/app$`));
   }, 60_000);
 
+  it("runs Shipway itself with addresses of secrets and no secret, one task at a time", async () => {
+    const definition = await moto.aws<{ taskDefinition: TaskDefinition }>(
+      "ecs",
+      "describe-task-definition",
+      "--task-definition",
+      "control-plane-shipway",
+    );
+    const { containerDefinitions, volumes, taskRoleArn } = definition.taskDefinition;
+    const [container] = containerDefinitions;
+    expect(taskRoleArn).toBe("arn:aws:iam::123456789012:role/shipway-control-plane");
+    expect(container?.secrets.map(({ name }) => name).sort()).toEqual([
+      "DATABASE_URL",
+      "SHIPWAY_FIRST_TOKEN",
+      "SHIPWAY_SECRET_KEY",
+    ]);
+    expect(container?.environment).toContainEqual({ name: "SHIPWAY_URL", value: "https://shipway.example.com" });
+    expect(container?.stopTimeout).toBe(120);
+    expect(volumes[0]?.efsVolumeConfiguration).toMatchObject({ transitEncryption: "ENABLED" });
+    const [service] = (
+      await moto.aws<{ services: { desiredCount: number; deploymentConfiguration: object }[] }>(
+        "ecs",
+        "describe-services",
+        "--cluster",
+        "shipway",
+        "--services",
+        "control-plane",
+      )
+    ).services;
+    expect(service?.desiredCount).toBe(1);
+
+    const secret = async (name: string) =>
+      (
+        await moto.aws<{ SecretString: string }>(
+          "secretsmanager",
+          "get-secret-value",
+          "--secret-id",
+          `shipway-control-plane/${name}`,
+        )
+      ).SecretString;
+    const [url, key, token, password] = [
+      await secret("database-url"),
+      await secret("secret-key"),
+      await secret("admin-token"),
+      await secret("database-password"),
+    ];
+    expect(url).toMatch(
+      new RegExp(
+        `^postgres://shipway:${password}@.+:5432/shipway\\?sslmode=verify-full&sslrootcert=/opt/shipway/rds.pem$`,
+      ),
+    );
+    expect(Buffer.from(key, "base64")).toHaveLength(32);
+    expect(token).toMatch(/^shw_[A-Za-z0-9]{44}$/);
+    const state = JSON.stringify(await test.ask("GET", `${IN_PRODUCTION}/states/latest/raw`));
+    for (const hidden of [key, token, password]) expect(state).not.toContain(hidden);
+  }, 120_000);
+
   it("shows what was changed by hand, what was only added included, and puts it back", async () => {
     const [group = ""] = JSON.parse(outputs.security_groups ?? "[]") as string[];
     const bucket = outputs.state_bucket ?? "";
@@ -137,11 +227,24 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
     await moto.aws("s3api", "delete-public-access-block", "--bucket", bucket);
     const listener = ["--listener-arn", outputs.listener_arn ?? ""];
     await moto.aws("elbv2", "modify-listener", ...listener, "--default-actions", answer);
+    await moto.aws("iam", "attach-role-policy", "--role-name", "shipway-control-plane", "--policy-arn", policy);
+    await moto.aws(
+      "ecs",
+      "update-service",
+      "--cluster",
+      "shipway",
+      "--service",
+      "control-plane",
+      "--desired-count",
+      "0",
+    );
 
     expect(await drift()).toEqual([
       'reverting delete module.shipway.aws_s3_bucket_public_access_block.this["state"]',
+      'reverting update module.shipway.aws_ecs_service.control_plane["this"]',
+      'reverting update module.shipway.aws_iam_role_policy_attachments_exclusive.control_plane["this"]',
       "reverting update module.shipway.aws_iam_role_policy_attachments_exclusive.driver[0]",
-      "reverting update module.shipway.aws_lb_listener.http",
+      "reverting update module.shipway.aws_lb_listener.https[0]",
       "reverting update module.shipway.aws_security_group.tasks",
     ]);
 
@@ -173,3 +276,13 @@ describeWithAws("the sample product's infrastructure on AWS", () => {
     expect(await placesWithOurs()).toEqual([]);
   }, 500_000);
 });
+
+type TaskDefinition = {
+  taskRoleArn: string;
+  volumes: { efsVolumeConfiguration: object }[];
+  containerDefinitions: {
+    secrets: { name: string }[];
+    environment: { name: string; value: string }[];
+    stopTimeout: number;
+  }[];
+};

@@ -120,3 +120,28 @@ output "backing_secret_arns" {
   description = "Of each database, the secret that holds its URL (without passwords_in_outputs) or its password."
   value       = { for name in keys(local.databases) : name => var.passwords_in_outputs ? aws_secretsmanager_secret.password[name].arn : aws_secretsmanager_secret.url[name].arn }
 }
+
+output "control_plane_url" {
+  description = "Where Shipway itself answers; null without control_plane."
+  value       = try("https://${var.control_plane.domain}", null)
+}
+
+output "control_plane_repository" {
+  description = "The repository for the image of Shipway itself; null without control_plane."
+  value       = one(values(aws_ecr_repository.control_plane)[*].repository_url)
+}
+
+output "control_plane_token_secret" {
+  description = "The secret that holds the first admin token; null without control_plane."
+  value       = one([for name, secret in aws_secretsmanager_secret.control_plane : secret.arn if name == "admin-token"])
+}
+
+output "control_plane_role_arn" {
+  description = "The role that Shipway itself has, for the trust policies of infra_roles; null without control_plane."
+  value       = one(values(aws_iam_role.control_plane)[*].arn)
+}
+
+output "control_plane_log_group" {
+  description = "The log of Shipway itself; null without control_plane."
+  value       = one(values(aws_cloudwatch_log_group.control_plane)[*].name)
+}

@@ -265,6 +265,70 @@ variable "backing" {
   }
 }
 
+variable "control_plane" {
+  description = "Run Shipway itself on this cluster: one Fargate task behind the load balancer at domain, its database in RDS, its files in EFS. Without image everything but the task is made, so that there is a repository to push it to."
+  type = object({
+    # Where it answers. certificate_arn is for a name that the load balancer's own certificate does not cover.
+    domain          = string
+    certificate_arn = optional(string)
+    # Of Shipway's own Dockerfile, in the repository of the output control_plane_repository.
+    image        = optional(string)
+    architecture = optional(string, "X86_64")
+    cpu          = optional(number, 1024)
+    memory       = optional(number, 2048)
+    # Who may reach it; everybody whom the load balancer lets in unless said.
+    allowed_cidrs = optional(list(string), [])
+    # Roles that Terraform of its environments may assume.
+    infra_roles = optional(list(string), [])
+    # Further settings, such as SHIPWAY_LOG.
+    environment = optional(map(string), {})
+    # The database has a second machine in another zone.
+    database_standby = optional(bool, false)
+    database_class   = optional(string, "db.t4g.micro")
+    # Of the database and of the files; 0 for none.
+    backup_days = optional(number, 14)
+    log_days    = optional(number, 90)
+  })
+  default = null
+
+  validation {
+    condition     = var.control_plane == null || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.control_plane.domain))
+    error_message = "control_plane.domain must be a domain name in lower case, such as shipway.example.com."
+  }
+  validation {
+    condition     = var.control_plane == null || var.certificate_arn != null || var.domain != null
+    error_message = "control_plane needs HTTPS, since tokens travel to it: give domain with zone_id, or certificate_arn."
+  }
+  validation {
+    condition     = var.control_plane == null || var.egress != "endpoints"
+    error_message = "control_plane needs a way out to AWS's APIs, registries and repositories: use egress \"nat\" or \"public\"."
+  }
+  validation {
+    condition     = try(length(var.control_plane.allowed_cidrs), 0) <= 4 && alltrue([for range in try(var.control_plane.allowed_cidrs, []) : can(cidrnetmask(range))])
+    error_message = "control_plane.allowed_cidrs must be at most 4 IPv4 ranges, such as 203.0.113.0/24 (a rule of a load balancer takes 5 values, its name included)."
+  }
+  validation {
+    condition     = alltrue([for arn in try(var.control_plane.infra_roles, []) : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:role/[^*]+$", arn))])
+    error_message = "control_plane.infra_roles must be ARNs of roles, without a wildcard."
+  }
+  validation {
+    condition     = try(contains(["X86_64", "ARM64"], var.control_plane.architecture), true)
+    error_message = "control_plane.architecture must be \"X86_64\" or \"ARM64\", as the image was built."
+  }
+  validation {
+    condition     = try(startswith(var.control_plane.database_class, "db."), true)
+    error_message = "control_plane.database_class begins with \"db.\", such as db.t4g.small."
+  }
+  validation {
+    condition     = try(var.control_plane.backup_days >= 0 && var.control_plane.backup_days <= 35, true)
+    error_message = "control_plane.backup_days must be 0 (none) to 35."
+  }
+  validation {
+    condition     = length(setintersection(keys(try(var.control_plane.environment, {})), ["DATABASE_URL", "SHIPWAY_SECRET_KEY", "SHIPWAY_FIRST_TOKEN", "SHIPWAY_URL"])) == 0
+    error_message = "control_plane.environment must not set DATABASE_URL, SHIPWAY_SECRET_KEY, SHIPWAY_FIRST_TOKEN or SHIPWAY_URL: the module does."
+  }
+}
+
 variable "passwords_in_outputs" {
   description = "Whether backing_urls carry the databases' passwords; then the state holds them too. false: the whole URL is in Secrets Manager only, at backing_secret_arns."
   type        = bool

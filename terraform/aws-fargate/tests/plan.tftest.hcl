@@ -297,3 +297,70 @@ run "image_builds" {
     error_message = "Every role is bounded."
   }
 }
+
+run "shipway_itself" {
+  command = plan
+  variables {
+    name    = "shipway-of-a-long-na"
+    domain  = "example.com"
+    zone_id = "Z0123456789"
+    control_plane = {
+      domain           = "shipway.example.com"
+      image            = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/shipway-control-plane:1"
+      allowed_cidrs    = ["203.0.113.0/24"]
+      database_standby = true
+      infra_roles      = ["arn:aws:iam::123456789012:role/infra"]
+    }
+  }
+
+  assert {
+    condition     = aws_ecs_service.control_plane["this"].deployment_maximum_percent == 100 && aws_ecs_service.control_plane["this"].deployment_minimum_healthy_percent == 0 && aws_ecs_service.control_plane["this"].desired_count == 1
+    error_message = "The old task ends before the new one begins."
+  }
+  assert {
+    condition     = aws_db_instance.control_plane["this"].storage_encrypted && !aws_db_instance.control_plane["this"].publicly_accessible && aws_db_instance.control_plane["this"].deletion_protection && aws_db_instance.control_plane["this"].multi_az && aws_db_instance.control_plane["this"].backup_retention_period == 14
+    error_message = "The database is private, encrypted, protected and backed up."
+  }
+  assert {
+    condition     = aws_efs_file_system.control_plane["this"].encrypted && length(aws_efs_mount_target.control_plane) == 2
+    error_message = "The files are encrypted, and reached from every zone."
+  }
+  assert {
+    condition     = aws_lb_listener_rule.control_plane["this"].priority == 1 && length(aws_lb_listener_rule.control_plane["this"].condition) == 2
+    error_message = "No rule of an app comes before it, and only the given addresses reach it."
+  }
+  assert {
+    condition     = length(aws_lb_target_group.control_plane["this"].name) <= 32 && length(aws_iam_role.control_plane_execution["this"].name) <= 64
+    error_message = "Names fit, however long the name is."
+  }
+  assert {
+    condition     = alltrue([for name in [aws_ecs_service.control_plane["this"].name, aws_ecs_task_definition.control_plane["this"].family] : !startswith(name, "shipway-")])
+    error_message = "What runs apps cannot change what runs it: the driver's policies cover shipway-*."
+  }
+  assert {
+    condition     = output.control_plane_url == "https://shipway.example.com"
+    error_message = "Where it answers."
+  }
+}
+
+run "shipway_itself_before_its_image_is_there" {
+  command = plan
+  variables {
+    certificate_arn = "arn:aws:acm:eu-central-1:123456789012:certificate/0b5b2e6c"
+    control_plane   = { domain = "shipway.example.com" }
+  }
+
+  assert {
+    condition     = length(aws_ecs_service.control_plane) == 0 && length(aws_ecr_repository.control_plane) == 1 && length(aws_db_instance.control_plane) == 1
+    error_message = "Everything but the task, so that the image can be pushed."
+  }
+}
+
+run "refuses_shipway_itself_without_tls_or_a_way_out" {
+  command = plan
+  variables {
+    egress        = "endpoints"
+    control_plane = { domain = "shipway.example.com" }
+  }
+  expect_failures = [var.control_plane]
+}
