@@ -32,10 +32,19 @@ output "cache_url" {
 }
 `;
 
-/** In the module: moto never says that back-ups are on, and drops these two members of CreateService (seen with 5.2.1), which would be drift. */
+/**
+ * In the module: moto never says that back-ups of files are on, nor that their policy is gone again; it drops these two members of CreateService, which would
+ * be drift; and of two databases made at the same time it loses one (seen with 5.2.1).
+ */
 const MODULE_FOR_MOTO = `
 resource "aws_efs_backup_policy" "control_plane" {
   for_each = {}
+}
+resource "aws_efs_file_system_policy" "control_plane" {
+  for_each = {}
+}
+resource "aws_db_instance" "control_plane" {
+  depends_on = [aws_db_instance.this]
 }
 resource "aws_ecs_service" "control_plane" {
   lifecycle {
