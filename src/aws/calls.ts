@@ -1,3 +1,4 @@
+import type { ECSClientConfig } from "@aws-sdk/client-ecs";
 import type { InitializeMiddleware } from "@smithy/types";
 import { sleep } from "../shared/until.ts";
 import { type Asked, kindOf } from "./aws-errors.ts";
@@ -13,6 +14,8 @@ export type AwsOptions = {
   speed?: number;
   /** How long an answer is waited for. */
   answerMs?: number;
+  /** What answers in place of the network: for figures. */
+  requestHandler?: NonNullable<ECSClientConfig["requestHandler"]>;
   /** Told of each call, before it is made: for figures and recordings. */
   onCall?: (call: { service: string; command: string; input: unknown }) => void;
 };
@@ -22,13 +25,17 @@ const CONNECT_MS = 5_000;
 const ANSWER_MS = 30_000;
 
 /** What every client is made with. Credentials come from the SDK's default chain. */
-export const clientConfig = ({ region, endpoint, answerMs = ANSWER_MS }: AwsOptions) => ({
+export const clientConfig = ({ region, endpoint, answerMs = ANSWER_MS, requestHandler }: AwsOptions) => ({
   region,
   ...(endpoint !== undefined && { endpoint }),
   // Ours below knows what may be repeated; the SDK's repeats everything.
   maxAttempts: 1,
   // Without the last of these, an answer that takes too long is only warned of.
-  requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: answerMs, throwOnRequestTimeout: true },
+  requestHandler: requestHandler ?? {
+    connectionTimeout: CONNECT_MS,
+    requestTimeout: answerMs,
+    throwOnRequestTimeout: true,
+  },
   userAgentAppId: "shipway",
 });
 

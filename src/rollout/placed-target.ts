@@ -48,7 +48,7 @@ export function placedTarget(
     async stop(place, release, services) {
       for (const target of await everywhere(place)) await target.stop(place, release, services);
     },
-    findDrift: async (place, desired) => (await at(place)).findDrift(place, desired),
+    findDrift: async (place, desired, options) => (await at(place)).findDrift(place, desired, options),
     reconcile: async (place, desired) => (await at(place)).reconcile(place, desired),
     readLogs: async (place, source, options, log) => (await at(place)).readLogs(place, source, options, log),
     async tidy(place, kept, signal) {

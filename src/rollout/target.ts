@@ -216,10 +216,10 @@ export interface RolloutTarget {
   stop(place: Place, release: number, services?: string[]): Promise<void>;
 
   /**
-   * How what runs differs from what is declared, whoever changed it, looked at now. Reads only. Tasks of a release in progress and of the standby
+   * How what runs differs from what is declared, whoever changed it, looked at now, or with `mayBeOldMs` as it was seen so long ago. Reads only. Tasks of a release in progress and of the standby
    * are no drift, nor is a task that is merely unhealthy. Empty when nothing differs; in the order of the release's services.
    */
-  findDrift(place: Place, desired: DesiredState): Promise<TaskDrift[]>;
+  findDrift(place: Place, desired: DesiredState, options?: { mayBeOldMs: number }): Promise<TaskDrift[]>;
 
   /** Makes the running things equal to what is declared: missing tasks started, unknown ones removed, router put right. Says what it mended. */
   reconcile(place: Place, desired: DesiredState): Promise<string[]>;

@@ -215,5 +215,9 @@ async function lookForDrift(deps: ReconcileDeps, place: Place, desired: DesiredS
   const key = JSON.stringify(place);
   if (Date.now() - (looked.get(key) ?? 0) < LOOK_EVERY_MS) return;
   looked.set(key, Date.now());
-  await recordTaskDrift(deps.store.db, place, await deps.target.findDrift(place, desired));
+  await recordTaskDrift(
+    deps.store.db,
+    place,
+    await deps.target.findDrift(place, desired, { mayBeOldMs: LOOK_EVERY_MS }),
+  );
 }

@@ -1,10 +1,12 @@
 import type { Deployment, Service, Task } from "@aws-sdk/client-ecs";
+import { isAws } from "../../../aws/aws-errors.ts";
 import { newBatcher } from "../../../aws/batch.ts";
 import { sleep } from "../../../shared/until.ts";
 import type { AwsClients } from "./aws-clients.ts";
 import type { SeenTask } from "./judge.ts";
+import type { SeenRevision } from "./revision-drift.ts";
 import type { Network } from "./slots.ts";
-import { readTags, type Tags } from "./tags.ts";
+import { readTags, SPEC_TAG, type Tags } from "./tags.ts";
 
 /** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
 const SERVICES_A_CALL = 10;
@@ -154,6 +156,9 @@ export function newClusterReader(
       return await servicesSince(keysOf(await names.since(oldest)), Math.max(since, oldest));
     },
 
+    /** A revision of a task definition, which never changes and so is asked for once; undefined when it was deleted. */
+    revision: newRevisionReader(ecs),
+
     /** Tasks that a deployment or a run started and that are to run. */
     async startedTasks(startedBy: string): Promise<SeenTask[]> {
       const { taskArns } = await ecs.listTasks({ cluster, startedBy });
@@ -173,6 +178,33 @@ export function newClusterReader(
       const task = (await tasksNow([arn])).get(arn);
       return task && toReadiness(task);
     },
+  };
+}
+
+/** What serves anywhere, and some of what did: an answer is a few kilobytes. */
+const REVISIONS_KEPT = 2_000;
+
+function newRevisionReader(ecs: AwsClients["ecs"]) {
+  const known = new Map<string, Promise<SeenRevision | undefined>>();
+  return (taskDefinition: string): Promise<SeenRevision | undefined> => {
+    const asked =
+      known.get(taskDefinition) ??
+      ecs.describeTaskDefinition({ taskDefinition, include: ["TAGS"] }).then(
+        ({ taskDefinition: definition, tags }) => definition && { definition, spec: readTags(tags)[SPEC_TAG] },
+        (error: unknown) => {
+          known.delete(taskDefinition);
+          // A revision that was deleted is described by nobody.
+          if (isAws(error, "ClientException")) return undefined;
+          throw error;
+        },
+      );
+    known.delete(taskDefinition);
+    known.set(taskDefinition, asked);
+    for (const oldest of known.keys()) {
+      if (known.size <= REVISIONS_KEPT) break;
+      known.delete(oldest);
+    }
+    return asked;
   };
 }
 

@@ -140,10 +140,16 @@ export async function ensureSecret(
 ): Promise<{ arn: string; versionId: string; keys: string[] } | undefined> {
   const keys = Object.keys(variables).sort();
   if (keys.length === 0) return undefined;
-  const text = JSON.stringify(Object.fromEntries(keys.map((key) => [key, variables[key]?.reveal() ?? ""])));
-  const versionId = fingerprint(text).slice(0, 64);
+  const { text, versionId } = secretContent(fingerprint, variables);
   const arn = await ensureSecretVersion({ aws, install }, place, service, { text, versionId });
   return { arn, versionId, keys };
+}
+
+/** What a service's secret holds, and the name of that version of it. */
+export function secretContent(fingerprint: Ground["fingerprint"], variables: Record<string, Secret>) {
+  const keys = Object.keys(variables).sort();
+  const text = JSON.stringify(Object.fromEntries(keys.map((key) => [key, variables[key]?.reveal() ?? ""])));
+  return { keys, text, versionId: fingerprint(text).slice(0, 64) };
 }
 
 async function ensureSecretVersion(

@@ -1,7 +1,10 @@
-import type { RolloutTarget } from "../../target.ts";
+import type { Place } from "../../release.ts";
+import type { DesiredState, RolloutTarget } from "../../target.ts";
+import { secretContent } from "./ensure.ts";
 import type { Ground } from "./ground.ts";
+import { revisionDrift } from "./revision-drift.ts";
 import { asScaled } from "./scaling.ts";
-import { driftOf, planMending, type ServiceView } from "./slots.ts";
+import { type ChangedRevision, driftOf, planMending, type ServiceView, slotOf } from "./slots.ts";
 import { scale } from "./traffic.ts";
 
 /** Compares what is there with what is declared, and puts it right where that is safe. */
@@ -11,10 +14,14 @@ export function newMending(
 ): Pick<RolloutTarget, "findDrift" | "reconcile"> {
   const { reader, recall, settings, times } = ground;
   return {
-    async findDrift(place, desired) {
-      const [views, strangers] = await Promise.all([reader.views(place), reader.strangers(place)]);
+    async findDrift(place, desired, options) {
+      const mayBeOldMs = Math.min(options?.mayBeOldMs ?? 0, times.steadyMs);
+      const views = await (mayBeOldMs > 0 ? reader.steadyViews(place) : reader.views(place));
+      // The walk that the views come from lists all names; one that is late keeps nobody waiting.
+      const strangers = await reader.strangers(place, Date.now() - 3 * mayBeOldMs);
       const { cluster, subnets, securityGroups, publicIp, exec } = settings;
-      const at = { cluster, network: { subnets, securityGroups, publicIp }, exec };
+      const revisions = await changedRevisions(ground, place, views, desired);
+      const at = { cluster, network: { subnets, securityGroups, publicIp }, exec, revisions };
       return driftOf(place, views, strangers, asScaled(settings, desired, views), at);
     },
 
@@ -50,3 +57,28 @@ export function newMending(
     },
   };
 }
+
+/** How the task definitions that the live release's services run with differ from what they would be started with now, by service. */
+async function changedRevisions(
+  { reader, install, settings, fingerprint }: Ground,
+  place: Place,
+  views: ServiceView[],
+  { live }: DesiredState,
+): Promise<Map<string, ChangedRevision>> {
+  const changed = new Map<string, ChangedRevision>();
+  for (const service of live?.release.services ?? []) {
+    const { env, secrets } = live?.variables[service.name] ?? { env: {}, secrets: {} };
+    const release = live?.release.number ?? 0;
+    const slot = views.filter((view) => view.service === service.name).map((view) => slotOf(view, release))[0];
+    const seen = slot?.primary && (await reader.revision(slot.primary.taskDefinition));
+    if (seen === undefined) continue;
+    const { keys, versionId } = secretContent(fingerprint, secrets);
+    const secret = keys.length === 0 ? undefined : { arn: ANY_SECRET, versionId, keys };
+    const drift = revisionDrift({ install, place, release, service, settings, env, secret }, seen);
+    if (drift !== undefined) changed.set(service.name, drift);
+  }
+  return changed;
+}
+
+/** Which secret it is says its name; compared are keys and versions. */
+const ANY_SECRET = "arn:aws:secretsmanager:any:any:secret:any";

@@ -148,6 +148,7 @@ export function newAccountReader(
     /** The slots alone, without the rules, now or as they were at `since` or later: one call for five services. */
     slotsOf,
 
+    revision: cluster.revision,
     startedTasks: cluster.startedTasks,
     stoppedTasks: cluster.stoppedTasks,
     tasksByArn: cluster.tasksByArn,

@@ -182,12 +182,14 @@ function isMisled(views: ServiceView[], release: Release): boolean {
 export const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
   [...rule.hosts].sort().join() === [...hosts].sort().join();
 
-/** Of all services of an environment. */
-type Declared = { cluster: string; network: Network; exec: boolean };
+/** How a task definition differs from the declared one. */
+export type ChangedRevision = { kind: "changed" | "outdated"; attributes: TaskDrift["attributes"] };
+
+/** Of all services of an environment; `revisions` by service, of those whose task definition differs. */
+type Declared = { cluster: string; network: Network; exec: boolean; revisions: Map<string, ChangedRevision> };
 
 /**
- * What differs from what is declared. `strangers` are ECS services under the place's prefix that are no slots. Variables that were declared anew
- * are not looked at: a task definition keeps no hash of them apart from the rest.
+ * What differs from what is declared. `strangers` are ECS services under the place's prefix that are no slots.
  */
 export function driftOf(
   place: Place,
@@ -239,6 +241,21 @@ function serviceDrift(
       return { name, what: "task", kind: "changed", attributes, mendsItself: false, remedy };
     });
     drift.push(...changed);
+  }
+  const revision = declared.revisions.get(service.name);
+  if (revision !== undefined) {
+    const deploy = `\`shipway deploy --app ${place.app} --env ${place.environment}\``;
+    drift.push(
+      ...names.slice(0, alive).map((name): TaskDrift => {
+        return {
+          name,
+          what: "task",
+          ...revision,
+          mendsItself: false,
+          remedy: `The next deployment starts it as declared: ${deploy}.`,
+        };
+      }),
+    );
   }
   if (view.rule !== undefined && view.rule.weights[slot.name] === 0) {
     const without = names.slice(0, alive).map((name): TaskDrift => {

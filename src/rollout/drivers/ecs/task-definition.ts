@@ -45,9 +45,17 @@ export function taskDefinitionOf(input: TaskDefinitionInput): RegisterTaskDefini
     ...(settings.storageGiB > FREE_STORAGE_GIB && { ephemeralStorage: { sizeInGiB: settings.storageGiB } }),
     containerDefinitions: [containerOf(input)],
   };
-  const tags = tagsFor(install, place, { [SERVICE_TAG]: service.name, [RELEASE_TAG]: `r${release}` });
-  const spec = hexHash(canonical({ definition, tags }), 40);
-  return { ...definition, tags: lowerTags({ ...tags, [SPEC_TAG]: spec }) };
+  const spec = specOf(input, definition);
+  return { ...definition, tags: lowerTags({ ...tagsOf(input), [SPEC_TAG]: spec }) };
+}
+
+const tagsOf = ({ install, place, service, release }: TaskDefinitionInput) =>
+  tagsFor(install, place, { [SERVICE_TAG]: service.name, [RELEASE_TAG]: `r${release}` });
+
+/** The hash by which a revision of this content is known. */
+export function specOf(input: TaskDefinitionInput, definition: RegisterTaskDefinitionCommandInput): string {
+  const { tags: _, ...content } = definition;
+  return hexHash(canonical({ definition: content, tags: tagsOf(input) }), 40);
 }
 
 function containerOf(input: TaskDefinitionInput): ContainerDefinition {
@@ -138,7 +146,7 @@ export function targetCheckOf(service: ReleaseService): TargetCheck {
 const clamp = (value: number, least: number, most: number): number => Math.min(most, Math.max(least, value));
 
 /** JSON with keys in order, so that equal values are equal texts. */
-function canonical(value: unknown): string {
+export function canonical(value: unknown): string {
   return JSON.stringify(value, (_, inner: unknown) =>
     typeof inner === "object" && inner !== null && !Array.isArray(inner)
       ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
