@@ -33,7 +33,7 @@ export async function requirePrograms(environment: NodeJS.ProcessEnv): Promise<v
   if (missing.length === 0) return;
   throw fail("STAND_IN_MISSING", {
     message: `The demo on ECS needs what is not here: ${missing.map(({ name }) => name).join(", and ")}.`,
-    hint: `${missing.map(({ get }) => `\`${get}\``).join(" and ")} gets it. Without --runtime ecs, the demo runs on Docker alone.`,
+    hint: `Get it with ${missing.map(({ get }) => `\`${get}\``).join(" and ")}, then run this again. Without --runtime ecs, the demo runs on Docker alone.`,
   });
 }
 

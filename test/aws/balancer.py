@@ -11,6 +11,7 @@ import itertools
 import random
 import re
 import socket
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -38,6 +39,11 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 256
     daemon_threads = True
     listener_arn = None
+
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+        # Else the client went away, as clients do.
 
 
 class Answer(Exception):

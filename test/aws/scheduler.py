@@ -43,6 +43,7 @@ import builds
 import exec_service
 from account import backends, definition_of, ip_of, lock
 from balancer import listen
+from definitions import problem_of
 from ground import lay_backing, lay_ground
 from played import Played
 from targets import is_attached, listeners, matching_rule, targets_of, weights_of
@@ -210,6 +211,16 @@ def run_task(self):
         return answer
 
 
+_register = ecs_responses.EC2ContainerServiceResponse.register_task_definition
+
+
+def register_task_definition(self):
+    problem = problem_of(self._get_param("containerDefinitions") or [])
+    if problem:
+        raise ECSException("ClientException", problem)
+    return _register(self)
+
+
 def list_tasks(self):
     with lock:
         tasks = self.ecs_backend.list_tasks(
@@ -234,7 +245,7 @@ def stop_task(self):
         raise InvalidParameterException("The referenced task was not found.")
 
 
-for own in (create_service, update_service, delete_service, run_task, list_tasks, stop_task):
+for own in (create_service, update_service, delete_service, run_task, list_tasks, stop_task, register_task_definition):
     setattr(ecs_responses.EC2ContainerServiceResponse, own.__name__, own)
 
 

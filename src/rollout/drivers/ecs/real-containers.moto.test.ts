@@ -63,6 +63,9 @@ async function look(arn: string): Promise<Task> {
 const reach = (arn: string, status: string): Promise<Task> =>
   until(`the task is ${status}`, async () => (await look(arn)).lastStatus === status && (await look(arn)), WITHIN);
 
+/** The task's volume, in each container that names it. */
+const mountPoints = [{ sourceVolume: "shared", containerPath: "/shared" }];
+
 const exitCodes = (task: Task) => Object.fromEntries((task.containers ?? []).map((one) => [one.name, one.exitCode]));
 
 /** All lines of a container, once the last of them is `last`. */
@@ -106,16 +109,19 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
 
   it("starts its containers in the order they depend on each other, and stops them in reverse", async () => {
     const stamp = (word: string) => `echo ${word} >> /shared/order`;
-    const mountPoints = [{ sourceVolume: "shared", containerPath: "/shared" }];
     const waits = `trap '${stamp("db-ends")}; cat /shared/order; exit 0' TERM; sleep 2; ${stamp("db-up")}; touch /up; while :; do sleep 0.1; done`;
     const arn = await start([
-      shell("app", `${stamp("app")}; trap 'sleep 1; ${stamp("app-ends")}; exit 0' TERM; while :; do sleep 0.1; done`, {
-        mountPoints,
-        dependsOn: [
-          { containerName: "db", condition: "HEALTHY" },
-          { containerName: "migrate", condition: "SUCCESS" },
-        ],
-      }),
+      shell(
+        "app",
+        `trap 'sleep 1; ${stamp("app-ends")}; exit 0' TERM; ${stamp("app")}; echo up; while :; do sleep 0.1; done`,
+        {
+          mountPoints,
+          dependsOn: [
+            { containerName: "db", condition: "HEALTHY" },
+            { containerName: "migrate", condition: "SUCCESS" },
+          ],
+        },
+      ),
       shell("migrate", stamp("migrate"), {
         mountPoints,
         essential: false,
@@ -127,6 +133,7 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
       }),
     ]);
     expect((await reach(arn, "RUNNING")).healthStatus).toBe("HEALTHY");
+    await linesTo("up", arn, "app");
     await stage.aws.ecs.stopTask({ cluster: stage.settings.cluster, task: arn, reason: "enough" });
     const task = await reach(arn, "STOPPED");
     expect(task).toMatchObject({ stopCode: "UserInitiated", stoppedReason: "enough" });
@@ -142,6 +149,21 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
     const task = await reach(arn, "STOPPED");
     expect(task.stopCode).toBe("TaskFailedToStart");
     expect(exitCodes(task)).toEqual({ app: undefined, migrate: 3 });
+  });
+
+  it.each([
+    [
+      "that waits for the end of an essential container",
+      { dependsOn: [{ containerName: "b", condition: "SUCCESS" as const }] },
+    ],
+    [
+      "that waits for the health of one without a check",
+      { dependsOn: [{ containerName: "b", condition: "HEALTHY" as const }] },
+    ],
+    ["that waits for one that is not there", { dependsOn: [{ containerName: "c", condition: "START" as const }] }],
+  ])("is refused when it is registered with a container %s", async (_, changes) => {
+    const error = await start([shell("a", "", changes), shell("b", "")]).catch((refused: unknown) => refused);
+    expect(error).toMatchObject({ name: "ClientException" });
   });
 
   it("gets its variables, its secrets by version and its parameters, and what RunTask overrides", async () => {
@@ -183,9 +205,14 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
     const arn = await start([
       shell(
         "app",
-        "for n in $(seq 500); do echo line $n; done; head -c 40000 /dev/zero | tr '\\0' x; echo; echo end; exit 42",
+        "until test -e /shared/ready; do sleep 0.1; done; for n in $(seq 500); do echo line $n; done; head -c 40000 /dev/zero | tr '\\0' x; echo; echo end; exit 42",
+        { mountPoints },
       ),
-      shell("beside", "trap 'echo told; exit 7' TERM; while :; do sleep 0.1; done", { essential: false }),
+      // A shell that is process 1 hears no SIGTERM before it set its trap.
+      shell("beside", "trap 'echo told; exit 7' TERM; touch /shared/ready; while :; do sleep 0.1; done", {
+        essential: false,
+        mountPoints,
+      }),
     ]);
     const task = await reach(arn, "STOPPED");
     expect(task).toMatchObject({
