@@ -60,7 +60,7 @@ function complaints(what: "requests" | "templates", calls: Call[]): string {
 async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise<void> {
   const target = await openEcsTarget(
     targetOptions(stage, {
-      settings: { ...withExec(stage.settings), storageGiB: 40, architecture: "arm64" },
+      settings: { ...withExec(stage.settings), storageGiB: 40, architecture: "arm64", spot: true, autoscaling: true },
       aws: { endpoint: stage.endpoint, attempts: 1, speed: 1_000, onCall },
     }),
   );
@@ -105,5 +105,6 @@ async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise
     await target.readLogs(place, { release: 2, service: "web" }, { sinceMs: 0, follow, signal }, () => undefined);
   }
   await target.reconcile(place, { live: { release: release(2), variables: {} }, inProgress: [] });
+  await target.tidy(place, [release(2)], AbortSignal.timeout(30_000));
   await target.destroy(place, "remove");
 }
