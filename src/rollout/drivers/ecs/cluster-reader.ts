@@ -24,6 +24,8 @@ export type SeenService = {
   status: string;
   desired: number;
   deployments: SeenServiceDeployment[];
+  /** What ECS said last that it does not say of a rollout that goes well. */
+  complaint: string | undefined;
   tags: Tags;
   targetGroup: string | undefined;
   /** It runs by a strategy of capacity providers, not by a launch type. */
@@ -32,6 +34,19 @@ export type SeenService = {
   /** Commands can be run inside tasks that it starts. */
   exec: boolean;
 };
+
+/** What ECS says of every rollout that goes well (Amazon ECS developer guide, service event messages). */
+const ROUTINE =
+  /steady state|has started \d+ task|has stopped \d+ running task|registered \d+ target|begun draining|deployment completed|deployment in progress/;
+
+/** What ECS said last since the deployment began that it does not say when all goes well: that it finds no capacity, may not take a role, and so on. */
+function complaintOf({ deployments, events }: Service): string | undefined {
+  const begunAt = deployments?.find((one) => one.status === "PRIMARY")?.createdAt?.getTime() ?? 0;
+  const [found] = (events ?? [])
+    .filter(({ message, createdAt }) => (createdAt?.getTime() ?? 0) >= begunAt && !ROUTINE.test(message ?? ""))
+    .sort((a, b) => (b.createdAt?.getTime() ?? 0) - (a.createdAt?.getTime() ?? 0));
+  return found?.message?.replace(/^\(service [^)]*\) /, "");
+}
 
 export type SeenServiceDeployment = {
   id: string;
@@ -245,6 +260,7 @@ function toSeenService(service: Service): SeenService {
     status: service.status ?? "INACTIVE",
     desired: service.desiredCount ?? 0,
     deployments: (service.deployments ?? []).map(toSeenDeployment),
+    complaint: complaintOf(service),
     tags: readTags(service.tags),
     targetGroup: service.loadBalancers?.[0]?.targetGroupArn,
     hasProviders: (service.capacityProviderStrategy ?? []).length > 0,

@@ -122,6 +122,26 @@ describe("a release that was proved", () => {
   });
 });
 
+it.each([
+  [
+    "was unable to place a task. Reason: Capacity is unavailable at this time.",
+    /no Fargate capacity.*Capacity is unavailable/,
+  ],
+  [
+    "failed to launch a task with (error ECS was unable to assume the role 'arn:aws:iam::1:role/x').",
+    /trust ecs-tasks.*iam:PassRole/s,
+  ],
+  [
+    "was unable to place a task. Reason: You've reached the limit on the number of vCPUs you can run concurrently.",
+    /quota/,
+  ],
+  ["is doing something new.", /^ECS says that it is doing something new/],
+])("says while no task starts what ECS says of the service (%s)", (complaint, words) => {
+  const facts = newFacts({ tasks: [] });
+  const told = judgeNew({ ...facts, slot: facts.slot && { ...facts.slot, complaint } }, NOW);
+  expect(told).toMatchObject({ is: "waiting", detail: expect.stringMatching(words) });
+});
+
 it("tells tasks that a smaller count ended from those that failed", () => {
   const ended = newTask({ stopCode: "ServiceSchedulerInitiated", stoppedReason: "Scaling activity initiated by x" });
   expect(isNoFault(ended)).toBe(true);

@@ -114,9 +114,11 @@ function hasStayedUp(service: ReleaseService, tasks: SeenTask[], now: number): b
   return isProbed || tasks.every((task) => task.startedAt !== undefined && now - task.startedAt >= grace);
 }
 
-function detailOf({ service, tasks, targets, died, isOnSpot }: ServiceFacts): string {
+function detailOf({ service, slot, tasks, targets, died, isOnSpot }: ServiceFacts): string {
   const last = died.at(-1);
   if (last !== undefined) return whyStopped(last);
+  // Where ECS cannot even begin with a task there is none to ask, and only the service's events say why.
+  if (tasks.length < service.count && slot?.complaint !== undefined) return inPlainWords(slot.complaint);
   const sick = targets.find((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip));
   if (sick !== undefined) return targetText(service, sick);
   const counts = new Map<string, number>();
@@ -151,6 +153,10 @@ const SPOT_TAKEN_BACK = "SpotInterruption";
 
 const CAUSES: [RegExp, string][] = [
   [
+    /unable to assume|assume (the )?role|AssumeRole/i,
+    "ECS may not use a role: check that the execution and task role trust ecs-tasks.amazonaws.com, and that Shipway's role may pass them (iam:PassRole).",
+  ],
+  [
     /CannotPullContainer/,
     "The image could not be pulled: check that it is in the registry, that the execution role may read it, and that the subnets reach it (NAT, public address or VPC endpoints).",
   ],
@@ -166,9 +172,27 @@ const CAUSES: [RegExp, string][] = [
     /ResourceInitializationError/,
     "The task could not be set up: usually the subnets reach neither the registry nor Secrets Manager nor CloudWatch (NAT, public address or VPC endpoints).",
   ],
+  [
+    /exec format error/,
+    "The image was built for another processor: compare `aws: { architecture }` with what it was built for.",
+  ],
+  [
+    /network interface|free address|InsufficientFreeAddresses|ENI/,
+    "The task got no network address: check that the subnets have free addresses and that the security groups exist.",
+  ],
+  [
+    /vCPUs?.*limit|limit.*vCPUs?/i,
+    "The account's quota of Fargate vCPUs is used up: ask for more in the Service Quotas console, or end what nobody needs.",
+  ],
   [/Capacity is unavailable|RESOURCE:/, "AWS has no Fargate capacity there at the moment."],
   [/ELB health checks|health checks? failed/i, "It did not pass its health check."],
 ];
+
+/** What ECS says of a service, in plain words where they are known, then its own. */
+function inPlainWords(text: string): string {
+  const cause = CAUSES.find(([pattern]) => pattern.test(text))?.[1];
+  return cause === undefined ? `ECS says that it ${text}` : `${cause} (${text})`;
+}
 
 /** Why a task stopped, in plain words, then AWS's own. */
 export function whyStopped(task: SeenTask): string {

@@ -64,6 +64,7 @@ export function newAccountReader(
       status: status as Slot["status"],
       desired,
       primary: primary && toDeployment(primary),
+      complaint: seen.complaint,
       draining: seen.deployments.filter((one) => !one.isPrimary).map(toDeployment),
       role: tags[ROLE_TAG],
       rule: tags[RULE_TAG],

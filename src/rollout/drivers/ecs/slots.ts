@@ -27,6 +27,8 @@ export type Slot = {
   /** What the slot is for now; what goes before it is on its way out. */
   primary: SeenDeployment | undefined;
   draining: SeenDeployment[];
+  /** What ECS said last that it does not say of a rollout that goes well. */
+  complaint?: string | undefined;
   /** `live-r7`, `standby-r6`; valid only for that release. */
   role: string | undefined;
   /** ARN of its listener rule, as far as the slot knows. */
