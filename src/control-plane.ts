@@ -123,7 +123,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
   const drivers = chooseDrivers(options, { instance, key, git: repositories.git });
-  const { engine: docker, builder, executor, namespace, targetOf, publisherOf, publisherAt } = drivers;
+  const { engine: docker, builderOf, executor, namespace, targetOf, publisherOf, publisherAt } = drivers;
   const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
@@ -175,7 +175,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         sealer,
         logs,
         executor,
-        builder,
+        builderOf,
         namespace,
         hasEngine: docker !== undefined,
         startDeployment,
@@ -285,7 +285,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     sealer,
     target,
     execs,
-    builder,
+    builderOf,
     publisherAt,
     executor,
     repositories,

@@ -7,8 +7,10 @@ import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
 import { executorWithoutEngine } from "./ci/drivers/docker/without-engine.ts";
 import type { StepExecutor } from "./ci/executor.ts";
 import type { ImageBuilder } from "./image/builder.ts";
+import { lazyBuilder } from "./image/drivers/codebuild/lazy-builder.ts";
 import { dockerBuilder } from "./image/drivers/docker.ts";
 import { ecrPublisher } from "./image/drivers/ecr.ts";
+import { enginePublisher } from "./image/drivers/engine-publisher.ts";
 import { registryBuilder } from "./image/drivers/registry.ts";
 import type { ImagePublisher } from "./image/publisher.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
@@ -20,6 +22,7 @@ import type { RuntimeSettings } from "./rollout/runtime.ts";
 import type { RolloutTarget } from "./rollout/target.ts";
 import { newKeyedLock } from "./shared/keyed-lock.ts";
 import type { GitCommand } from "./source/git-command.ts";
+import type { CiSettings } from "./spec/ci-settings.ts";
 
 export type DriverOptions = {
   dataDir: string;
@@ -41,10 +44,11 @@ export type Drivers = {
   /** First part of the names of images. */
   namespace: string;
   executor: StepExecutor;
-  builder: ImageBuilder;
+  /** By where an app's images are built. */
+  builderOf(images: CiSettings["images"]): ImageBuilder;
   targetOf: TargetOf;
-  /** Undefined where tasks are started from the engine's own images. */
-  publisherOf(runtime: RuntimeSettings): ImagePublisher | undefined;
+  /** Undefined for tasks on an engine that is not there. */
+  publisherOf(runtime: RuntimeSettings): Pick<ImagePublisher, "publish"> | undefined;
   /** Where images were pushed to, by `ACCOUNT.REGION`: for what is cleaned up there. */
   publisherAt(registry: string): ImagePublisher;
   engine: Engine | undefined;
@@ -69,13 +73,13 @@ export function chooseDrivers(
   return {
     namespace,
     executor,
-    builder,
+    builderOf: newBuilders(options, { instance, namespace, git, onEngine: builder }),
     engine,
     ...newRuntimes(options, { instance, key, docker, onDocker }),
   };
 }
 
-type OnEngine = Pick<Drivers, "engine" | "executor" | "builder"> & { onDocker: RolloutTarget };
+type OnEngine = Pick<Drivers, "engine" | "executor"> & { builder: ImageBuilder; onDocker: RolloutTarget };
 
 const withoutEngine = (): OnEngine => ({
   engine: undefined,
@@ -115,6 +119,29 @@ function onEngine(
   };
 }
 
+/** A builder for each CodeBuild project that is named; what concerns AWS is loaded by its first build. */
+function newBuilders(
+  { registryEndpoint }: DriverOptions,
+  {
+    instance,
+    namespace,
+    git,
+    onEngine,
+  }: { instance: string; namespace: string; git: GitCommand; onEngine: ImageBuilder },
+): Drivers["builderOf"] {
+  const builders = new Map<string, ImageBuilder>();
+  return (images) => {
+    if (images.kind === "docker") return onEngine;
+    const { settings } = images;
+    return getOrMake(builders, JSON.stringify(settings), () =>
+      lazyBuilder(async () => {
+        const { openCodeBuilder } = await import("./image/drivers/codebuild/codebuild-builder.ts");
+        return openCodeBuilder({ settings, install: instance, namespace, git, registryEndpoint });
+      }),
+    );
+  };
+}
+
 /** The target of each runtime, and where its images come from. What concerns AWS is loaded by the first environment that is there. */
 function newRuntimes(
   { registryEndpoint }: DriverOptions,
@@ -128,6 +155,7 @@ function newRuntimes(
   const targets = new Map<string, RolloutTarget>();
   const publishers = new Map<string, ImagePublisher>();
   const alone = newKeyedLock();
+  const pulled = docker && enginePublisher({ docker, registryEndpoint });
   // Keyed, so that the name of a secret's version says nothing about its content.
   const fingerprint = (text: string) => createHmac("sha256", key).update("secret version").update(text).digest("hex");
   let driver: ReturnType<typeof openDriver> | undefined;
@@ -147,7 +175,7 @@ function newRuntimes(
       );
     },
     publisherOf(runtime) {
-      if (runtime.kind === "docker") return undefined;
+      if (runtime.kind === "docker") return pulled;
       const { region, architecture } = runtime.settings;
       return getOrMake(publishers, `${region} ${architecture}`, () =>
         ecrPublisher({ docker, install: instance, aws: { region }, architecture, registryEndpoint, alone }),

@@ -29,7 +29,7 @@ async function reconcile(): Promise<void> {
     repositories,
     code: infra.code,
     publisherAt: () => ({ prune: async () => 0 }),
-    builder: memoryBuilder(),
+    builderOf: () => memoryBuilder(),
     log,
   };
   const none = async () => undefined;

@@ -179,6 +179,36 @@ describe("releases in the store", () => {
     expect(await registriesOf(store.db, "shop")).toEqual(["1.eu"]);
   });
 
+  it("keep what images that were built elsewhere are in a registry, and tell which registries those are", async () => {
+    const reference = `123456789012.dkr.ecr.eu-west-1.amazonaws.com/shipway/i/shop/web@sha256:${"a".repeat(64)}`;
+    const foreign = `210987654321.dkr.ecr.eu-west-1.amazonaws.com/team/cache@sha256:${"b".repeat(64)}`;
+    const images = [
+      { service: "web", name: "shipway/shop/web:1", digest: `sha256:${"a".repeat(64)}`, reference, reused: false },
+      { service: "cache", name: foreign, digest: `sha256:${"b".repeat(64)}`, reference: foreign, reused: true },
+    ];
+    await record("c_1");
+    await store.db
+      .updateTable("releases")
+      .set({ images: JSON.stringify(images) })
+      .where("number", "=", 1)
+      .execute();
+    const row = (digest: string) => ({
+      app: "shop",
+      service: "web",
+      digest,
+      registry: "engine",
+      reference: "sha256:c",
+    });
+    await store.db
+      .insertInto("published_images")
+      .values([row(reference), row("gone@sha256:0")])
+      .execute();
+    expect(await forgetPublished(store.db, "shop")).toEqual([reference, foreign]);
+    const left = await store.db.selectFrom("published_images").select("digest").execute();
+    expect(left).toEqual([{ digest: reference }]);
+    expect(await registriesOf(store.db, "shop")).toEqual(["123456789012.eu-west-1"]);
+  });
+
   it("are gone back to without naming one, once", async () => {
     for (const n of [1, 2]) await record(`c_${n}`).then(() => deployed(n, n === 1 ? null : 1));
     const { deploymentId, start } = await requestRollback(store.db, place, undefined, "ada");

@@ -69,7 +69,19 @@ export function registryKey(runtime: RuntimeSettings): string | undefined {
   return runtime.settings.architecture === "arm64" ? `${account}.${region}.arm64` : `${account}.${region}`;
 }
 
-/** References in the runtime's registry, by the engine's content id. */
+/** In place of a registry's name: what is recorded there is in this server's engine, by its content id. */
+const ENGINE = "engine";
+
+const placeOf = (runtime: RuntimeSettings): string => registryKey(runtime) ?? ENGINE;
+
+/** Whether an image was built elsewhere and is named by where it is, rather than by the engine's content id. */
+const isElsewhere = (image: string): boolean => image.includes("@");
+
+/** Whether the release's tasks start from what this server's engine has built itself: nothing has to be brought anywhere. */
+export const isAtHome = (release: Release, runtime: RuntimeSettings): boolean =>
+  runtime.kind === "docker" && !release.services.some(({ image }) => isElsewhere(image));
+
+/** What tasks are started from there, by what a release names its images. */
 async function publishedAt(db: Database, app: string, registry: string): Promise<Map<string, string>> {
   const rows = await db
     .selectFrom("published_images")
@@ -80,11 +92,10 @@ async function publishedAt(db: Database, app: string, registry: string): Promise
   return new Map(rows.map((row) => [`${row.service} ${row.digest}`, row.reference]));
 }
 
-/** The release as its runtime can start it: with the references that its images were pushed as. */
+/** The release as its runtime can start it: with the references that its images were pushed as, or the ids of those that were pulled. */
 export async function publishedRelease(db: Database, release: Release, runtime: RuntimeSettings): Promise<Release> {
-  const registry = registryKey(runtime);
-  if (registry === undefined) return release;
-  const published = await publishedAt(db, release.app, registry);
+  if (isAtHome(release, runtime)) return release;
+  const published = await publishedAt(db, release.app, placeOf(runtime));
   const services = release.services.map((service) => {
     const reference = published.get(`${service.name} ${service.image}`);
     return reference === undefined ? service : { ...service, image: reference };
@@ -92,50 +103,68 @@ export async function publishedRelease(db: Database, release: Release, runtime: 
   return { ...release, services };
 }
 
-/** The services whose images were not pushed yet. */
+/** The services whose images have to be brought to where the runtime's tasks fetch them; `isNew`: they never were. */
 export async function unpublished(
   db: Database,
   release: Release,
-  registry: string,
-): Promise<{ service: string; digest: string }[]> {
-  const published = await publishedAt(db, release.app, registry);
-  return release.services
-    .map(({ name, image }) => ({ service: name, digest: image }))
-    .filter(({ service, digest }) => !published.has(`${service} ${digest}`));
+  runtime: RuntimeSettings,
+): Promise<{ service: string; digest: string; isNew: boolean }[]> {
+  const published = await publishedAt(db, release.app, placeOf(runtime));
+  const images = release.services.map(({ name, image }) => ({
+    service: name,
+    digest: image,
+    isNew: !published.has(`${name} ${image}`),
+  }));
+  if (runtime.kind !== "docker") return images.filter(({ isNew }) => isNew);
+  // An engine may have lost since what it had pulled: somebody made room.
+  return images.filter(({ digest }) => isElsewhere(digest));
 }
 
 export async function recordPublished(
   db: Database,
-  image: { app: string; service: string; digest: string; registry: string; reference: string },
+  image: { app: string; service: string; digest: string; reference: string },
+  runtime: RuntimeSettings,
 ): Promise<void> {
   const { reference } = image;
   await db
     .insertInto("published_images")
-    .values(image)
+    .values({ ...image, registry: placeOf(runtime) })
     .onConflict((conflict) => conflict.columns(["app", "service", "digest", "registry"]).doUpdateSet({ reference }))
     .execute();
 }
 
+/** `ACCOUNT.REGION` of an image that Shipway put into ECR; undefined for what is anywhere else. */
+function registryOf(reference: string | undefined): string | undefined {
+  const [, account, region] =
+    /^(\d{12})\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?\/shipway\//.exec(reference ?? "") ?? [];
+  return account === undefined ? undefined : `${account}.${region}`;
+}
+
 /** Registries (`ACCOUNT.REGION`) that images of the app may be in. */
 export async function registriesOf(db: Database, app: string): Promise<string[]> {
-  const [published, runtimes] = await Promise.all([
+  const [published, runtimes, releases] = await Promise.all([
     db.selectFrom("published_images").select("registry").distinct().where("app", "=", app).execute(),
     db.selectFrom("runtimes").select("settings").where("app", "=", app).execute(),
+    db.selectFrom("releases").select("images").where("app", "=", app).execute(),
   ]);
   const used = runtimes.map((row) => registryKey(parseRuntime(row.settings)));
-  return [...new Set([...published.map((row) => row.registry), ...used])].filter((one) => one !== undefined);
+  const built = releases.flatMap(({ images }) => images.map(({ reference }) => registryOf(reference)));
+  const all = new Set([...published.map((row) => row.registry), ...used, ...built]);
+  all.delete(ENGINE);
+  return [...all].filter((one) => one !== undefined);
 }
 
 /**
  * Forgets where images are that only releases outside of retention need, before they are removed there: a deployment that is asked for from now on pushes
- * such an image anew, or says that it is gone. @returns the digests that are kept
+ * such an image anew, or says that it is gone. @returns the digests that are kept, or references where images are named by those
  */
 export async function forgetPublished(db: Database, app: string): Promise<string[]> {
-  const digests = async () => (await keptReleases(db, app)).flatMap(({ images }) => images.map(({ digest }) => digest));
-  const kept = await digests();
+  const named = async () =>
+    (await keptReleases(db, app)).flatMap(({ images }) => images.map(({ digest, reference }) => reference ?? digest));
+  const kept = await named();
   let others = db.deleteFrom("published_images").where("app", "=", app);
   if (kept.length > 0) others = others.where("digest", "not in", kept);
   await others.execute();
   // Asked again: a deployment that began meanwhile may have read what is forgotten now.
-  return await digests();
+  return await named();
 }

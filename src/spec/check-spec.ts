@@ -331,7 +331,7 @@ function checkVerify(spec: AppSpec): SpecProblem[] {
 }
 
 /** Drivers that are still being built: taken by the schema so that the names are settled, and refused until they are there. */
-const NOT_THERE_YET: Record<"steps" | "images", readonly string[]> = { steps: ["ecs"], images: ["codebuild"] };
+const NOT_THERE_YET: Record<"steps" | "images", readonly string[]> = { steps: ["ecs"], images: [] };
 
 /** CI away from this machine lives on the settings of an environment that is in an AWS account. */
 function checkCi({ ci, environments }: AppSpec): SpecProblem[] {

@@ -7,46 +7,30 @@ import { type Planned, planPipeline } from "../ci/plan.ts";
 import { runPipeline } from "../ci/run-pipeline.ts";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
-import type { Sealer } from "../environment/sealing.ts";
-import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
-import type { LogStore } from "../events/log-store.ts";
 import { maskQuotes, newMask } from "../events/mask-secrets.ts";
 import type { Staged, Stages } from "../flow.ts";
-import { buildImages } from "../image/build-images.ts";
-import type { ImageBuilder } from "../image/builder.ts";
-import { planImages } from "../image/plan-images.ts";
 import { findMissingOutputs } from "../infra/check-outputs.ts";
 import { isTerraformFile } from "../infra/declared-outputs.ts";
 import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
 import { lockEnvironments, requestDeployment } from "../release/deployments.ts";
-import { buildLogId, stepLogId } from "../release/log-ids.ts";
+import { stepLogId } from "../release/log-ids.ts";
 import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
 import { dockerMissing } from "../shared/docker-missing.ts";
 import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
-import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { dockerNeeds } from "../spec/docker-needs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { environmentsFor, withEnvironments } from "../spec/resolve-environment.ts";
-import type { Store } from "../store/open-store.ts";
-import type { RecordedImage } from "../store/schema.ts";
 import { findCiSettings } from "./ci-settings.ts";
 import type { DurableStep, Logger } from "./durable.ts";
+import { buildRelease, type ImageDeps } from "./image-stage.ts";
 
-export type DeliveryDeps = {
-  store: Store;
-  repositories: Repositories;
-  secrets: Secrets;
-  sealer: Sealer;
-  logs: LogStore;
+export type DeliveryDeps = ImageDeps & {
   executor: StepExecutor;
-  builder: ImageBuilder;
   /** Whether there is a Docker Engine. */
   hasEngine: boolean;
-  /** First part of the images' names. */
-  namespace: string;
   startDeployment(id: string): Promise<void>;
   log: Logger;
 };
@@ -67,7 +51,8 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
     openDelivery: (changeId) => getChange(store.db, changeId),
     readSpec: (change) => step("read-spec", () => staged(deps.log, change, () => readSpec(deps, change))),
     runCi: (change) => step("ci", () => staged(deps.log, change, () => runCi(deps, change))),
-    buildImages: (change, spec) => step("images", () => staged(deps.log, change, () => build(deps, change, spec))),
+    buildImages: (change, spec) =>
+      step("images", () => staged(deps.log, change, () => buildRelease(deps, change, spec))),
     recordRelease: (change, spec, images) =>
       step("record-release", () => recordRelease(store.db, change, spec, images)),
     requestDeployments: async (change, release, environments) => {
@@ -336,74 +321,6 @@ async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<St
       hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
     },
   };
-}
-
-async function build(deps: DeliveryDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>> {
-  const repositoryDir = deps.repositories.dirOf(change.app);
-  const [plans, secrets] = await Promise.all([
-    planImages(
-      { namespace: deps.namespace, app: change.app, services: spec.services, repositoryDir, commit: change.commit },
-      deps.repositories.git,
-    ),
-    deps.secrets.allOfApp(change.app),
-  ]);
-  const emit = emitter(deps, change);
-  const mask = newMask(secrets);
-  const writers = new Map(
-    await Promise.all(
-      Object.keys(spec.services).map(
-        async (name) => [name, await deps.logs.open(buildLogId(change.id, name), mask)] as const,
-      ),
-    ),
-  );
-  const sinkOf = (service: string) => writers.get(service)?.sink ?? (() => undefined);
-  try {
-    const [outcomes, fetched] = await Promise.all([
-      buildImages(plans, deps.builder, {
-        logFor: sinkOf,
-        onEvent: (event) => emit({ kind: `image.${event.kind}`, data: maskQuotes(event, mask) }),
-      }),
-      Promise.all(
-        Object.entries(spec.services).flatMap(([service, { image }]) =>
-          image === undefined
-            ? []
-            : [
-                deps.builder
-                  .fetch(image, sinkOf(service))
-                  .then((found) => ({ service, name: image, ...found, reused: true })),
-              ],
-        ),
-      ),
-    ]);
-    if (outcomes.status === "failed") {
-      const services = outcomes.failures.map(({ service }) => service);
-      return {
-        ok: false,
-        problem: {
-          code: "BUILD_FAILED",
-          message: outcomes.failures
-            .map(({ service, message }) => `The image of ${service} could not be built: ${mask(message)}`)
-            .join("\n"),
-          hint: `Read the whole output with \`shipway logs --app ${change.app} --build ${change.id} --service ${services[0] ?? ""}\`.`,
-        },
-      };
-    }
-    return {
-      ok: true,
-      value: [
-        ...outcomes.images.map(({ service, name, digest, reference, reused }) => ({
-          service,
-          name,
-          digest,
-          ...(reference !== undefined && { reference }),
-          reused,
-        })),
-        ...fetched,
-      ],
-    };
-  } finally {
-    await Promise.all([...writers.values()].map((writer) => writer.close()));
-  }
 }
 
 /** All environments at once, so that the delivery ends when the last of them has. */

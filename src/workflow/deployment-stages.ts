@@ -22,11 +22,11 @@ import { deploymentLogId } from "../release/log-ids.ts";
 import { getRelease } from "../release/releases.ts";
 import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
 import {
+  isAtHome,
   moveTo,
   publishedRelease,
   recordPublished,
   recordRuntime,
-  registryKey,
   unpublished,
 } from "../release/runtimes.ts";
 import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
@@ -57,8 +57,8 @@ export type DeploymentDeps = {
   startInfra(run: StartedRun): Promise<void>;
   logs: LogStore;
   targetOf: TargetOf;
-  /** Undefined where tasks are started from the engine's own images. */
-  publisherOf?: (runtime: RuntimeSettings) => ImagePublisher | undefined;
+  /** Undefined where images need not be brought, or cannot be. */
+  publisherOf?: (runtime: RuntimeSettings) => Pick<ImagePublisher, "publish"> | undefined;
   /** Where the apps answer. */
   httpPort: number;
   startDeployment(id: string): Promise<void>;
@@ -112,7 +112,8 @@ async function rollOutDeployment(
     const { release: resolved, environmentSpec } = resolveRelease(record, place.environment);
     const runtime = runtimeOf(place, environmentSpec, await outputValues(deps, place, environmentSpec));
     await recordRuntime(deps.store.db, place, runtime);
-    const release = await publish(deps, resolved, runtime, { step, log: logs.sink("images"), emit });
+    const names = new Map(record.images.map(({ service, name }) => [service, name]));
+    const release = await publish(deps, resolved, runtime, { names, step, log: logs.sink("images"), emit });
     const target = deps.targetOf(runtime);
     const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
     const addresses = target.backingVariables(place, backing.all);
@@ -360,28 +361,38 @@ async function outputValues(
   return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]));
 }
 
-/** Images are pushed once, in a step of its own, and only where tasks do not start from the engine's. */
+/** Images are brought to where tasks fetch them once, in a step of its own; what an engine has built itself is there. */
 async function publish(
   deps: DeploymentDeps,
   release: Release,
   runtime: RuntimeSettings,
-  { step, log, emit }: { step: DurableStep; log: LogSink; emit(event: RolloutEvent): Promise<void> },
+  { names, step, log, emit }: Publishing,
 ): Promise<Release> {
   const { db } = deps.store;
-  const registry = registryKey(runtime);
   const publisher = deps.publisherOf?.(runtime);
-  if (registry === undefined || publisher === undefined) return release;
+  // By the release alone, which never changes: a workflow that is repeated has to meet the same steps.
+  if (publisher === undefined || isAtHome(release, runtime)) return release;
   await step("publish-images", async () => {
     const { app } = release;
-    for (const { service, digest } of await unpublished(db, release, registry)) {
-      await emit({ kind: "note", text: `pushing the image of ${service}` });
-      const reference = await publisher.publish({ app, service, digest }, log);
-      await recordPublished(db, { app, service, digest, registry, reference });
+    for (const { service, digest, isNew } of await unpublished(db, release, runtime)) {
+      const name = names.get(service);
+      const doing = runtime.kind === "docker" ? "pulling" : "pushing";
+      if (isNew) await emit({ kind: "note", text: `${doing} the image of ${service}` });
+      const reference = await publisher.publish({ app, service, digest, ...(name !== undefined && { name }) }, log);
+      await recordPublished(db, { app, service, digest, reference }, runtime);
     }
     return null;
   });
   return publishedRelease(db, release, runtime);
 }
+
+type Publishing = {
+  /** What images are called in the release, by service. */
+  names: ReadonlyMap<string, string>;
+  step: DurableStep;
+  log: LogSink;
+  emit(event: RolloutEvent): Promise<void>;
+};
 
 function movedText(release: number, { runtime, standbyMs }: EnvironmentSpec): string {
   return `The environment moves to ${runtime}. r${release} serves on where it is for ${formatDurationMs(standbyMs)} after this: point the names to the new place until then.`;

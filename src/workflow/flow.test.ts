@@ -17,8 +17,9 @@ import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
+import { resolveRelease } from "../release/resolve-release.ts";
 import { requestRollback } from "../release/rollback.ts";
-import { runtimesOf } from "../release/runtimes.ts";
+import { publishedRelease, runtimesOf } from "../release/runtimes.ts";
 import { targetWithoutEngine } from "../rollout/drivers/docker/without-engine.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { placedTarget, type TargetOf } from "../rollout/placed-target.ts";
@@ -64,21 +65,20 @@ beforeEach(async () => {
   published = [];
   logged = [];
   hasEngine = true;
+  builtElsewhere = false;
   await createApp(store.db, repositories, app, "ada");
 });
 
 const targetOf: TargetOf = ({ kind }) => (kind === "ecs" ? onEcs : hasEngine ? target : targetWithoutEngine());
-const publisherOf = ({ kind }: RuntimeSettings): ImagePublisher | undefined =>
-  kind === "docker"
-    ? undefined
-    : {
-        publish: async ({ service, digest }) => {
-          published.push(`${service} ${digest}`);
-          return `registry.example.com/${service}@${digest}`;
-        },
-        prune: async () => 0,
-        removeApp: async () => [],
-      };
+const publisherOf = ({ kind }: RuntimeSettings): Pick<ImagePublisher, "publish"> => ({
+  async publish({ service, digest, name }) {
+    published.push(`${service} ${digest}${kind === "docker" ? ` as ${name}` : ""}`);
+    return kind === "docker" ? `engine:${digest.slice(-8)}` : `registry.example.com/${service}@${digest}`;
+  },
+});
+
+/** As of builds away from this machine: images are in a registry, and named by that. */
+let builtElsewhere = false;
 
 /** False: as a Shipway that was started without a Docker Engine. */
 let hasEngine = true;
@@ -133,10 +133,16 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
   // A task in memory behaves as the tag of its image says, so a fetched image keeps its name.
   const fetch: typeof inMemory.fetch = async (name, log) =>
     name.startsWith(MISSING_PREFIX) ? inMemory.fetch(name, log) : { digest: name };
-  const builder = { ...inMemory, fetch };
+  const build: typeof inMemory.build = async (plan, log, signal) => {
+    const outcome = await inMemory.build(plan, log, signal);
+    if (!builtElsewhere || outcome.status !== "built") return outcome;
+    const { image } = outcome;
+    return { ...outcome, image: { ...image, reference: `ecr.example/${image.service}@${image.digest}` } };
+  };
+  const builder = { ...inMemory, build, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
-      { ...shared, ...infra, executor: memoryExecutor(), builder, namespace: "test", hasEngine },
+      { ...shared, ...infra, executor: memoryExecutor(), builderOf: () => builder, namespace: "test", hasEngine },
       step,
     ),
     ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
@@ -255,6 +261,27 @@ describe("an environment that moves to ECS", () => {
     expect(answers()).toEqual([1, undefined]);
     expect(await row()).toMatchObject({ live_release: 1 });
     expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+  });
+});
+
+describe("images that were built elsewhere", () => {
+  const recorded = () => store.db.selectFrom("releases").select("images").where("app", "=", app).executeTakeFirst();
+
+  it("are brought to the engine for each deployment there, and tasks are started from what it calls them", async () => {
+    builtElsewhere = true;
+    expect(await delivered()).toMatchObject({ status: "live" });
+    const image = (await recorded())?.images[0];
+    expect(image?.reference).toBe(`ecr.example/web@${image?.digest}`);
+    expect(published).toEqual([`web ${image?.reference} as ${image?.name}`]);
+    const { release } = resolveRelease(await getRelease(store.db, app, 1), "production");
+    const placed = await publishedRelease(store.db, release, { kind: "docker" });
+    expect(placed.services[0]?.image).toBe(`engine:${image?.digest.slice(-8)}`);
+    expect(await target.findDrift(place(), { live: { release: placed, variables: {} }, inProgress: [] })).toEqual([]);
+    await delivered({ files: { "more.txt": "2" } });
+    await requestRollback(store.db, place(), undefined, "ada");
+    await runAll(newJournal().life());
+    // An engine may have lost since what it had pulled: the rollback asks again.
+    expect(published.filter((one) => one === published[0])).toHaveLength(2);
   });
 });
 

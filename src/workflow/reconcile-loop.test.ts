@@ -77,7 +77,7 @@ function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: numbe
     sealer,
     target,
     publisherAt: () => ({ prune: async () => 0 }),
-    builder: memoryBuilder(),
+    builderOf: () => memoryBuilder(),
     executor: memoryExecutor(),
     repositories: gitRepositories({ dir: join(dir, "repositories") }),
     code: { maintain: async () => undefined },

@@ -5,7 +5,6 @@ import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { recordTaskDrift } from "../environment/task-drift.ts";
 import { appendEvent } from "../events/event-stream.ts";
-import type { ImageBuilder } from "../image/builder.ts";
 import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
@@ -23,7 +22,7 @@ import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
 import type { Execs } from "./execs.ts";
 import { forgetEndedRuns } from "./task-run.ts";
-import { tidy } from "./tidy.ts";
+import { type TidyDeps, tidy } from "./tidy.ts";
 import { newVisits, type Visit } from "./visits.ts";
 import { watchBacking } from "./watch-backing.ts";
 
@@ -47,7 +46,7 @@ export type ReconcileDeps = {
   sealer: Sealer;
   target: RolloutTarget;
   execs: Pick<Execs, "endLeft">;
-  builder: ImageBuilder;
+  builderOf: TidyDeps["builderOf"];
   /** Where images were pushed to, by its name. */
   publisherAt(registry: string): Pick<ImagePublisher, "prune">;
   executor: StepExecutor;

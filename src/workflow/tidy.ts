@@ -1,4 +1,5 @@
 import { listEnvironments } from "../environment/environments.ts";
+import type { Sealer } from "../environment/sealing.ts";
 import type { ImageBuilder } from "../image/builder.ts";
 import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
@@ -9,12 +10,16 @@ import { currentRuntimes, forgetPublished, registriesOf } from "../release/runti
 import type { RolloutTarget } from "../rollout/target.ts";
 import { listInfraRepositories } from "../source/infra-repositories.ts";
 import type { Repositories } from "../source/repositories.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Database, Store } from "../store/open-store.ts";
+import { findCiSettings } from "./ci-settings.ts";
 
 export type TidyDeps = {
   store: Store;
   target: Pick<RolloutTarget, "tidy">;
-  builder: ImageBuilder;
+  sealer: Sealer;
+  /** By where images are built. */
+  builderOf(images: CiSettings["images"]): Pick<ImageBuilder, "prune">;
   /** Where images were pushed to, by its name. */
   publisherAt(registry: string): Pick<ImagePublisher, "prune">;
   repositories: Repositories;
@@ -44,8 +49,9 @@ export async function tidy(deps: TidyDeps, signal: AbortSignal, report: (error: 
     await attempt(async () => {
       // An image that was just built belongs to no release yet.
       if ((await openDeliveries(db, name)).length > 0) return;
-      await deps.builder.prune(name, await imagesToKeep(db, name));
+      await deps.builderOf({ kind: "docker" }).prune(name, await imagesToKeep(db, name));
       await pruneRegistries(deps, name);
+      await pruneBuilds(deps, name);
     });
     await attempt(() => tidyEnvironments(deps, name, signal));
   }
@@ -56,6 +62,17 @@ async function pruneRegistries({ store, publisherAt }: TidyDeps, app: string): P
   if (registries.length === 0) return;
   const kept = await forgetPublished(store.db, app);
   for (const registry of registries) await publisherAt(registry).prune(app, kept);
+}
+
+/** What was built away from this machine, by where the newest release that was says. */
+async function pruneBuilds({ store: { db }, sealer, builderOf }: TidyDeps, app: string): Promise<void> {
+  for (const { number } of await keptReleases(db, app)) {
+    const { spec } = await getRelease(db, app, number);
+    if ((spec.ci?.images ?? "docker") === "docker") continue;
+    const { images } = await findCiSettings(db, sealer, spec);
+    await builderOf(images).prune(app, await imagesToKeep(db, app));
+    return;
+  }
 }
 
 /** On Docker nothing is left of a release beside its image. */

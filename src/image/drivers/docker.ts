@@ -10,6 +10,7 @@ import { readDockerfile } from "../read-dockerfile.ts";
 import { diskFull, judgeBuildEnd } from "./build-failure.ts";
 import { newBuildProgress } from "./build-progress.ts";
 import { decodeBuildTrace } from "./buildkit-trace.ts";
+import { findImage, parseMessage, pullImage, removeUnused, toDockerError } from "./engine-images.ts";
 import { shareInFlight } from "./share-in-flight.ts";
 
 /** Below this a build is refused: an engine whose disk is full can neither build nor keep logs for what runs. */
@@ -66,7 +67,7 @@ export function dockerBuilder({
     async fetch(reference, log, signal) {
       const existing = await find(reference);
       if (existing) return { digest: existing.Id };
-      await pull(docker, reference, { log, now, ...(signal ? { signal } : {}) });
+      await pullImage(docker, reference, { log, now, ...(signal ? { signal } : {}) });
       const image = await find(reference);
       if (!image)
         throw fail("IMAGE_UNAVAILABLE", { message: `The engine pulled ${reference} and yet does not have it.` });
@@ -74,29 +75,27 @@ export function dockerBuilder({
     },
     async prune(app, keep) {
       const images = await docker.listImages({ filters: { label: [`shipway.app=${app}`] } }).catch(rethrow);
-      const names = images
-        .flatMap(({ RepoTags }) => RepoTags ?? [])
-        .filter((name) => name.startsWith(`${namespace}/${app}/`));
       const removed: string[] = [];
-      for (const name of names.filter((name) => !keep.includes(name)))
-        if (await removeUnused(docker, name)) removed.push(name);
+      for (const { RepoTags, RepoDigests } of images) {
+        const names = (RepoTags ?? []).filter((name) => name.startsWith(`${namespace}/${app}/`));
+        const gone: string[] = [];
+        for (const name of names.filter((name) => !keep.includes(name)))
+          if (await removeUnused(docker, name)) gone.push(name);
+        removed.push(...gone);
+        // One that was pulled has its registry's name, too, and would stay under that.
+        if (gone.length === (RepoTags ?? []).length)
+          for (const digest of RepoDigests ?? []) await removeUnused(docker, digest);
+      }
       return removed;
     },
   };
 }
 
-type Inspected = Docker.ImageInspectInfo;
-
-async function findImage(docker: Docker, name: string): Promise<Inspected | undefined> {
-  try {
-    return await docker.getImage(name).inspect();
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined;
-    throw toDockerError(error);
-  }
-}
-
-function built(plan: ImagePlan, image: Inspected, how: { reused: boolean; durationMs: number }): BuildOutcome {
+function built(
+  plan: ImagePlan,
+  image: Docker.ImageInspectInfo,
+  how: { reused: boolean; durationMs: number },
+): BuildOutcome {
   const exposedPorts = Object.keys(image.Config.ExposedPorts ?? {}).map((port) => Number.parseInt(port, 10));
   return {
     status: "built",
@@ -206,88 +205,6 @@ async function followBuild(
   return error;
 }
 
-function parseMessage(line: string): { id?: unknown; aux?: unknown; error?: unknown } {
-  try {
-    const message: unknown = JSON.parse(line);
-    return typeof message === "object" && message !== null ? message : {};
-  } catch {
-    // A connection that breaks off leaves half a line; the missing end is what counts, and it is seen by the caller.
-    return {};
-  }
-}
-
-/** Without a tag the engine would pull every tag of the repository. */
-function withTag(reference: string): string {
-  return /@sha256:|:[\w.-]+$/.test(reference) ? reference : `${reference}:latest`;
-}
-
-async function pull(
-  docker: Docker,
-  reference: string,
-  { log, now, signal }: { log: LogSink; now: () => number; signal?: AbortSignal },
-): Promise<void> {
-  const say = (text: string) => log([{ at: now(), stream: "meta", text }]);
-  say(`${reference} is not on this machine: pulling it`);
-  try {
-    const stream = await docker.pull(withTag(reference), signal ? { abortSignal: signal } : {});
-    for await (const line of createInterface({ input: stream as Readable })) {
-      const message: { error?: unknown; status?: unknown; id?: unknown } = parseMessage(line);
-      if (typeof message.error === "string") throw new Error(message.error);
-      // Each layer reports its progress many times a second; only its end is worth a line.
-      if (typeof message.status === "string" && /^(Pull complete|Digest|Status)/.test(message.status))
-        say(`${message.id ?? ""} ${message.status}`.trim());
-    }
-  } catch (error) {
-    signal?.throwIfAborted();
-    if (isUnreachable(error)) throw toDockerError(error);
-    throw fail("IMAGE_UNAVAILABLE", {
-      message: `The image ${reference} cannot be pulled: ${textOf(error)}`,
-      hint: "Check the name and the engine's network; `docker pull` shows the same error.",
-      cause: error,
-    });
-  }
-}
-
-/** False when a container uses the image, or somebody else removed it. */
-async function removeUnused(docker: Docker, name: string): Promise<boolean> {
-  try {
-    await docker.getImage(name).remove();
-    return true;
-  } catch (error) {
-    if (statusOf(error) === 409 || statusOf(error) === 404) return false;
-    throw toDockerError(error);
-  }
-}
-
 function rethrow(error: unknown): never {
   throw toDockerError(error);
-}
-
-function toDockerError(error: unknown): ShipwayError {
-  if (error instanceof ShipwayError) return error;
-  if (isUnreachable(error)) {
-    return fail("DOCKER_UNREACHABLE", {
-      message: `The Docker Engine does not answer: ${textOf(error)}.`,
-      hint: "Start it, and check that this user may open its socket: `docker info`.",
-      cause: error,
-    });
-  }
-  if (/no space left on device/i.test(textOf(error)))
-    return diskFull(`The engine has no space left: ${textOf(error)}.`);
-  return fail("DOCKER_FAILED", { message: `The Docker Engine refused: ${textOf(error)}`, cause: error });
-}
-
-function isUnreachable(error: unknown): boolean {
-  const code = typeof error === "object" && error !== null && "code" in error ? error.code : undefined;
-  return (
-    typeof code === "string" && ["ECONNREFUSED", "ECONNRESET", "ENOENT", "EACCES", "EPIPE", "ETIMEDOUT"].includes(code)
-  );
-}
-
-function statusOf(error: unknown): unknown {
-  return typeof error === "object" && error !== null && "statusCode" in error ? error.statusCode : undefined;
-}
-
-function textOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -6,6 +6,8 @@ export type LoginFor = (host: string) => Promise<string | undefined>;
 
 const ECR_HOST = /^\d{12}\.dkr\.ecr\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?$/;
 
+export const isEcrHost = (host: string): boolean => ECR_HOST.test(host);
+
 /** Amazon ECR in any Region, with Shipway's own credentials; every other registry is asked as a stranger. */
 export function ecrLogins(): LoginFor {
   return async (host) => {

@@ -8,7 +8,8 @@ import type { GitCommand } from "../../../source/git-command.ts";
 import type { BuildOutcome, ImageBuilder, ImagePlan } from "../../builder.ts";
 import { readDockerfile } from "../../read-dockerfile.ts";
 import { digestAt } from "../../registry/push-image.ts";
-import { parseImageReference, resolveImage } from "../../registry/resolve-image.ts";
+import { endpointOf, parseImageReference, resolveImage } from "../../registry/resolve-image.ts";
+import { ecrLogins } from "../ecr-login.ts";
 import { type EcrRegistry, ecrRegistry, hostOfUri, repositoryName } from "../ecr-registry.ts";
 import { shareInFlight } from "../share-in-flight.ts";
 import { type BuildClients, openBuildClients } from "./aws-clients.ts";
@@ -84,6 +85,7 @@ export async function openCodeBuilder(options: CodeBuildOptions): Promise<ImageB
   const times = options.times ?? TIMES;
   const driver: Driver = { bucket, clients, ecr, claims, stopping: new Map(), options, times, now };
   const share = shareInFlight<BuildOutcome>();
+  const loginFor = ecrLogins();
   const told = async <T>(work: Promise<T>): Promise<T> => {
     try {
       return await work;
@@ -95,15 +97,13 @@ export async function openCodeBuilder(options: CodeBuildOptions): Promise<ImageB
     build: (plan, log, signal) => share(plan.name, log, signal, (all, stop) => told(buildNow(driver, plan, all, stop))),
     fetch: async (reference, log) => {
       const { host } = parseImageReference(reference);
-      const found = await told(resolveImage(reference, isEcr(host) ? await ecr.signIn(host) : undefined));
+      const found = await resolveImage(reference, { endpoint: endpointOf(host), authorization: await loginFor(host) });
       log([{ at: now(), stream: "meta", text: `${reference} is ${found.reference}` }]);
       return found;
     },
     prune: (app, keep) => told(pruneImages({ ecr, install, namespace }, app, keep)),
   };
 }
-
-const isEcr = (host: string): boolean => /^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?$/.test(host);
 
 async function buildNow(driver: Driver, plan: ImagePlan, log: LogSink, signal: AbortSignal): Promise<BuildOutcome> {
   const { ecr, now, options } = driver;
