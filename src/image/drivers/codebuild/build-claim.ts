@@ -15,6 +15,8 @@ export function newClaims(bucket: Bucket, install: string, now: () => number) {
   const keyOf = (plan: ImagePlan) =>
     `shipway/images/${install}/claims/${plan.app}/${plan.service}/${contentHash(plan)}.json`;
   return {
+    /** Whether somebody wants the image, or wanted it and never heard what became of it. */
+    isTaken: async (plan: ImagePlan): Promise<boolean> => (await bucket.find(keyOf(plan))) !== undefined,
     /** Makes the claim, or finds the one that is there. */
     async take(plan: ImagePlan): Promise<{ claim: Claim; isNew: boolean }> {
       const mine: Claim = { token: randomUUID(), at: now() };

@@ -119,20 +119,28 @@ async function buildNow(driver: Driver, plan: ImagePlan, log: LogSink, signal: A
     return { status: "built", image: { ...image, durationMs: now() - beganAt } };
   };
   for (;;) {
-    const known = await find();
+    // Not with a claim: the rest of that build's log is still to be told, also where it has left its image meanwhile.
+    const known = (await driver.claims.isTaken(plan)) ? undefined : await find();
     if (known !== undefined) return built(known, true);
-    const running = await findOrStart(driver, plan, uri, { log, signal, beganAt });
+    const running = await findOrStart(driver, plan, uri, {
+      log,
+      signal,
+      isThere: async () => (await find()) !== undefined,
+    });
+    if (running === undefined) continue;
     const left = await followOrStop(driver, plan, running.id, { log, signal });
     const digest = await find();
     await driver.claims.forget(plan);
     if (digest !== undefined) return built(digest, false);
-    // Stopped by who had begun it, elsewhere: that says nothing to us.
-    if (left.state.status === "STOPPED" && !running.isNew) continue;
+    // Stopped by who had begun it, or its image has gone since: that says nothing about now.
+    if (!running.isNew && left.ending?.error === undefined && isOver(left.state.status)) continue;
     const verdict = judgeBuild({ ...left, plan, dockerfile: await readDockerfile(plan, options.git) });
     if (verdict instanceof ShipwayError) throw verdict;
     return { status: "failed", failure: verdict };
   }
 }
+
+const isOver = (status: string): boolean => status === "STOPPED" || status === "SUCCEEDED";
 
 async function followOrStop(
   driver: Driver,
@@ -153,42 +161,39 @@ async function followOrStop(
   }
 }
 
-type Watch = { log: LogSink; signal: AbortSignal; beganAt: number };
+type Watch = { log: LogSink; signal: AbortSignal; isThere(): Promise<boolean> };
 
-/** The build that runs for this image, or one that ended and nobody heard of; else a new one. */
+/** The build that runs for this image, or one that ended and nobody heard of; else a new one. Undefined when a claim was in the way that is of no use any more. */
 async function findOrStart(
   driver: Driver,
   plan: ImagePlan,
   uri: string,
   watch: Watch,
-): Promise<{ id: string; isNew: boolean }> {
+): Promise<{ id: string; isNew: boolean } | undefined> {
   const { claims, now, times } = driver;
   watch.signal.throwIfAborted();
   const { claim, isNew } = await claims.take(plan);
   if (!isNew) {
     const found = await findBuild(driver, claim);
-    if (found?.id !== undefined && isOfUse(found, { beganAt: watch.beganAt, staleAt: now() - times.staleMs }))
-      return { id: found.id, isNew: false };
+    if (found?.id !== undefined && isOfUse(found, now() - times.staleMs)) return { id: found.id, isNew: false };
     if (found !== undefined || now() - claim.at > times.unseenMs) {
       await claims.forget(plan);
-      return findOrStart(driver, plan, uri, watch);
+      return undefined;
     }
     // It was claimed a moment ago, and perhaps started: the same token starts no second one.
+  } else if (await watch.isThere()) {
+    // Somebody else's build has just ended.
+    await claims.forget(plan);
+    return undefined;
   }
   const id = await start(driver, plan, uri, claim, watch);
   await claims.record(plan, { ...claim, build: id });
   return { id, isNew: true };
 }
 
-/** One that was stopped says nothing about the image, one that failed long ago nothing about now, and of one that made it the image has gone since. */
-function isOfUse(
-  { buildComplete, buildStatus, endTime }: Build,
-  { beganAt, staleAt }: { beganAt: number; staleAt: number },
-): boolean {
-  if (buildStatus === "STOPPED") return false;
-  if (buildComplete !== true) return true;
-  return (endTime?.getTime() ?? 0) >= (buildStatus === "SUCCEEDED" ? beganAt : staleAt);
-}
+/** One that was stopped says nothing about the image, one that ended long ago nothing about now. */
+const isOfUse = ({ buildComplete, buildStatus, endTime }: Build, staleAt: number): boolean =>
+  buildStatus !== "STOPPED" && (buildComplete !== true || (endTime?.getTime() ?? 0) >= staleAt);
 
 async function findBuild({ clients, options, times }: Driver, claim: Claim): Promise<Build | undefined> {
   const { codebuild } = clients;

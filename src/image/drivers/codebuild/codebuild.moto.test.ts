@@ -128,16 +128,36 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
     expect(texts.map((text) => text.filter((line) => line.includes("went to S3")).length)).toEqual([1, 0]);
   });
 
+  /** Of a process that dies a build and its promise are left: nobody hears of it, and nothing of it runs on. */
+  const leaveBehind = async (plan: ImagePlan, status: string) => {
+    const before = (await stage.startedBuilds()).length;
+    const first = await open({ times: { ...FAST, pollMs: 3_600_000 } });
+    void first.build(plan, () => undefined).catch(() => undefined);
+    await until(`a build that has ${status}`, async () => {
+      const [id, ...others] = await stage.startedBuilds();
+      if (others.length !== before || id === undefined) return false;
+      return (await stage.clients.codebuild.batchGetBuilds({ ids: [id] })).builds?.[0]?.buildStatus === status;
+    });
+  };
+
   it("follows the build that runs when Shipway was killed and asks again, and starts no second one", async () => {
     const plan = await shop.plan("web", `FROM ${base}\nCOPY nonce.txt /\nRUN echo begun && sleep 2 && echo ended\n`);
     const before = (await stage.startedBuilds()).length;
-    // A process that dies leaves its promise behind: nobody hears of it, and nothing of it runs on.
-    const first = await open({ times: { ...FAST, pollMs: 3_600_000 } });
-    void first.build(plan, () => undefined).catch(() => undefined);
-    await until("the build runs", async () => (await stage.startedBuilds()).length === before + 1);
+    await leaveBehind(plan, "IN_PROGRESS");
     const { outcome, text } = await logged(await open(), plan);
     expect(imageOf(outcome).reused).toBe(false);
     expect(text.filter((line) => /^(begun|ended)$/.test(line))).toEqual(["begun", "ended"]);
+    expect(await stage.startedBuilds()).toHaveLength(before + 1);
+  });
+
+  it("tells the rest of the log of a build that has left its image meanwhile", async () => {
+    const plan = await shop.plan("web", `FROM ${base}\nCOPY nonce.txt /\nRUN echo the rest\n`);
+    const before = (await stage.startedBuilds()).length;
+    await leaveBehind(plan, "SUCCEEDED");
+    const { outcome, text } = await logged(await open(), plan);
+    expect(imageOf(outcome).reused).toBe(false);
+    expect(text).toContain("the rest");
+    expect(imageOf((await logged(await open(), plan)).outcome).reused).toBe(true);
     expect(await stage.startedBuilds()).toHaveLength(before + 1);
   });
 
@@ -156,13 +176,7 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
   it("tells a failure that nobody heard of, once, and builds anew when it is asked again", async () => {
     const plan = await shop.plan("web", `FROM ${base}\nCOPY nonce.txt /\nRUN echo compiling && exit 4\n`);
     const before = (await stage.startedBuilds()).length;
-    const first = await open({ times: { ...FAST, pollMs: 3_600_000 } });
-    void first.build(plan, () => undefined).catch(() => undefined);
-    await until("it failed", async () => {
-      const [id, ...others] = await stage.startedBuilds();
-      if (others.length !== before || id === undefined) return false;
-      return (await stage.clients.codebuild.batchGetBuilds({ ids: [id] })).builds?.[0]?.buildStatus === "FAILED";
-    });
+    await leaveBehind(plan, "FAILED");
     const builder = await open();
     const told = { status: "failed", failure: { dockerfileLine: 3, lastLines: ["compiling"] } };
     expect((await logged(builder, plan)).outcome).toMatchObject(told);
