@@ -55,8 +55,8 @@ export function judgeBuild(left: BuildLeft): BuildFailure | ShipwayError {
 const HINTS = {
   again: "Push again.",
   setup:
-    "The project needs an image with Docker, Python 3 and the AWS command line, privileged mode, and a role that may push: see docs/aws.md, and `shipway doctor aws`.",
-  project: "Look at the build in the CodeBuild console, and at the project with `shipway doctor aws`.",
+    "The project needs an image with Docker, Python 3 and the AWS command line, privileged mode, and a role that may push: see docs/aws.md.",
+  project: "Look at the build in the CodeBuild console, and compare the project with that of terraform/aws-fargate.",
 };
 
 function failed({ plan, state }: BuildLeft, why: string, hint: string): ShipwayError {
