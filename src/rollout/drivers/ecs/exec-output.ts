@@ -17,26 +17,29 @@ export function newTerminalReader(exitSign: string): ExecReader {
   return (chunk) => {
     if (isOver) return [];
     const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk]);
-    const at = bytes.indexOf(sign);
-    const code = at < 0 ? null : /^(\d+)\n/.exec(bytes.toString("latin1", at + sign.length));
-    // What may be the beginning of the sign is kept until more has come.
-    const end = at < 0 ? bytes.length - beginningAtEnd(bytes, sign) : at;
-    held = code === null ? bytes.subarray(end) : Buffer.alloc(0);
-    isOver = code !== null;
+    const { end, code } = findExit(bytes, sign);
+    held = bytes.subarray(end);
+    isOver = code !== undefined;
     return [
       ...(end > 0 ? [{ is: "out" as const, bytes: bytes.subarray(0, end) }] : []),
-      ...(code === null ? [] : [{ is: "exit" as const, code: Number(code[1]) }]),
+      ...(code === undefined ? [] : [{ is: "exit" as const, code }]),
     ];
   };
 }
 
-/** How many of the last bytes are the first of the sign. */
-function beginningAtEnd(bytes: Buffer, sign: Buffer): number {
-  const from = Math.max(0, bytes.length - sign.length + 1);
-  const at = bytes.indexOf(SIGN, from);
-  if (at < 0) return 0;
-  const tail = bytes.subarray(at);
-  return tail.equals(sign.subarray(0, tail.length)) ? tail.length : 0;
+/** Where the command's own output ends for now: before the exit code, or what may be the beginning of it. */
+function findExit(bytes: Buffer, sign: Buffer): { end: number; code?: number } {
+  for (let at = bytes.indexOf(sign); at >= 0; at = bytes.indexOf(sign, at + 1)) {
+    const behind = bytes.toString("latin1", at + sign.length);
+    const [, code] = /^(\d{1,3})\n/.exec(behind) ?? [];
+    if (code !== undefined) return { end: at, code: Number(code) };
+    if (/^\d{0,3}$/.test(behind)) return { end: at };
+  }
+  // The sign's first byte is nowhere else in it, so only the last one can begin it.
+  const last = bytes.lastIndexOf(SIGN);
+  const tail = bytes.subarray(last);
+  const mayBegin = last >= 0 && tail.length < sign.length && tail.equals(sign.subarray(0, tail.length));
+  return { end: mayBegin ? last : bytes.length };
 }
 
 /** Reads frames. What is between them comes from a program that writes to its terminal past its pipes, as for a password: it is shown as stderr. */
