@@ -10,6 +10,7 @@ import { serviceName } from "./names.ts";
 import { type AwsStage, ecsService, hasMoto, newAwsStage, targetOptions, withExec } from "./testing.ts";
 
 const place: Place = { app: "shop", environment: "exec" };
+const variables = { env: { COLOR: "blue" }, secrets: { KEY: new Secret("KEY", "swordfish") } };
 const WELL = { agent: "RUNNING", reason: null, connected: true, faults: {} } as const;
 
 describe.skipIf(!hasMoto)("ECS Exec on the emulator, with an agent of ours", () => {
@@ -34,7 +35,6 @@ describe.skipIf(!hasMoto)("ECS Exec on the emulator, with an agent of ours", () 
   });
   const run = async (number: number, services: string[], by = target, at = place) => {
     const release = releaseOf(number, services, at);
-    const variables = { env: { COLOR: "blue" }, secrets: { KEY: new Secret("KEY", "swordfish") } };
     await by.prepare(at, release);
     for (const service of release.services) await by.startService(at, release, service, variables);
     await by.awaitHealthy(at, release, release.services, { deadlineMs: 30_000, onProgress: () => undefined });
@@ -197,7 +197,7 @@ describe.skipIf(!hasMoto)("ECS Exec on the emulator, with an agent of ours", () 
     const at = { app: "shop", environment: "drift" };
     const live = await run(1, ["worker"], target, at);
     const drift = async (by: RolloutTarget) =>
-      (await by.findDrift(at, { live: { release: live, variables: {} }, inProgress: [] })).map(
+      (await by.findDrift(at, { live: { release: live, variables: { worker: variables } }, inProgress: [] })).map(
         ({ kind, mendsItself, attributes }) => ({ kind, mendsItself, attributes }),
       );
     expect(await drift(target)).toEqual([]);
