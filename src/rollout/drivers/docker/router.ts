@@ -36,6 +36,16 @@ export type ServerStatus = {
   totalRequests: number;
 };
 
+/** What a task answered. */
+export type Answers = { requests: number; answers4xx: number; answers5xx: number };
+
+export type RouterAnswers = {
+  /** By task, with the mean time that its last answers took. */
+  tasks: Map<string, Answers & { meanMs: number }>;
+  /** By back end: requests that the router answered itself, with an error, since no task did. */
+  unanswered: Map<string, number>;
+};
+
 /** What carries traffic to tasks on Docker. Changes are serialised: callers need no lock. */
 export interface Router {
   /** Image present, directory and configuration written, container running and its admin socket answering. Adopts a running one. */
@@ -52,6 +62,8 @@ export interface Router {
   current(): Promise<RouterState>;
   /** Live status of all servers of these back ends, from the router itself. */
   status(backends: string[]): Promise<ServerStatus[]>;
+  /** What every task answered since this was asked first. It goes on over reloads. A task that is added again begins anew. */
+  answers(): Promise<RouterAnswers>;
   /** Compares what the router runs with the desired state and puts it right; says what differed. */
   reconcile(): Promise<string[]>;
   /** Stops and removes the container. */

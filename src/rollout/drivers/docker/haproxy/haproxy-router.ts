@@ -5,6 +5,7 @@ import { errorCode, fail } from "../../../../shared/errors.ts";
 import { until } from "../../../../shared/until.ts";
 import { asking, isAddressTaken } from "../docker-errors.ts";
 import type { Router, RouterState, ServerStatus } from "../router.ts";
+import { newAnswerCounts } from "./answer-counts.ts";
 import { checkRouterState } from "./check-router-state.ts";
 import { findComplaints } from "./complaints.ts";
 import { type LiveRouter, parseLiveRouter, parseProcesses, parseStat } from "./live-router.ts";
@@ -49,6 +50,8 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
   const { dir } = options;
   const container: RouterContainerOptions = { ...options, network: baseNetwork(options.network), user: routerUser() };
   const inTurn = newTurns();
+  const inTurnOfCounting = newTurns();
+  const answers = newAnswerCounts();
   const render = (stored: StoredRouter) =>
     renderConfig(stored, options.trustedProxies ? { trustedProxies: options.trustedProxies } : {});
 
@@ -78,6 +81,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     for (const line of toLines(change)) {
       if (findComplaints(await admin(line)).length > 0) return false;
     }
+    if (change.cleanUp.some((one) => /^del server (?!proving:)/.test(one))) await countLast();
     for (const line of joinUpTo(LONGEST_LINE, change.cleanUp)) await admin(line);
     return true;
   }
@@ -89,6 +93,7 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
   async function reload(before: LiveRouter, rendered: RenderedRouter): Promise<LiveRouter> {
     const since = Math.floor(Date.now() / 1_000);
     const { failedReloads } = await readProcesses();
+    await countLast();
     await master("reload");
     const reloaded = await untilAnswers("the router's new worker", async () => {
       const live = await readLive();
@@ -174,6 +179,20 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
     return { stat: parseStat(answer), oldWorkers: old.map(parseStat) };
   }
 
+  /** One after another: an older picture after a newer one would look like counters that began anew. */
+  const countAnswers = () =>
+    inTurnOfCounting(async () => {
+      const [answer, { oldWorkers }] = await Promise.all([admin("show info;show stat"), readProcesses()]);
+      const { pid } = parseLiveRouter(answer);
+      const old = await Promise.all(
+        oldWorkers.map(async (one) => ({ pid: one, rows: parseStat(await master(`@!${one} show stat`)) })),
+      );
+      return answers.add([{ pid, rows: parseStat(answer) }, ...old.filter((one) => one.pid !== pid)]);
+    });
+
+  /** A server that goes and a worker that is replaced take their counters along. Figures are not worth failing for. */
+  const countLast = () => countAnswers().catch(() => undefined);
+
   return {
     ensure: () =>
       inTurn(async () => {
@@ -226,6 +245,8 @@ export function haproxyRouter(options: HaproxyRouterOptions): Router {
         .filter(({ name }) => names.includes(name))
         .flatMap((backend) => backend.servers.map((server) => toServerStatus(backend, server, stats)));
     },
+
+    answers: () => reachable(options.name, countAnswers),
 
     reconcile: () => inTurn(reconcile),
 
