@@ -136,12 +136,13 @@ describe("the policies of terraform/aws-fargate", () => {
       elb: "elasticloadbalancing",
       logs: "logs",
       secrets: "secretsmanager",
+      cloudwatch: "cloudwatch",
     };
     const made = new Set<string>();
     for (const file of await readdir(DRIVER)) {
       if (!file.endsWith(".ts") || /(\.test|testing)\.ts$/.test(file)) continue;
       for (const [, client = "", call = ""] of (await readFile(join(DRIVER, file), "utf8")).matchAll(
-        /\baws\.(ecs|elb|logs|secrets)\s*\.([a-z]\w+)\(/g,
+        /\b(?:aws\.)?(ecs|elb|logs|secrets|cloudwatch)\s*\.([a-z]\w+)\(/g,
       )) {
         made.add(`${services[client]}:${call.slice(0, 1).toUpperCase()}${call.slice(1)}`);
       }

@@ -54,6 +54,7 @@ export function placedTarget(
     async tidy(place, kept, signal) {
       for (const target of await everywhere(place)) await target.tidy(place, kept, signal);
     },
+    measure: async (place, releases, options) => (await at(place)).measure(place, releases, options),
     async destroy(place, data) {
       const remarks: string[] = [];
       for (const target of await everywhere(place)) remarks.push(...(await target.destroy(place, data)));

@@ -2,6 +2,7 @@ import type { Readable, Writable } from "node:stream";
 import type { LogLine, LogSink } from "../shared/log-line.ts";
 import type { Secret } from "../shared/secret.ts";
 import type { BackingSpec } from "../spec/app-spec.ts";
+import type { Measured } from "./measurement.ts";
 import type { Place, Release, ReleaseService } from "./release.ts";
 
 /** What can be seen of the tasks of one service of one release. */
@@ -241,6 +242,12 @@ export interface RolloutTarget {
    * stands by is not touched. Ends when the signal aborts, and by itself when the place is changed meanwhile: the next call goes on.
    */
   tidy(place: Place, kept: Release[], signal: AbortSignal): Promise<void>;
+
+  /**
+   * What the tasks of these releases use and answer: now, and since `sinceMs`, or as far back as anybody has kept it. Reads only. There is an entry for each of
+   * their services, in their order, whether or not it has tasks.
+   */
+  measure(place: Place, releases: Release[], options: { sinceMs: number }): Promise<Measured>;
 
   /**
    * Removes everything of the place; the data of backing services and volumes only where asked. Where a runtime can tell, it looks whether anything is left.

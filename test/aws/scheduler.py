@@ -41,6 +41,7 @@ from werkzeug.serving import make_server
 
 import builds
 import exec_service
+import metrics
 from account import backends, definition_of, ip_of, lock
 from balancer import listen
 from definitions import problem_of
@@ -456,6 +457,7 @@ def parse_options():
 
 
 if __name__ == "__main__":
+    metrics.install()
     options = parse_options()
     port = options.port
     if options.containers:

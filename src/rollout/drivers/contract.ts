@@ -593,6 +593,60 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       expect(said).toEqual(["service variable secret"]);
     });
 
+    describe("what tasks use and answer", () => {
+      const measure = (place: Place, releases: Release[]) =>
+        target.measure(place, releases, { sinceMs: Date.now() - 3_600_000 });
+
+      it("has an entry for each service of the releases that are asked for, in their order, and is nothing where nothing runs", async () => {
+        const place = newPlace();
+        const measured = await measure(place, [releaseOf(place, 1, { web: "web", worker: "worker" })]);
+        expect(measured.services).toMatchObject([
+          {
+            release: 1,
+            service: "web",
+            traffic: "none",
+            running: 0,
+            healthy: null,
+            latest: null,
+            points: [],
+            tasks: [],
+          },
+          { release: 1, service: "worker", running: 0, latest: null, points: [] },
+        ]);
+        expect(measured.everyMs).toBeGreaterThan(0);
+      });
+
+      it("tells the live release from the one on standby, and knows shares and counts, or says that it does not", async () => {
+        const place = newPlace();
+        const first = releaseOf(place, 1, { web: "web" });
+        const second = releaseOf(place, 2, { web: "web", worker: "worker" });
+        await serve(place, first);
+        await serve(place, second);
+        await target.park(place, first);
+        const running = await until("all tasks run", async () => {
+          const { services } = await measure(place, [second, first]);
+          return services.every((one) => one.release === 1 || one.running === 1) && services;
+        });
+        expect(running.map((one) => `r${one.release} ${one.service} ${one.traffic}`)).toEqual([
+          "r2 web serving",
+          "r2 worker none",
+          "r1 web standby",
+        ]);
+        for (const { service, latest, points, tasks } of running) {
+          for (const one of [...points, ...(latest === null ? [] : [latest])]) {
+            const { at, spanMs, cpuPercent, memoryPercent, requests, ...answers } = one;
+            expect(spanMs).toBeGreaterThan(0);
+            expect(at).toBeLessThanOrEqual(Date.now());
+            for (const figure of [cpuPercent, memoryPercent, requests]) expect(figure ?? 0).toBeGreaterThanOrEqual(0);
+            if (service !== "worker") continue;
+            expect(requests).toBeNull();
+            expect(new Set(Object.values(answers))).toEqual(new Set([null]));
+          }
+          for (const task of tasks) expect(task.name).toContain(`.${service}.`);
+        }
+      });
+    });
+
     describe("what tasks print", () => {
       type Said = { task: string; text: string; at: number };
       const serviceOf = (task: string) => task.split(".").at(2);

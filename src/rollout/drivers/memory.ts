@@ -3,6 +3,7 @@ import { fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import { Secret } from "../../shared/secret.ts";
 import { sleep } from "../../shared/until.ts";
+import { type MeasuredService, nothingMeasured } from "../measurement.ts";
 import {
   healthDeadlineMs,
   needsDowntime,
@@ -342,6 +343,14 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
     async tidy() {
       await call("tidy");
     },
+    async measure(place, releases, { sinceMs }) {
+      await call("measure");
+      const everyMs = 60_000;
+      const services = releases.flatMap(({ number, services: own }) =>
+        own.map((service) => measuredService(service, number, ofRelease(place, number), everyMs)),
+      );
+      return { everyMs, sinceMs, services, notes: ["Figures of a runtime in memory."] };
+    },
     async destroy(place, data) {
       await call("destroy");
       for (const task of inPlace(place)) remove(task);
@@ -391,6 +400,33 @@ function taskDrift(name: string, service: ReleaseService, task: MemoryTask | und
       : [{ ...here, kind: "changed" as const, attributes, mendsItself: false, remedy: "start it anew" }]),
     ...(task.serves && task.traffic !== "serving" ? [{ ...here, kind: "no-traffic" as const, ...MENDED }] : []),
   ];
+}
+
+/** Each task uses a tenth of what it was given, and answers ten requests a minute while it serves, one of them with 404. */
+function measuredService(
+  service: ReleaseService,
+  release: number,
+  tasks: MemoryTask[],
+  everyMs: number,
+): MeasuredService {
+  const own = tasks.filter((task) => task.service === service.name);
+  const running = own.filter((task) => task.state === "running");
+  const serving = running.filter((task) => task.traffic === "serving").length;
+  const at = Math.floor(Date.now() / everyMs) * everyMs - everyMs;
+  const used = { ...nothingMeasured(at, everyMs), cpuPercent: 10, memoryPercent: 10 };
+  const answered = { requests: serving * 10, answers4xx: serving, answers5xx: 0, meanMs: serving > 0 ? 5 : null };
+  const latest = own.length === 0 ? null : { ...used, ...(servesTraffic(service) && answered) };
+  return {
+    release,
+    service: service.name,
+    traffic: own[0]?.traffic ?? "none",
+    running: running.length,
+    healthy: servesTraffic(service) && running.length > 0 ? running.length : null,
+    latest,
+    points: latest === null ? [] : [latest],
+    tasks: own.map(({ name }) => ({ name, cpuPercent: 10, memoryMiB: service.memoryMiB / 10 })),
+    unanswered: serving > 0 ? 0 : null,
+  };
 }
 
 function placeKey(place: Place): string {

@@ -26,6 +26,23 @@ export async function listContainers(docker: Docker, instance: string, place: Pl
   return found.map((one) => seen(one, networkName(instance, place)));
 }
 
+export type SeenTask = Pick<SeenContainer, "id" | "name" | "service" | "release" | "state"> & {
+  place: Place;
+  /** By the check of its image. */
+  isUnhealthy: boolean;
+};
+
+/** The tasks of every place of an installation, whatever their state. */
+export async function listTasks(docker: Docker, instance: string): Promise<SeenTask[]> {
+  const role: Role = "task";
+  const filters = { label: labelFilter({ [LABEL.instance]: instance, [LABEL.role]: role }) };
+  const found = await asking("Listing containers", () => docker.listContainers({ all: true, filters }));
+  return found.map((info) => {
+    const place = { app: info.Labels[LABEL.app] ?? "", environment: info.Labels[LABEL.environment] ?? "" };
+    return { ...seen(info, networkName(instance, place)), place, isUnhealthy: /\(unhealthy\)/.test(info.Status) };
+  });
+}
+
 function seen(info: Docker.ContainerInfo, network: string): SeenContainer {
   const label = (name: string) => info.Labels[name];
   const release = label(LABEL.release);

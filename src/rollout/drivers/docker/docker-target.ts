@@ -35,6 +35,7 @@ import { asking, askingUnless } from "./docker-errors.ts";
 import { endExec, notRunning, startExec } from "./exec-session.ts";
 import { followTasks } from "./follow-tasks.ts";
 import { healthNotes, judgeNew, judgeProved, type TaskFacts } from "./health.ts";
+import { newMeasuring } from "./measuring.ts";
 import { backendName, backingName, labelFilter, networkName, placeLabels, prefixed, releaseOfTask } from "./names.ts";
 import { ensureNetwork, findNetwork, type PlaceNetwork, removeNetwork } from "./network.ts";
 import { mend } from "./reconcile.ts";
@@ -45,6 +46,7 @@ import { prefixFor } from "./subnet.ts";
 import { lookForDrift } from "./task-drift.ts";
 import { type Judged, newTaskWatch, type WatchedTask } from "./task-watch.ts";
 import { backendsOf, serversOf, shiftedTo, withBackends, withoutPlace, withoutTasks, withState } from "./traffic.ts";
+import { newUseSamples, type UseSamples } from "./use-samples.ts";
 
 export type DockerTargetOptions = {
   docker: Docker;
@@ -58,6 +60,8 @@ export type DockerTargetOptions = {
   toolImage: string;
   /** A place that was changed this recently is not reconciled. */
   quietMs?: number;
+  /** What tasks used lately; without, it is looked at only when somebody asks. */
+  samples?: UseSamples;
 };
 
 /** Whoever reconciles may have read what is desired just before a deployment began; the next round comes soon enough. */
@@ -161,7 +165,10 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     return { status: "unhealthy", reason: evidence.map((one) => one.summary).join(" ") + more, evidence };
   }
 
+  const samples = options.samples ?? newUseSamples({ docker, router, instance });
   const target: RolloutTarget = {
+    ...newMeasuring((place) => target.observe(place), { samples, router }),
+
     async observe(place) {
       const [tasks, state] = await Promise.all([tasksOf(place), router.current()]);
       return observedServices(tasks, serversOf(state, place));

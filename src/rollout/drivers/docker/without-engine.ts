@@ -46,6 +46,8 @@ export function targetWithoutEngine(): RolloutTarget {
     reconcile: async (place, { live }) => (live === undefined ? [] : refuse(place)),
     readLogs: refuse,
     tidy: async () => undefined,
+    measure: async (place, releases, { sinceMs }) =>
+      releases.length === 0 ? { everyMs: 60_000, sinceMs, services: [], notes: [] } : refuse(place),
     destroy: async () => [],
   };
 }

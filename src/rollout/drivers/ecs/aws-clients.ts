@@ -1,4 +1,5 @@
 import type { ApplicationAutoScaling } from "@aws-sdk/client-application-auto-scaling";
+import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
 import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import type { ECS } from "@aws-sdk/client-ecs";
 import type { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
@@ -15,6 +16,8 @@ export type AwsClients = {
   tagging: ResourceGroupsTaggingAPI;
   /** Loaded by its first call: few environments have any of it. */
   scaling(): Promise<ApplicationAutoScaling>;
+  /** Loaded when somebody asks for figures. */
+  cloudwatch(): Promise<CloudWatch>;
   /** What was being asked when this error came. */
   askedOf(error: unknown): Asked | undefined;
 };
@@ -53,5 +56,14 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
     });
     return opening;
   };
-  return { ...clients, scaling, askedOf: guard.askedOf };
+  let openingCloudWatch: Promise<CloudWatch> | undefined;
+  const cloudwatch = () => {
+    openingCloudWatch ??= import("@aws-sdk/client-cloudwatch").then(({ CloudWatch }) => {
+      const made = new CloudWatch(config);
+      made.middlewareStack.add(guard.of("cloudwatch"), GUARD_AT);
+      return made;
+    });
+    return openingCloudWatch;
+  };
+  return { ...clients, scaling, cloudwatch, askedOf: guard.askedOf };
 }

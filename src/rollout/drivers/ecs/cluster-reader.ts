@@ -57,6 +57,8 @@ export type SeenServiceDeployment = {
   running: number;
   pending: number;
   failedTasks: number;
+  /** In ms since 1970. */
+  createdAt: number;
 };
 
 /** `agent`: how AWS's agent for commands is there, PENDING, RUNNING or STOPPED (Amazon ECS API, ManagedAgent). */
@@ -279,6 +281,7 @@ function toSeenDeployment(one: Deployment): SeenServiceDeployment {
     running: one.runningCount ?? 0,
     pending: one.pendingCount ?? 0,
     failedTasks: one.failedTasks ?? 0,
+    createdAt: one.createdAt?.getTime() ?? 0,
   };
 }
 

@@ -7,6 +7,7 @@ import { destroyPlace } from "./destroy.ts";
 import { newExec } from "./exec.ts";
 import { type EcsTimes, type Ground, newRecall, TIMES } from "./ground.ts";
 import { type ListenerReader, newListenerReader } from "./listener-reader.ts";
+import { newMeasuring } from "./measuring.ts";
 import { newMending } from "./mending.ts";
 import { newProving } from "./proving.ts";
 import { withPublicErrors } from "./public-errors.ts";
@@ -25,6 +26,8 @@ export type EcsDriverOptions = {
   fingerprint(text: string): string;
   aws?: Omit<AwsOptions, "region">;
   times?: Partial<EcsTimes>;
+  /** The clock by which figures are asked for. */
+  now?: () => number;
 };
 
 export type EcsTargetOptions = EcsDriverOptions & { settings: EcsSettings };
@@ -34,7 +37,7 @@ export const openEcsTarget = ({ settings, ...options }: EcsTargetOptions): Promi
 
 /** Targets of one installation: they share clients and rate limits by Region, and what is read by cluster and by listener. */
 export function newEcsDriver(options: EcsDriverOptions): { open(settings: EcsSettings): Promise<RolloutTarget> } {
-  const { install, fingerprint } = options;
+  const { install, fingerprint, now = Date.now } = options;
   const times = { ...TIMES, ...options.times };
   const recall = newRecall();
   const isOurs = (name: string) => name.startsWith(`shipway-${install}_`);
@@ -55,7 +58,7 @@ export function newEcsDriver(options: EcsDriverOptions): { open(settings: EcsSet
       );
       const listener = getOrMake(listeners, arn, () => newListenerReader(aws, arn));
       const reader = newAccountReader(aws, { install, cluster, listener, recall, times });
-      return newEcsTarget({ aws, reader, install, settings, times, recall, fingerprint });
+      return newEcsTarget({ aws, reader, install, settings, times, recall, fingerprint, now });
     },
   };
 }
@@ -83,6 +86,7 @@ function newEcsTarget(ground: Ground): RolloutTarget {
     ...traffic,
     ...newMending(ground, { ...starting, ...traffic }),
     ...newTaskOutput(ground),
+    ...newMeasuring(ground),
     ...newExec(ground),
 
     async observe(place, only) {

@@ -14,6 +14,7 @@ export type Ground = {
   recall: Recall;
   /** Names a version of a secret by its content; keyed, so that the name says nothing about it. */
   fingerprint(text: string): string;
+  now(): number;
 };
 
 export type EcsTimes = {

@@ -28,6 +28,7 @@ const deployment = {
   running: 1,
   pending: 0,
   failedTasks: 0,
+  createdAt: 0,
 };
 
 function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof deployment> = {}): ServiceFacts {

@@ -23,6 +23,7 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
       running,
       pending: desired - running,
       failedTasks: 0,
+      createdAt: 0,
     },
     draining: [],
     role,

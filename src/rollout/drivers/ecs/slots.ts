@@ -14,6 +14,8 @@ export type SeenDeployment = {
   running: number;
   pending: number;
   failedTasks: number;
+  /** In ms since 1970. */
+  createdAt: number;
 };
 
 /** An ECS service that is one of the two slots of a service. */
@@ -119,7 +121,7 @@ function observedSlot(place: Place, view: ServiceView, slot: Slot): ObservedServ
   return [{ release, service: view.service, traffic: trafficOf(view, slot), tasks }];
 }
 
-function trafficOf(view: ServiceView, slot: Slot): ObservedService["traffic"] {
+export function trafficOf(view: ServiceView, slot: Slot): ObservedService["traffic"] {
   if (view.rule !== undefined && view.rule.weights[slot.name] > 0) return "serving";
   if (isStandby(slot)) return "standby";
   return view.rule === undefined ? "none" : "draining";

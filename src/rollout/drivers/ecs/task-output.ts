@@ -15,7 +15,6 @@ const DAY_MS = 86_400_000;
 export function newTaskOutput(ground: Ground): Pick<RolloutTarget, "readLogs"> {
   const { install, settings, times } = ground;
   const feeds = new Map<string, LogFeed>();
-  const viewsOf = newSharedViews(ground);
   const feedOf = (group: string, readPage: ReadPage): LogFeed => {
     const feed = feeds.get(group) ?? newLogFeed(readPage, times.feed);
     feeds.set(group, feed);
@@ -35,7 +34,7 @@ export function newTaskOutput(ground: Ground): Pick<RolloutTarget, "readLogs"> {
       const feed = feedOf(group, readPage);
       const over = new AbortController();
       const ends = AbortSignal.any([signal, over.signal]);
-      const gone = untilGone(ground, () => viewsOf(place), source, feed, ends).finally(() => over.abort());
+      const gone = untilGone(ground, place, source, feed, ends).finally(() => over.abort());
       const following = feed.follow({ ...want, signal: ends }, give).finally(() => over.abort());
       await Promise.all([gone, following]);
     },
@@ -92,8 +91,8 @@ const leftOutLine = (at: number, count: number): LogLine => ({
 
 /** Resolves when the tasks are gone and their last lines have had the time to come, or the signal aborts. */
 async function untilGone(
-  { times }: Ground,
-  look: () => Promise<ServiceView[]>,
+  { reader, times }: Ground,
+  place: Place,
   { release, service }: LogSource,
   feed: LogFeed,
   signal: AbortSignal,
@@ -101,7 +100,8 @@ async function untilGone(
   const isThere = (view: ServiceView) =>
     (service === undefined || view.service === service) &&
     Object.values(view.slots).some((slot) => releaseIn(slot) === release);
-  while ((await look()).some(isThere)) {
+  // As the environment was a while ago: it costs no call of its own, however many look.
+  while ((await reader.steadyViews(place)).some(isThere)) {
     await sleep(times.goneMs, signal).catch(() => undefined);
     if (signal.aborted) return;
   }
@@ -110,17 +110,4 @@ async function untilGone(
   const { rounds } = feed;
   for (const last = rounds() + 2; rounds() < last && !signal.aborted; )
     await sleep(times.feed.quickMs, signal).catch(() => undefined);
-}
-
-/** What there is of a place, asked for all that watch it at once. */
-function newSharedViews({ reader, times }: Ground): (place: Place) => Promise<ServiceView[]> {
-  const seen = new Map<string, { at: number; views: Promise<ServiceView[]> }>();
-  return ({ app, environment }) => {
-    const key = `${app}/${environment}`;
-    const known = seen.get(key);
-    if (known !== undefined && Date.now() - known.at < times.goneMs / 2) return known.views;
-    const views = reader.views({ app, environment });
-    seen.set(key, { at: Date.now(), views });
-    return views;
-  };
 }

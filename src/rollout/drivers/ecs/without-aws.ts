@@ -58,6 +58,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     reconcile: async (place, desired) => (await opened()).reconcile(place, desired),
     readLogs: async (place, source, options, log) => (await opened()).readLogs(place, source, options, log),
     tidy: async (place, kept, signal) => (await opened()).tidy(place, kept, signal),
+    measure: async (place, releases, options) => (await opened()).measure(place, releases, options),
     destroy: async (place, data) => (await opened()).destroy(place, data),
   };
 }
