@@ -297,6 +297,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   });
   closing.push(() => loop.stop());
   void loop.once();
+  if (docker) closing.push(docker.watchUse());
 
   const firstToken = await firstAdminToken(store, options.firstToken);
   return {

@@ -15,8 +15,10 @@ import { registryBuilder } from "./image/drivers/registry.ts";
 import type { ImagePublisher } from "./image/publisher.ts";
 import { dockerTarget } from "./rollout/drivers/docker/docker-target.ts";
 import { haproxyRouter } from "./rollout/drivers/docker/haproxy/haproxy-router.ts";
+import { newUseSamples } from "./rollout/drivers/docker/use-samples.ts";
 import { targetWithoutEngine } from "./rollout/drivers/docker/without-engine.ts";
 import { lazyEcsTarget } from "./rollout/drivers/ecs/without-aws.ts";
+import type { ServiceUse } from "./rollout/measurement.ts";
 import type { TargetOf } from "./rollout/placed-target.ts";
 import type { RuntimeSettings } from "./rollout/runtime.ts";
 import type { RolloutTarget } from "./rollout/target.ts";
@@ -59,6 +61,10 @@ export type Engine = {
   version(): Promise<string | undefined>;
   /** Resolves once the apps' router answers. @throws DOCKER_UNREACHABLE, PORT_IN_USE */
   ensureRouter(): Promise<void>;
+  /** From now on what tasks use is looked at again and again, until the returned function is called. */
+  watchUse(): () => Promise<void>;
+  /** What was seen then last. */
+  latestUse(): ServiceUse[];
 };
 
 /** `key` is the installation's secret key, `git` the program that repositories are read with. */
@@ -104,6 +110,7 @@ function onEngine(
     network: `shipway-${instance}`,
     labels: { "shipway.instance": instance },
   });
+  const samples = newUseSamples({ docker, router, instance });
   return {
     engine: {
       version: () =>
@@ -112,8 +119,21 @@ function onEngine(
           () => undefined,
         ),
       ensureRouter: () => router.ensure(),
+      watchUse() {
+        samples.start();
+        return samples.stop;
+      },
+      latestUse: samples.latest,
     },
-    onDocker: dockerTarget({ docker, router, instance, subnetPool: SUBNET_POOL, toolImage: ROUTER_IMAGE, log }),
+    onDocker: dockerTarget({
+      docker,
+      router,
+      instance,
+      subnetPool: SUBNET_POOL,
+      toolImage: ROUTER_IMAGE,
+      samples,
+      log,
+    }),
     builder: dockerBuilder({ docker, git, namespace, freeBytes: () => freeBytes(dataDir) }),
     executor: dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath }),
   };

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { MetricsBody } from "../http/metrics-schemas.ts";
 import { HookBody, NotifyDeliveryBody } from "../http/notify-schemas.ts";
 import {
   type ApiEvent,
@@ -88,6 +89,8 @@ export function apiClient(server: Server) {
       environment: string,
       query: { release?: number | undefined; region?: string | undefined },
     ) => get(EnvironmentCostBody, `${environmentPath(app, environment)}/cost`, query),
+    metrics: (app: string, environment: string, query: { service?: string | undefined; since?: string | undefined }) =>
+      get(MetricsBody, `${environmentPath(app, environment)}/metrics`, query),
     resume: async (app: string, environment: string) => {
       await call("POST", `${environmentPath(app, environment)}/resume`);
     },

@@ -6,7 +6,10 @@ import { argumentForm, type Command, type OptionSpec } from "./command.ts";
 const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
   { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
-  { title: "Watch", commands: ["status", "open", "logs", "events", "releases", "deployments", "pipelines", "env"] },
+  {
+    title: "Watch",
+    commands: ["status", "open", "logs", "metrics", "events", "releases", "deployments", "pipelines", "env"],
+  },
   { title: "Reach in", commands: ["exec", "run", "runs"] },
   { title: "Build", commands: ["infra", "backing", "var"] },
   { title: "Guard", commands: ["secret", "token", "notify"] },

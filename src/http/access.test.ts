@@ -61,6 +61,13 @@ const TABLE: Row[] = [
     path: () => `${IN_PRODUCTION}/cost`,
   },
   {
+    route: "GET /api/apps/:app/environments/:environment/metrics",
+    needs: "viewer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/metrics`,
+  },
+  {
     route: "POST /api/apps/:app/environments/:environment/rollback",
     needs: "developer",
     allowed: 404,

@@ -5,6 +5,7 @@ import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraDeps } from "../infra/run-terraform.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
+import type { ServiceUse } from "../rollout/measurement.ts";
 import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { Store } from "../store/open-store.ts";
@@ -35,7 +36,7 @@ export type Platform = {
     startTaskRun(runId: string): Promise<void>;
   };
   /** The container engine, whose version is undefined when it does not answer; undefined for a Shipway that runs without one. */
-  docker: { version(): Promise<string | undefined> } | undefined;
+  docker: { version(): Promise<string | undefined>; latestUse(): ServiceUse[] } | undefined;
   /** Where the API answers, such as `http://127.0.0.1:7420`. */
   apiUrl: string;
   /** What others are told of it where they ask another address, such as a load balancer's; undefined where they ask this server itself. */

@@ -31,6 +31,7 @@ import { execRoutes } from "./routes/exec.ts";
 import { infraRoutes } from "./routes/infra.ts";
 import { infraRepositoryRoutes } from "./routes/infra-repositories.ts";
 import { infraStateRoutes } from "./routes/infra-state.ts";
+import { metricsRoutes } from "./routes/metrics.ts";
 import { notifyRoutes } from "./routes/notify.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
@@ -123,6 +124,7 @@ export async function buildServer(
     appRoutes,
     environmentRoutes,
     environmentCostRoutes,
+    metricsRoutes,
     variableRoutes,
     backingRoutes,
     deploymentRoutes,

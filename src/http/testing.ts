@@ -104,7 +104,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       startTaskRun: async (id: string) => void started.push(`task-run ${id}`),
       startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
-    docker: { version: async () => "20.10.24" },
+    docker: { version: async () => "20.10.24", latestUse: () => [] },
     apiUrl: "http://127.0.0.1:7420",
     publicUrl: undefined as string | undefined,
     httpPort: 8080,

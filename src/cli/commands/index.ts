@@ -10,6 +10,7 @@ import { infraCommands } from "./infra.ts";
 import { infraProviderCommands } from "./infra-provider.ts";
 import { loginCommands } from "./login.ts";
 import { logCommands } from "./logs.ts";
+import { metricsCommands } from "./metrics.ts";
 import { notifyCommands } from "./notify.ts";
 import { pipelineCommands } from "./pipelines.ts";
 import { runCommands } from "./run.ts";
@@ -28,6 +29,7 @@ export const COMMANDS: readonly Command[] = [
   ...deployCommands,
   ...statusCommands,
   ...logCommands,
+  ...metricsCommands,
   ...eventCommands,
   ...historyCommands,
   ...pipelineCommands,

@@ -4,11 +4,13 @@ import { listApps } from "../../source/apps.ts";
 import type { Platform } from "../platform.ts";
 import { StatusBody } from "../schemas.ts";
 import { identityOf, type TypedServer, urlOf } from "../server.ts";
+import { addServiceGauges } from "../service-gauges.ts";
 import { viewApp } from "../views.ts";
 
 export function systemRoutes(server: TypedServer, platform: Platform): void {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry, prefix: "shipway_" });
+  addServiceGauges(registry, () => platform.docker?.latestUse() ?? []);
 
   server.get(
     "/api/ready",
