@@ -32,7 +32,7 @@ const PointBody = z.object({
   p95Ms: Figure,
 });
 
-export const ServiceMetricsBody = z
+const ServiceMetricsBody = z
   .object({
     service: z.string(),
     release: z.int(),
