@@ -62,7 +62,7 @@ export async function moveTo(db: Database, { app, environment }: Place, runtime:
  * The account and Region that an image was pushed to, and for which machines where that is not the usual kind: of one for several kinds only the tasks' own is
  * there. Undefined where tasks are started from the engine's own images.
  */
-export function registryKey(runtime: RuntimeSettings): string | undefined {
+function registryKey(runtime: RuntimeSettings): string | undefined {
   if (runtime.kind === "docker") return undefined;
   // arn:aws:elasticloadbalancing:REGION:ACCOUNT:…
   const [, , , region, account] = runtime.settings.listener.split(":");
