@@ -33,6 +33,7 @@ export async function dockerScene(deps: DemoDeps, app: string): Promise<Scene> {
     configure: async () => undefined,
     byHand: terraform === undefined ? undefined : byHand,
     outro: ({ httpPort }) => `http://${host}:${httpPort}`,
+    explore: () => [],
     epilogue: [],
     close: async () => undefined,
   };

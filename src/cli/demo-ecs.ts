@@ -58,6 +58,9 @@ export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
     },
     byHand: undefined,
     outro: () => `http://${host}:${has().balancerPort}`,
+    explore: () => [
+      `The account, by AWS's own command line:  ${wordsOf(environmentOf(has().standIn))} aws ecs list-tasks …`,
+    ],
     epilogue: [
       "AWS was played by moto, docker-registry and this project's test/aws. What that proves, and what it does not: docs/aws.md.",
     ],
@@ -73,6 +76,11 @@ const environmentOf = (standIn: StandIn) => ({
   AWS_REGION: REGION,
   ...CREDENTIALS,
 });
+
+const wordsOf = (variables: Record<string, string>) =>
+  Object.entries(variables)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(" ");
 
 async function openStandIns(deps: DemoDeps): Promise<Opened> {
   const { environment, projectDir, dockerSocket } = deps;

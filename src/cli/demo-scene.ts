@@ -18,8 +18,10 @@ export type Scene = {
   configure(workshop: Workshop): Promise<void>;
   /** Something changed by hand, seen and put back; undefined where it cannot be shown. */
   byHand: ((workshop: Workshop) => Promise<void>) | undefined;
-  /** Where a visitor looks, and anything to know there. */
+  /** Where a visitor looks. */
   outro(workshop: Workshop): string;
+  /** What else there is to explore, when the demo stays up. */
+  explore(): string[];
   /** Said at the end, below what was counted. */
   epilogue: string[];
   /** After the server ended. */

@@ -61,8 +61,9 @@ export async function runDemo(options: DemoOptions, deps: DemoDeps): Promise<Exi
     for (const line of scene.epilogue) say(line);
     if (counts.failed > 0) return 1;
     if (options.once) return 0;
+    const explore = [`It is yours to explore:  ${scene.outro(workshop)}`, ...scene.explore()];
     say(
-      `\nIt is yours to explore:  ${scene.outro(workshop)}\nThe checkout is in ${workshop.checkout}. Ctrl-C ends the demo and removes everything.`,
+      `\n${explore.join("\n")}\nThe checkout is in ${workshop.checkout}. Ctrl-C ends the demo and removes everything.`,
     );
     if (!deps.interrupted.aborted) await once(deps.interrupted, "abort");
     return 0;

@@ -40,8 +40,9 @@ class Fargate:
         self.pace, self.log_delay = options.pace, options.log_delay
         sweep(self.engine)
         # Who owns it is in its name, so that the next stage can tell whether this one is gone.
-        self.id = "%d-%s-%s" % (os.getpid(), started_at(os.getpid()), uuid.uuid4().hex[:6])
-        self.name = "shipway-aws-%s" % self.id.split("-")[-1]
+        own = uuid.uuid4().hex[:6]
+        self.id = "%d-%s-%s.%s" % (os.getpid(), started_at(os.getpid()), namespace(), own)
+        self.name = "shipway-aws-%s" % own
         self.labels = {STAGE_LABEL: self.id, **({REGISTRY_LABEL: self.registry} if self.registry else {})}
         self.engine.call("POST", "/networks/create", {"Name": self.name, "CheckDuplicate": True, "Driver": "bridge", "Labels": self.labels})
         self.gateway = self.engine.call("GET", "/networks/%s" % self.name)["IPAM"]["Config"][0]["Gateway"]
@@ -134,14 +135,24 @@ def started_at(pid):
         return "0"
 
 
+def namespace():
+    """Whose processes these are: an engine may be shared by containers that do not see each other's."""
+    try:
+        return re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        return "0"
+
+
 def sweep(engine):
     """Removes what stages left behind whose process is gone."""
     having = {"label": [STAGE_LABEL]}
     made = engine.call("GET", "/networks", filters=having) + engine.call("GET", "/containers/json", all=1, filters=having)
     made += engine.call("GET", "/volumes", filters=having)["Volumes"] or []
     for stage, registry in {(one["Labels"][STAGE_LABEL], one["Labels"].get(REGISTRY_LABEL)) for one in made}:
-        pid, started, _ = stage.split("-")
-        if started_at(int(pid)) != started:
+        pid, started, rest = stage.split("-")
+        where = rest.partition(".")[0]
+        # A process elsewhere cannot be seen from here: what it made is not ours to judge.
+        if where == namespace() and started_at(int(pid)) != started:
             remove_stage(engine, stage, registry)
 
 

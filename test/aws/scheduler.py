@@ -12,7 +12,7 @@ moto and control listen on these ports of 127.0.0.1. Tasks are played (played.py
 With a registry, builds of CodeBuild are really made and pushed there (builds.py).
     GET  /ground                         what Terraform makes of an account, laid at the first call
     GET  /backing                        a database and a cache in that account, and their addresses as variables
-    GET  /endpoint                       where containers of tasks reach moto
+    GET  /endpoint                       where containers of tasks reach moto, and the label that all they are made of has
     GET  /answering?host=HOST            what the listener's rules lead a request to: {"release": 3} or {}
     GET  /listen?listener=ARN&port=N     starts a load balancer in front of that listener on this machine (balancer.py); {"port": N}
     GET  /exec?behaviour=JSON            how agents for ECS Exec are from now on (exec_service.py); what clients sent them wrong
@@ -396,7 +396,7 @@ class Control(BaseHTTPRequestHandler):
         if path == "/backing":
             return lay_backing(port)
         if path == "/endpoint":
-            return {"endpoint": "http://%s:%d" % (runner.gateway, port) if options.containers else None}
+            return {"endpoint": runner.endpoint, "stage": runner.id} if options.containers else {"endpoint": None}
         if path == "/listen":
             return {"port": open_balancer(query["listener"], int(query["port"]))}
         with lock:
