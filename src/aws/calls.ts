@@ -101,7 +101,7 @@ function pauseMs(attempt: number): number {
 }
 
 /** Calls to S3 that are allowed under another name than their own (service authorization reference, Amazon S3). */
-const S3_ACTIONS: Record<string, string> = {
+export const S3_ACTIONS: Record<string, string> = {
   HeadBucket: "ListBucket",
   HeadObject: "GetObject",
   ListObjectsV2: "ListBucket",

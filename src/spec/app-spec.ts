@@ -292,6 +292,12 @@ const AwsCiSettings = z.strictObject({
     .regex(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, "write the name of a bucket")
     .describe("S3 bucket through which CI hands over checkouts, artifacts and caches."),
   stepRole: RoleArn.optional().describe("ARN of the role that pipeline steps have. Without one they have no rights."),
+  stepSecurityGroups: z
+    .array(AwsId("sg"))
+    .min(1)
+    .max(5)
+    .optional()
+    .describe("What pipeline steps carry, so that they reach less than tasks do. Default: securityGroups."),
   buildProject: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{1,254}$/, "write the project's name, not its ARN")
@@ -314,6 +320,7 @@ export const AWS_OUTPUTS: Record<keyof z.infer<typeof AwsSettings> | keyof z.inf
   exec: "exec",
   workBucket: "work_bucket",
   stepRole: "step_role",
+  stepSecurityGroups: "step_security_groups",
   buildProject: "build_project",
   toolImage: "tool_image",
 };

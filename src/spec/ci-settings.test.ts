@@ -73,6 +73,13 @@ describe("where CI runs", () => {
     });
   });
 
+  it("has the security groups that are made for steps, where there are any", () => {
+    const given = { ...outputs, step_security_groups: ["sg-0123abcd"] };
+    const { steps } = ciSettingsOf(specOf({ steps: "ecs", environment: "production" }), given);
+    expect(steps).toMatchObject({ settings: { securityGroups: ["sg-0123abcd"] } });
+    expect(steps).not.toHaveProperty("settings.stepSecurityGroups");
+  });
+
   it("takes what is written before outputs, and outputs of other names where they are declared", () => {
     const aws = { workBucket: "mine", toolImage: "tools:1", outputs: { cluster: "other" }, architecture: "arm64" };
     const { steps } = ciSettingsOf(specOf({ steps: "ecs", environment: "production" }, aws), {

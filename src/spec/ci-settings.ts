@@ -5,7 +5,7 @@ import { resolveAws } from "./resolve-aws.ts";
 import { resolveEnvironment } from "./resolve-environment.ts";
 
 /** What a driver for steps on Fargate has to know of an AWS account. Plain JSON, without secrets. */
-export type StepSettings = z.infer<typeof AwsStepSettings> & {
+export type StepSettings = Omit<z.infer<typeof AwsStepSettings>, "stepSecurityGroups"> & {
   architecture: "x86_64" | "arm64";
   /** Disk of each task; Fargate gives 20 for nothing. */
   storageGiB: number;
@@ -41,13 +41,17 @@ export function ciSettingsOf(spec: AppSpec, outputs: Record<string, unknown> | u
   return {
     steps:
       forSteps && "settings" in forSteps
-        ? { kind: "ecs", settings: { ...forSteps.settings, architecture, storageGiB, logRetentionDays } }
+        ? { kind: "ecs", settings: { ...stepSettings(forSteps.settings), architecture, storageGiB, logRetentionDays } }
         : { kind: "docker" },
     images:
       forImages && "settings" in forImages
         ? { kind: "codebuild", settings: { ...forImages.settings, architecture } }
         : { kind: "docker" },
   };
+}
+
+function stepSettings({ stepSecurityGroups, ...settings }: z.infer<typeof AwsStepSettings>) {
+  return { ...settings, securityGroups: stepSecurityGroups ?? settings.securityGroups };
 }
 
 function unusable({ app, ci }: AppSpec, environment: string, problems: string[], unapplied: boolean) {

@@ -215,6 +215,6 @@ resource "aws_security_group" "endpoints" {
     protocol        = "tcp"
     from_port       = 443
     to_port         = 443
-    security_groups = [aws_security_group.tasks.id]
+    security_groups = concat([aws_security_group.tasks.id], aws_security_group.steps[*].id)
   }
 }

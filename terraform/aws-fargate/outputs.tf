@@ -98,6 +98,16 @@ output "private_subnets" {
   value       = aws_subnet.private[*].id
 }
 
+output "step_security_groups" {
+  description = "What pipeline steps carry; null without steps."
+  value       = var.steps ? aws_security_group.steps[*].id : null
+}
+
+output "step_role" {
+  description = "What scripts of pipelines may do in AWS; null without step_policy_arns."
+  value       = one(aws_iam_role.step[*].arn)
+}
+
 output "build_project" {
   description = "The CodeBuild project that builds images; null without builds."
   value       = one(aws_codebuild_project.images[*].name)

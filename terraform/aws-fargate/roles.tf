@@ -45,6 +45,7 @@ resource "aws_iam_policy" "driver" {
       storage = "What Shipway needs for images, logs, secrets and artifacts"
     },
     var.exec ? { exec = "What Shipway needs to open a shell in a task" } : {},
+    var.steps ? { ci = "What Shipway needs to run pipeline steps on this cluster" } : {},
     var.builds ? { build = "What Shipway needs to build images in CodeBuild" } : {},
   )
 

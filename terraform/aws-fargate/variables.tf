@@ -174,6 +174,18 @@ variable "exec" {
   default     = false
 }
 
+variable "steps" {
+  description = "Let pipeline steps run on this cluster, for ci: { steps: ecs } in shipway.yml: a security group and a policy of their own."
+  type        = bool
+  default     = false
+}
+
+variable "step_policy_arns" {
+  description = "What scripts of pipelines may do in AWS; whoever may push can do it. Without any they get no credentials at all."
+  type        = list(string)
+  default     = []
+}
+
 variable "builds" {
   description = "Make a CodeBuild project that builds images, for ci: { images: codebuild } in shipway.yml. It costs nothing while nothing is built."
   type        = bool

@@ -18,6 +18,10 @@ run "defaults" {
     error_message = "Without a certificate HTTP answers 404 until Shipway adds rules."
   }
   assert {
+    condition     = length(aws_security_group.steps) == 0 && output.step_security_groups == null && output.step_role == null
+    error_message = "Nothing for pipeline steps that nobody asked for."
+  }
+  assert {
     condition     = length(aws_codebuild_project.images) == 0 && output.build_project == null
     error_message = "No project for builds that nobody asked for."
   }
@@ -32,6 +36,36 @@ run "defaults" {
   assert {
     condition     = aws_lb.this.enable_deletion_protection && !aws_s3_bucket.state.force_destroy
     error_message = "What holds data is protected."
+  }
+}
+
+run "pipeline_steps" {
+  command = plan
+  variables {
+    steps  = true
+    egress = "endpoints"
+  }
+
+  assert {
+    condition     = length(aws_security_group.steps) == 1 && length(aws_security_group.steps[0].ingress) == 0 && length(output.driver_policy_arns) == 3
+    error_message = "Steps have a group that nobody reaches, and Shipway a policy for them."
+  }
+  assert {
+    condition     = length(aws_iam_role.step) == 0 && output.step_role == null
+    error_message = "Scripts of pipelines get no rights that nobody asked for."
+  }
+}
+
+run "pipeline_steps_with_rights" {
+  command = plan
+  variables {
+    steps            = true
+    step_policy_arns = ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"]
+  }
+
+  assert {
+    condition     = length(aws_iam_role.step) == 1 && length(aws_iam_role_policy_attachment.step) == 1
+    error_message = "One role with the policies that were named."
   }
 }
 
