@@ -10,6 +10,8 @@ import type {
   StepDefinition,
   Written,
 } from "./pipelines-file.ts";
+import { readyCheckOf } from "./ready-check.ts";
+import { taskSizeOf } from "./step-size.ts";
 
 /** What selects a pipeline. */
 export type PlannedRef = {
@@ -33,6 +35,8 @@ const SERVICE_MIB = 1_024;
 const SMALLEST_BUILD_MIB = 1_024;
 const MOST_SERVICES = 5;
 const MOST_STEPS = 100;
+/** The largest task of Fargate (Amazon ECS developer guide, task size). */
+const MOST_FARGATE_MIB = 122_880;
 
 const PREDEFINED_CACHES: Record<string, string> = {
   composer: "~/.composer/cache",
@@ -48,15 +52,16 @@ const PREDEFINED_CACHES: Record<string, string> = {
 
 /**
  * What a push of `ref` runs. Exactly one pipeline is chosen: a tag's own, or a branch's own, or `default` for a branch that no entry matches.
+ * `on`: where its steps are to run.
  * @throws PIPELINES_INVALID for what the chosen pipeline needs and does not have (an undefined service, too little memory) or Shipway cannot do yet.
  */
-export function planPipeline(file: PipelinesFile, ref: PlannedRef): Planned {
+export function planPipeline(file: PipelinesFile, ref: PlannedRef, on: "docker" | "ecs" = "docker"): Planned {
   if (ref.custom === undefined && /\[(skip ci|ci skip)\]/i.test(ref.message ?? "")) {
     return { status: "none", reason: "the commit message asks to skip CI" };
   }
   const pipeline = selectPipeline(file, ref);
   if (!pipeline) return { status: "none", reason: nothingFor(file, ref) };
-  const planner = newPlanner(file, ref, pipeline);
+  const planner = newPlanner(file, ref, pipeline, on);
   const stages = planner.planStages();
   const problems = [...pipeline.problems, ...planner.problems];
   if (problems.length > 0) throw invalidPipelines(file.text, file.file, problems);
@@ -87,7 +92,7 @@ type Surroundings = {
   label?: string;
 };
 
-function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefinition) {
+function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefinition, on: "docker" | "ecs") {
   const problems: YamlProblem[] = [];
   const notes: YamlProblem[] = [];
   const stages: PipelinePlan["stages"] = [];
@@ -220,6 +225,7 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
       const message = `the services leave ${memoryMiB} MB of this step's ${total} MB, and its script needs ${SMALLEST_BUILD_MIB}: give it a larger \`size\` or the services less \`memory\``;
       problems.push({ ...step.at, message });
     }
+    if (on === "ecs") checkOnFargate(step, total, { memoryMiB, services });
     return {
       ...imageOf(step),
       script: commandsOf(step.script),
@@ -228,6 +234,23 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
       caches: step.caches.flatMap((cache) => resolveCache(cache) ?? []),
       memoryMiB,
     };
+  }
+
+  /** What Fargate cannot do, or does otherwise than an engine, in this step. */
+  function checkOnFargate(
+    step: StepDefinition,
+    total: number,
+    resolved: { memoryMiB: number; services: ServicePlan[] },
+  ): void {
+    if (taskSizeOf(resolved) === undefined) {
+      const message = `no task on Fargate can have this step's ${total} MB: at most ${MOST_FARGATE_MIB} MB, \`size: 16x\``;
+      problems.push({ ...step.at, message });
+    }
+    for (const { name, image, variables } of resolved.services) {
+      if (readyCheckOf(image, variables, []).kind !== "none") continue;
+      const message = `on Fargate the step does not wait for service ${name} (${image}) to answer: nobody knows what to ask it`;
+      notes.push({ ...step.at, message: `${message}.` });
+    }
   }
 
   function commandsOf(entries: StepDefinition["script"]): string[] {

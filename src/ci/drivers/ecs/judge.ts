@@ -117,7 +117,7 @@ const TOLD_TO = new Set([137, 143]);
 /** ECS keeps it with the stopped task: so a later life of Shipway knows as well why it was stopped. */
 export const stopReasonOf = (verdict: Verdict): string =>
   verdict.kind === "serviceFailed" ? `Shipway: service ${verdict.service} failed` : "Shipway: the step cannot begin";
-const STOPPED_FOR = /^Shipway: service (\S+) failed$/;
+const STOPPED_FOR = /^Shipway: service (.+) failed$/;
 
 const isOutOfMemory = ({ reason }: SeenContainer): boolean => /OutOfMemory/.test(reason ?? "");
 

@@ -2,19 +2,13 @@ import { randomBytes } from "node:crypto";
 import { CACHE_EXPIRES_AFTER_MS, placeOf, versionOf } from "../../cache-version.ts";
 import type { StepPlan } from "../../executor.ts";
 import { expandVariables } from "../../step-environment.ts";
+import { taskSizeOf } from "../../step-size.ts";
 import type { Attempt } from "./attempts.ts";
 import { hexHash, secretNameOf, tagsOfStep } from "./names.ts";
 import type { Addresses, Order } from "./order.ts";
 import { type KeptByScript, renderTaskScripts } from "./start-script.ts";
 import type { StepRun } from "./step-run.ts";
-import {
-  SERVICE_START_S,
-  STEP,
-  serviceContainer,
-  type TaskInput,
-  taskDefinitionOf,
-  taskSizeOf,
-} from "./task-definition.ts";
+import { SERVICE_START_S, STEP, serviceContainer, type TaskInput, taskDefinitionOf } from "./task-definition.ts";
 import { noteTemporary } from "./temporary.ts";
 
 /** What a step gets of its caches, and what of them is to be kept. */

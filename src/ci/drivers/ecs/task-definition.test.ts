@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { StepSettings } from "../../../spec/ci-settings.ts";
-import { type TaskInput, taskDefinitionOf, taskSizeOf } from "./task-definition.ts";
+import { taskSizeOf } from "../../step-size.ts";
+import { type TaskInput, taskDefinitionOf } from "./task-definition.ts";
 
 const settings: StepSettings = {
   region: "eu-central-1",
@@ -81,6 +82,13 @@ describe("the task of a step", () => {
     expect(family({ step: { image: "node:24", memoryMiB: 2_048 } })).not.toBe(family());
     expect(family({ mounts: ["/root/.npm"] })).not.toBe(family());
     expect(family()).toMatch(/^shipway-i_shop__ci_[0-9a-f]{24}$/);
+  });
+
+  it("calls a service's container by a name that ECS takes, whatever the service is called", () => {
+    const named = ["a b", "a_b", "a.b"].map((name) => ({ name, image: "redis:7", memoryMiB: 128, variables: {} }));
+    const names = taskDefinitionOf(input({ services: named })).containerDefinitions?.map((one) => one.name ?? "");
+    expect(new Set(names).size).toBe(6);
+    for (const name of names ?? []) expect(name).toMatch(/^[A-Za-z0-9_-]{1,255}$/);
   });
 
   it("takes what is secret from Secrets Manager, and has it nowhere else", () => {

@@ -1,10 +1,10 @@
 import type { ContainerDefinition, RegisterTaskDefinitionCommandInput } from "@aws-sdk/client-ecs";
-import { fargateSizeOf } from "../../../aws/fargate-sizes.ts";
 import { lowerTags } from "../../../aws/tags.ts";
 import type { StepSettings } from "../../../spec/ci-settings.ts";
 import type { ServicePlan, StepPlan } from "../../executor.ts";
 import { type ReadyCheck, readyCheckOf } from "../../ready-check.ts";
 import { CLONE_DIR } from "../../step-places.ts";
+import { taskSizeOf } from "../../step-size.ts";
 import { familyOf, hexHash, LOG_PREFIX, logGroupOf, tagsOfApp } from "./names.ts";
 import { TASK_DIRS } from "./order.ts";
 import { START_COMMAND } from "./start-script.ts";
@@ -13,7 +13,12 @@ import { START_COMMAND } from "./start-script.ts";
 export const SETUP = "setup";
 export const STEP = "step";
 export const COLLECT = "collect";
-export const serviceContainer = (service: string): string => `service-${service}`;
+
+/** Names of services are free text. A container's has at most 255 of `A-Za-z0-9_-` (Amazon ECS API, ContainerDefinition, `name`). */
+export function serviceContainer(service: string): string {
+  const usable = service.replace(/[^A-Za-z0-9_-]/g, "_").slice(0, 100);
+  return usable === service ? `service-${service}` : `service-${usable}-${hexHash(service, 8)}`;
+}
 
 /** Names of variables whose values are in a secret, and the secret with a registry's login. */
 type Sealed = { variables?: { arn: string; names: string[] }; login?: string };
@@ -30,9 +35,6 @@ export type TaskInput = {
   mounts: string[];
 };
 
-/** Bitbucket gives two processors with 4 GB, and steps are written for it. */
-const UNITS_PER_MIB = 0.5;
-const MOST_UNITS = 16_384;
 /** Ours wait while the step works; they may take this, and reserve little, so that a step of 4 GB is a task of 4 GB. */
 const OUR_MIB = 512;
 const RESERVED_MIB = 64;
@@ -43,16 +45,10 @@ const STOP_S = 2;
 /** The last lines of a script that was stopped have to be relayed. */
 const COLLECT_STOP_S = 30;
 
-/** What the task of a step reserves, whatever it runs; undefined where Fargate has nothing so large. */
-export function taskSizeOf(step: Pick<StepPlan, "memoryMiB" | "services">) {
-  const memoryMiB = step.services.reduce((sum, service) => sum + service.memoryMiB, step.memoryMiB);
-  return fargateSizeOf({ cpu: Math.min(MOST_UNITS, memoryMiB * UNITS_PER_MIB), memoryMiB });
-}
-
 /** What a step's task is, for RegisterTaskDefinition: nothing of one run is in it, so that equal steps have one definition, which its family names. */
 export function taskDefinitionOf(input: TaskInput): RegisterTaskDefinitionCommandInput {
   const { install, app, settings, step, services } = input;
-  const size = taskSizeOf({ memoryMiB: step.memoryMiB, services: services as ServicePlan[] });
+  const size = taskSizeOf({ memoryMiB: step.memoryMiB, services });
   if (size === undefined) throw new Error(`no Fargate task is as large as ${step.memoryMiB} MiB`);
   const definition = {
     requiresCompatibilities: ["FARGATE" as const],
