@@ -37,6 +37,7 @@ import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
 import { type DurableEngine, type DurableStep, launchDurableEngine, type Workflow } from "./workflow/durable.ts";
 import { newExecs } from "./workflow/execs.ts";
+import { forgetCi } from "./workflow/forget-ci.ts";
 import { recordMissedInfraPushes } from "./workflow/infra-push.ts";
 import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
@@ -123,7 +124,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
   const drivers = chooseDrivers(options, { instance, key, git: repositories.git });
-  const { engine: docker, builderOf, executor, namespace, targetOf, publisherOf, publisherAt } = drivers;
+  const { engine: docker, builderOf, executorOf, namespace, targetOf, publisherOf, publisherAt } = drivers;
   const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
@@ -174,7 +175,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         secrets,
         sealer,
         logs,
-        executor,
+        executorOf,
         builderOf,
         namespace,
         hasEngine: docker !== undefined,
@@ -234,6 +235,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     execs,
     target,
     publisherAt,
+    forgetCi: (app) => forgetCi({ db: store.db, executorOf }, app),
     repositories,
     infra,
     notify,
@@ -287,7 +289,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     execs,
     builderOf,
     publisherAt,
-    executor,
+    executorOf,
     repositories,
     code,
     startDelivery: (id) => engine.startIfNew("deliver", id),

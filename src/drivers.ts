@@ -1,10 +1,11 @@
 import { createHmac } from "node:crypto";
-import { statfs } from "node:fs/promises";
+import { readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import Docker from "dockerode";
 import type { Logger as Pino } from "pino";
 import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
 import { executorWithoutEngine } from "./ci/drivers/docker/without-engine.ts";
+import { lazyExecutor } from "./ci/drivers/ecs/lazy-executor.ts";
 import type { StepExecutor } from "./ci/executor.ts";
 import type { ImageBuilder } from "./image/builder.ts";
 import { lazyBuilder } from "./image/drivers/codebuild/lazy-builder.ts";
@@ -36,6 +37,8 @@ export type DriverOptions = {
   bind: string;
   /** A PATH in which git is found. */
   searchPath: string;
+  /** File with the program that runs beside pipeline steps on ECS. */
+  stepAgent: string;
   /** Where images of ECS environments are really pushed to; undefined for Amazon ECR itself. */
   registryEndpoint: string | undefined;
   log: Pino;
@@ -45,7 +48,8 @@ export type DriverOptions = {
 export type Drivers = {
   /** First part of the names of images. */
   namespace: string;
-  executor: StepExecutor;
+  /** By where an app's steps run. */
+  executorOf(steps: CiSettings["steps"]): StepExecutor;
   /** By where an app's images are built. */
   builderOf(images: CiSettings["images"]): ImageBuilder;
   targetOf: TargetOf;
@@ -78,14 +82,18 @@ export function chooseDrivers(
     docker === undefined ? withoutEngine() : onEngine(docker, options, { instance, namespace, git });
   return {
     namespace,
-    executor,
+    executorOf: newExecutors(options, { instance, onEngine: executor }),
     builderOf: newBuilders(options, { instance, namespace, git, onEngine: builder }),
     engine,
     ...newRuntimes(options, { instance, key, docker, onDocker }),
   };
 }
 
-type OnEngine = Pick<Drivers, "engine" | "executor"> & { builder: ImageBuilder; onDocker: RolloutTarget };
+type OnEngine = Pick<Drivers, "engine"> & {
+  executor: StepExecutor;
+  builder: ImageBuilder;
+  onDocker: RolloutTarget;
+};
 
 const withoutEngine = (): OnEngine => ({
   engine: undefined,
@@ -136,6 +144,30 @@ function onEngine(
     }),
     builder: dockerBuilder({ docker, git, namespace, freeBytes: () => freeBytes(dataDir) }),
     executor: dockerExecutor({ docker, instance, workDir: join(dataDir, "ci"), searchPath: options.searchPath }),
+  };
+}
+
+/** An executor for each account and cluster that is named; what concerns AWS is loaded by its first step. */
+function newExecutors(
+  { dataDir, searchPath, stepAgent }: DriverOptions,
+  { instance, onEngine }: { instance: string; onEngine: StepExecutor },
+): Drivers["executorOf"] {
+  const executors = new Map<string, StepExecutor>();
+  return (steps) => {
+    if (steps.kind === "docker") return onEngine;
+    const { settings } = steps;
+    return getOrMake(executors, JSON.stringify(settings), () =>
+      lazyExecutor(async () => {
+        const { openEcsExecutor } = await import("./ci/drivers/ecs/ecs-executor.ts");
+        return openEcsExecutor({
+          settings,
+          install: instance,
+          agent: () => readFile(stepAgent, "utf8"),
+          workDir: join(dataDir, "ci-ecs"),
+          searchPath,
+        });
+      }),
+    );
   };
 }
 

@@ -16,7 +16,7 @@ export type Stages = {
   openDelivery(changeId: string): Promise<DeliveredChange>;
   /** `shipway.yml` at the commit, and the environments this ref deploys to. */
   readSpec(change: DeliveredChange): Promise<Staged<{ spec: AppSpec; environments: string[] }>>;
-  runCi(change: DeliveredChange): Promise<Staged<CiOutcome>>;
+  runCi(change: DeliveredChange, spec: AppSpec): Promise<Staged<CiOutcome>>;
   /** Names every image by its content and builds those that are not there. */
   buildImages(change: DeliveredChange, spec: AppSpec): Promise<Staged<RecordedImage[]>>;
   recordRelease(change: DeliveredChange, spec: AppSpec, images: RecordedImage[]): Promise<number>;
@@ -43,7 +43,7 @@ export async function deliver(changeId: string, stages: Stages): Promise<void> {
 
   // Tests and builds do not depend on each other. Images are named by content, so a build whose tests fail is not lost.
   const [ci, images] = await Promise.all([
-    stages.runCi(change),
+    stages.runCi(change, spec),
     environments.length > 0 ? stages.buildImages(change, spec) : nothingBuilt,
   ]);
   if (!ci.ok) return stages.endDelivery(change, { at: "ci", problem: ci.problem });

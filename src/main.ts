@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import type { CliContext, UpOptions } from "./cli/context.ts";
@@ -104,6 +104,7 @@ async function main(): Promise<number> {
     dockerSocket: isWithoutDocker(options, environment) ? undefined : dockerSocket,
     searchPath: environment.PATH,
     registryEndpoint: environment.SHIPWAY_REGISTRY,
+    stepAgent: join(dirname(self), "step-agent.mjs"),
     terraform: {
       program: environment.SHIPWAY_TERRAFORM,
       mirrorDir: environment.SHIPWAY_TERRAFORM_MIRROR,

@@ -114,6 +114,8 @@ export interface StepExecutor {
   runStep(context: PipelineContext, step: StepPlan, log: LogSink, options: StepOptions): Promise<StepOutcome>;
   /** Removes whatever a run left behind (containers, networks, artifacts). Repeating it is a no-op. */
   cleanUp(runId: string): Promise<void>;
+  /** Removes what is kept for an app beyond its runs, caches above all. None of them may be running. Repeating it is a no-op. */
+  forget(app: string): Promise<void>;
   /** Ids of the runs that have containers, running or ended: what a run that was cut off left is found by them. */
   runs(): Promise<string[]>;
 }

@@ -37,7 +37,7 @@ export async function checkProject(dir: string, ref: PlannedRef, hasEngine = tru
     check.problems.push(...(await undeclaredOutputs(dir, spec)));
     check.notes.push(...notesOnOutputs(spec));
   }
-  const planned = await collect(check, () => readPipeline(dir, ref));
+  const planned = await collect(check, () => readPipeline(dir, ref, spec?.ci?.steps));
   if (planned) describePipeline(planned, ref, check);
   if (spec && !hasEngine) check.problems.push(...missingEngine(spec, ref, planned));
   check.ok = check.problems.length === 0;
@@ -58,13 +58,17 @@ async function readSpec(dir: string): Promise<AppSpec> {
   return parseAppSpec(await readFile(join(dir, SPEC_FILE), "utf8"), SPEC_FILE);
 }
 
-async function readPipeline(dir: string, ref: PlannedRef): Promise<Planned | undefined> {
+async function readPipeline(
+  dir: string,
+  ref: PlannedRef,
+  on: "docker" | "ecs" | undefined,
+): Promise<Planned | undefined> {
   const text = await readFile(join(dir, PIPELINES_FILE), "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw error;
   });
   if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}, so a push runs no tests` };
-  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref);
+  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref, on);
 }
 
 function missingEngine(spec: AppSpec, ref: PlannedRef, planned: Planned | undefined): Problem[] {

@@ -635,6 +635,7 @@ describe("removing an app", () => {
       expect([statusCode, JSON.parse(body)]).toEqual([200, { remarks: [] }]);
       const told = test.started.filter((one) => one.startsWith("remove images of pushed"));
       expect(told).toEqual(images === "keep" ? [] : [`remove images of pushed at ${registry}`]);
+      expect(test.started).toContain("forget the pipelines of pushed");
     }
   });
 });

@@ -25,6 +25,8 @@ export type Platform = {
   execs: Execs;
   /** Where images were pushed to, by its name. */
   publisherAt(registry: string): Pick<ImagePublisher, "removeApp">;
+  /** Removes what pipelines of an app left and kept, wherever they ran. */
+  forgetCi(app: string): Promise<void>;
   repositories: Repositories;
   infra: InfraDeps;
   notify: NotifyDeps;

@@ -35,7 +35,7 @@ async function reconcile(): Promise<void> {
   const none = async () => undefined;
   const loop = startReconcileLoop({
     ...parts,
-    executor: memoryExecutor(),
+    executorOf: () => memoryExecutor(),
     startDelivery: none,
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },

@@ -92,6 +92,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
     execs: newExecs({ store, secrets, sealer, target }),
     backings: newBackings({ db: store.db, secrets, target }),
     repositories,
+    forgetCi: async (app: string) => void started.push(`forget the pipelines of ${app}`),
     publisherAt: (registry: string) => ({
       removeApp: async (app: string) => {
         started.push(`remove images of ${app} at ${registry}`);

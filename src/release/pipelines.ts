@@ -2,17 +2,24 @@ import type { Selectable } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
 import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Database } from "../store/open-store.ts";
 import type { PipelinesTable } from "../store/schema.ts";
 import type { DeliveredChange } from "./deliveries.ts";
 
 export type PipelineRow = Selectable<PipelinesTable>;
 
+/** The pipeline run of a change, if it was opened. */
+export async function findPipelineOf(db: Database, changeId: string): Promise<PipelineRow | undefined> {
+  return db.selectFrom("pipelines").selectAll().where("change_id", "=", changeId).executeTakeFirst();
+}
+
 /** Opens the pipeline run of a change, once: a repeated call returns the run that is there. */
 export async function openPipeline(
   db: Database,
   change: DeliveredChange,
   steps: { id: string; name: string }[],
+  runner: CiSettings["steps"] = { kind: "docker" },
 ): Promise<PipelineRow> {
   return db.transaction().execute(async (tx) => {
     const app = await tx
@@ -40,11 +47,44 @@ export async function openPipeline(
         status: "running",
         reason: null,
         steps: JSON.stringify(steps),
+        runner: runner.kind === "docker" ? null : JSON.stringify(runner),
         ended_at: null,
+        tidied_at: null,
       })
       .returningAll()
       .executeTakeFirstOrThrow();
   });
+}
+
+/** Where a pipeline's steps run. */
+export const runnerOf = ({ runner }: Pick<PipelineRow, "runner">): CiSettings["steps"] => runner ?? { kind: "docker" };
+
+/** Nothing of its steps is left anywhere. */
+export async function setTidied(db: Database, id: string): Promise<void> {
+  await db.updateTable("pipelines").set({ tidied_at: new Date() }).where("id", "=", id).execute();
+}
+
+/** Pipelines away from this machine that have ended, and of which something may be left. An engine is asked itself. */
+export async function untidiedPipelines(db: Database): Promise<PipelineRow[]> {
+  return db
+    .selectFrom("pipelines")
+    .selectAll()
+    .where("runner", "is not", null)
+    .where("tidied_at", "is", null)
+    .where("status", "<>", "running")
+    .execute();
+}
+
+/** Everywhere that an app's steps ever ran, beside this machine. */
+export async function runnersOf(db: Database, app: string): Promise<CiSettings["steps"][]> {
+  const rows = await db
+    .selectFrom("pipelines")
+    .select("runner")
+    .distinct()
+    .where("app", "=", app)
+    .where("runner", "is not", null)
+    .execute();
+  return rows.map(runnerOf);
 }
 
 export async function closePipeline(

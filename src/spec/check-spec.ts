@@ -330,17 +330,11 @@ function checkVerify(spec: AppSpec): SpecProblem[] {
     .map(({ service, path }) => unknownService(path, "value", service, spec));
 }
 
-/** Drivers that are still being built: taken by the schema so that the names are settled, and refused until they are there. */
-const NOT_THERE_YET: Record<"steps" | "images", readonly string[]> = { steps: ["ecs"], images: [] };
-
 /** CI away from this machine lives on the settings of an environment that is in an AWS account. */
 function checkCi({ ci, environments }: AppSpec): SpecProblem[] {
   if (ci === undefined) return [];
   const path = ["ci", "environment"];
   const away = (["steps", "images"] as const).filter((key) => ci[key] !== "docker");
-  const early = away
-    .filter((key) => NOT_THERE_YET[key].includes(ci[key]))
-    .map((key): SpecProblem => ({ path: ["ci", key], at: "value", message: `${key}: ${ci[key]} is not there yet` }));
   const onEcs = Object.keys(environments).filter((name) => environments[name]?.runtime === "ecs");
   const choice = onEcs.length === 0 ? "none here has runtime: ecs" : `with runtime: ecs there is ${onEcs.join(", ")}`;
   const name = ci.environment;
@@ -350,15 +344,15 @@ function checkCi({ ci, environments }: AppSpec): SpecProblem[] {
   }
   if (name === undefined) {
     const message = `${away.map((key) => `${key}: ${ci[key]}`).join(" and ")} needs environment, whose AWS account is used: ${choice}`;
-    return [...early, { path: ["ci", away[0] ?? "steps"], at: "key", message }];
+    return [{ path: ["ci", away[0] ?? "steps"], at: "key", message }];
   }
   if (!Object.hasOwn(environments, name)) {
     const meant = didYouMean(name, Object.keys(environments));
     const rest = meant === undefined ? choice : `did you mean "${meant}"?`;
-    return [...early, { path, at: "value", message: `there is no environment "${name}": ${rest}` }];
+    return [{ path, at: "value", message: `there is no environment "${name}": ${rest}` }];
   }
-  if (onEcs.includes(name)) return early;
-  return [...early, { path, at: "value", message: `${name} runs on Docker, so it has no AWS account: ${choice}` }];
+  if (onEcs.includes(name)) return [];
+  return [{ path, at: "value", message: `${name} runs on Docker, so it has no AWS account: ${choice}` }];
 }
 
 function unknownService(path: (string | number)[], at: "key" | "value", name: string, spec: AppSpec): SpecProblem {

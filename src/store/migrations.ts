@@ -73,6 +73,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("update infra_runs set plan_file = null where plan_file is not null").execute(db);
     },
   },
+  "015-pipeline-runners": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("alter table pipelines add column runner jsonb, add column tidied_at timestamptz").execute(db);
+    },
+  },
 };
 
 const FIRST = [

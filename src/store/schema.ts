@@ -14,6 +14,7 @@ import type { RuntimeSettings } from "../rollout/runtime.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
 import type { AppSpec, BackingSpec, InfraSpec } from "../spec/app-spec.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
 
 type Json<T> = ColumnType<T, string, string>;
 type CreatedAt = ColumnType<Date, Date | undefined, never>;
@@ -70,8 +71,12 @@ export type PipelinesTable = {
   status: "running" | "passed" | "failed" | "canceled" | "none";
   reason: string | null;
   steps: Json<{ id: string; name: string }[]>;
+  /** Where its steps run; null for this server's Docker Engine. */
+  runner: Json<CiSettings["steps"]> | null;
   created_at: CreatedAt;
   ended_at: Date | null;
+  /** When nothing of its steps was left anywhere. */
+  tidied_at: Date | null;
 };
 
 export type StepsTable = { pipeline_id: string; step_id: string; outcome: Json<StepOutcome> };

@@ -1,21 +1,12 @@
 import { posix } from "node:path";
-import { readChangedPaths } from "../ci/changed-paths.ts";
-import type { StepExecutor } from "../ci/executor.ts";
-import type { CiOutcome } from "../ci/outcome.ts";
-import { parsePipelines } from "../ci/parse-pipelines.ts";
-import { type Planned, planPipeline } from "../ci/plan.ts";
-import { runPipeline } from "../ci/run-pipeline.ts";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
-import { appendEvent, type StageEvent } from "../events/event-stream.ts";
-import { maskQuotes, newMask } from "../events/mask-secrets.ts";
+import { appendEvent } from "../events/event-stream.ts";
 import type { Staged, Stages } from "../flow.ts";
 import { findMissingOutputs } from "../infra/check-outputs.ts";
 import { isTerraformFile } from "../infra/declared-outputs.ts";
 import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
 import { lockEnvironments, requestDeployment } from "../release/deployments.ts";
-import { stepLogId } from "../release/log-ids.ts";
-import { closePipeline, findSteps, openPipeline, saveStep } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
 import { dockerMissing } from "../shared/docker-missing.ts";
 import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
@@ -24,16 +15,17 @@ import { dockerNeeds } from "../spec/docker-needs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { environmentsFor, withEnvironments } from "../spec/resolve-environment.ts";
 import { findCiSettings } from "./ci-settings.ts";
+import { type CiDeps, planCi, runCi } from "./ci-stage.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 import { buildRelease, type ImageDeps } from "./image-stage.ts";
 
-export type DeliveryDeps = ImageDeps & {
-  executor: StepExecutor;
-  /** Whether there is a Docker Engine. */
-  hasEngine: boolean;
-  startDeployment(id: string): Promise<void>;
-  log: Logger;
-};
+export type DeliveryDeps = ImageDeps &
+  CiDeps & {
+    /** Whether there is a Docker Engine. */
+    hasEngine: boolean;
+    startDeployment(id: string): Promise<void>;
+    log: Logger;
+  };
 
 type DeliveryStages = Pick<
   Stages,
@@ -41,7 +33,6 @@ type DeliveryStages = Pick<
 >;
 
 const SPEC_FILE = "shipway.yml";
-const PIPELINES_FILE = "bitbucket-pipelines.yml";
 
 /** The stages of `deliver`, each a durable step over the domains. */
 export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): DeliveryStages {
@@ -50,7 +41,7 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
     // No step: what it reads of a change never changes.
     openDelivery: (changeId) => getChange(store.db, changeId),
     readSpec: (change) => step("read-spec", () => staged(deps.log, change, () => readSpec(deps, change))),
-    runCi: (change) => step("ci", () => staged(deps.log, change, () => runCi(deps, change))),
+    runCi: (change, spec) => step("ci", () => staged(deps.log, change, () => runCi(deps, change, spec))),
     buildImages: (change, spec) =>
       step("images", () => staged(deps.log, change, () => buildRelease(deps, change, spec))),
     recordRelease: (change, spec, images) =>
@@ -149,7 +140,7 @@ async function refuseWithoutEngine(
 ): Promise<void> {
   if (deps.hasEngine) return;
   // A pipeline that cannot be read is told by the stage that runs it.
-  const planned = await planCi(deps, change).catch(() => undefined);
+  const planned = await planCi(deps, change, spec).catch(() => undefined);
   const needs = dockerNeeds(spec, environments, planned?.status === "plan");
   if (needs.length === 0) return;
   throw dockerMissing(
@@ -235,92 +226,6 @@ async function findFrozen(deps: DeliveryDeps, app: string, environments: string[
     ),
   );
   return rows.flatMap((row) => (row?.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
-}
-
-/** @throws PIPELINES_INVALID */
-async function planCi({ repositories }: DeliveryDeps, change: DeliveredChange): Promise<Planned> {
-  if (change.skipCi) return { status: "none", reason: "CI was skipped on request" };
-  const text = await repositories.readFile(change.app, change.commit, PIPELINES_FILE);
-  if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}` };
-  const changedPaths = await readChangedPaths(repositories.git, repositories.dirOf(change.app), change.commit);
-  return planPipeline(parsePipelines(text, PIPELINES_FILE), {
-    refKind: change.refKind,
-    refName: change.refName,
-    ...(changedPaths && { changedPaths }),
-  });
-}
-
-async function runCi(deps: DeliveryDeps, change: DeliveredChange): ReturnType<Stages["runCi"]> {
-  const emit = emitter(deps, change);
-  const planned = await planCi(deps, change);
-  if (planned.status === "none") {
-    await emit({ kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
-    return { ok: true, value: planned };
-  }
-  const steps = planned.plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
-  const pipeline = await openPipeline(deps.store.db, change, steps);
-  const known = await findSteps(deps.store.db, pipeline.id);
-  const mask = newMask(await deps.secrets.allOfApp(change.app));
-  const emitCi = emitter(deps, change, `pipeline:${pipeline.id}`);
-  const end = async (status: CiOutcome["status"], durationMs: number, reason: string | undefined) => {
-    const { id: pipelineId, number } = pipeline;
-    const why = reason === undefined ? undefined : mask(reason);
-    await closePipeline(deps.store.db, pipelineId, status, why);
-    await emitCi({
-      kind: "ci.pipelineEnded",
-      data: { pipelineId, number, status, durationMs, ...(why !== undefined && { reason: why }) },
-    });
-    // What cannot be removed now (Docker is away) is found and removed by the reconcile loop.
-    await deps.executor.cleanUp(pipelineId).catch((error: unknown) => {
-      deps.log.warn({ err: error, pipeline: pipelineId }, "a pipeline could not clean up");
-    });
-  };
-  const outcome = await runPipeline(
-    planned.plan,
-    {
-      runId: pipeline.id,
-      app: change.app,
-      repositoryDir: deps.repositories.dirOf(change.app),
-      commit: change.commit,
-      refKind: change.refKind,
-      refName: change.refName,
-      buildNumber: pipeline.number,
-      variables: {},
-      secrets: {},
-    },
-    {
-      executor: deps.executor,
-      journal: {
-        load: async (id) => known.find((step) => step.id === id),
-        save: (step) => saveStep(deps.store.db, pipeline.id, maskQuotes(step, mask)),
-      },
-      logFor: async (id) => {
-        const writer = await deps.logs.open(stepLogId(pipeline.id, id), mask);
-        return { sink: writer.sink, alreadyLogged: writer.linesBefore, close: writer.close };
-      },
-      onEvent: (event) =>
-        emitCi({
-          kind: `ci.${event.kind}`,
-          data: { ...maskQuotes(event, mask), pipelineId: pipeline.id, number: pipeline.number },
-        } satisfies StageEvent),
-      now: Date.now,
-    },
-  ).catch(async (error: unknown) => {
-    await end("failed", 0, toProblem(error).message).catch(() => undefined);
-    throw error;
-  });
-  const status = outcome.status;
-  await end(status, "durationMs" in outcome ? outcome.durationMs : 0, "reason" in outcome ? outcome.reason : undefined);
-  if (status === "passed" || status === "none") return { ok: true, value: outcome };
-  const why = status === "failed" ? outcome.reason : "it was canceled";
-  return {
-    ok: false,
-    problem: {
-      code: "PIPELINE_FAILED",
-      message: `Pipeline #${pipeline.number} did not pass: ${mask(why)}`,
-      hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
-    },
-  };
 }
 
 /** All environments at once, so that the delivery ends when the last of them has. */

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { memoryExecutor } from "../ci/drivers/memory.ts";
+import type { StepExecutor } from "../ci/executor.ts";
 import { declareEnvironment } from "../environment/environments.ts";
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
@@ -15,6 +16,7 @@ import type { ImagePublisher } from "../image/publisher.ts";
 import { newInfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
+import { untidiedPipelines } from "../release/pipelines.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
@@ -24,17 +26,21 @@ import { targetWithoutEngine } from "../rollout/drivers/docker/without-engine.ts
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { placedTarget, type TargetOf } from "../rollout/placed-target.ts";
 import type { RuntimeSettings } from "../rollout/runtime.ts";
+import { fail } from "../shared/errors.ts";
+import { until } from "../shared/until.ts";
 import { createApp } from "../source/apps.ts";
 import { gitMirrors } from "../source/mirrors.ts";
 import { recordPush } from "../source/record-push.ts";
 import { gitRepositories, type Repositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
 import { newBackings } from "./backings.ts";
 import { newDeliveryStages } from "./delivery-stages.ts";
 import { newDeploymentStages } from "./deployment-stages.ts";
 import type { DurableStep, Logger } from "./durable.ts";
+import { forgetCi } from "./forget-ci.ts";
 
 /** The flow on real Postgres and git; steps, builds and tasks in memory. */
 let store: Store;
@@ -79,6 +85,26 @@ const publisherOf = ({ kind }: RuntimeSettings): Pick<ImagePublisher, "publish">
 
 /** As of builds away from this machine: images are in a registry, and named by that. */
 let builtElsewhere = false;
+
+/** Where steps ran, by the step, and of which pipelines nothing is left there. */
+let ranOn: string[] = [];
+let tidied: string[] = [];
+let isAway = false;
+const executorOf = (steps: CiSettings["steps"]): StepExecutor => {
+  const where = steps.kind === "docker" ? "docker" : `ecs in ${steps.settings.cluster} by ${steps.settings.workBucket}`;
+  const inMemory = memoryExecutor();
+  return {
+    ...inMemory,
+    runStep(context, step, log, options) {
+      ranOn.push(`${step.name} on ${where}`);
+      return inMemory.runStep(context, step, log, options);
+    },
+    async cleanUp(runId) {
+      if (isAway) throw fail("AWS_UNREACHABLE", { message: "AWS did not answer." });
+      tidied.push(`${runId} on ${where}`);
+    },
+  };
+};
 
 /** False: as a Shipway that was started without a Docker Engine. */
 let hasEngine = true;
@@ -142,7 +168,14 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
   const builder = { ...inMemory, build, fetch };
   const stagesOf = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
-      { ...shared, ...infra, executor: memoryExecutor(), builderOf: () => builder, namespace: "test", hasEngine },
+      {
+        ...shared,
+        ...infra,
+        executorOf,
+        builderOf: () => builder,
+        namespace: "test",
+        hasEngine,
+      },
       step,
     ),
     ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
@@ -261,6 +294,54 @@ describe("an environment that moves to ECS", () => {
     expect(answers()).toEqual([1, undefined]);
     expect(await row()).toMatchObject({ live_release: 1 });
     expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+  });
+});
+
+describe("a pipeline whose steps run on ECS", () => {
+  const pipelines = "image: a\npipelines:\n  default:\n    - step: { name: Test, script: [echo one] }\n";
+  const ci = () => `${SPEC}ci: { steps: ecs, environment: production }\n${ECS}      workBucket: shop-work\n`;
+  const row = () => store.db.selectFrom("pipelines").selectAll().where("app", "=", app).executeTakeFirstOrThrow();
+  beforeEach(() => {
+    [ranOn, tidied, isAway] = [[], [], false];
+  });
+
+  it("has them in the account of the environment that ci names, before the first release is there", async () => {
+    expect(await delivered({ spec: ci(), pipelines })).toMatchObject({ status: "live" });
+    expect(ranOn).toEqual(["Test on ecs in shop by shop-work"]);
+    const { id, tidied_at } = await row();
+    expect(tidied).toEqual([`${id} on ecs in shop by shop-work`]);
+    expect(tidied_at).not.toBeNull();
+  });
+
+  it("stays where it began, whatever the settings are by then", async () => {
+    await pushed({ spec: ci(), pipelines });
+    const journal = newJournal();
+    // Killed with the pipeline behind it and nothing of that on the record.
+    await runAll(journal.life(2)).catch(() => undefined);
+    await until("the pipeline is over", () => tidied.length > 0);
+    const { id, runner } = await row();
+    const before = JSON.stringify(runner).replaceAll("shop-work", "where-it-began");
+    await store.db.updateTable("pipelines").set({ runner: before }).where("id", "=", id).execute();
+    tidied = [];
+    await runAll(journal.life());
+    expect(tidied).toEqual([`${id} on ecs in shop by where-it-began`]);
+  });
+
+  it("is stopped before anything begins where the Terraform that gives the settings was never applied", async () => {
+    const spec = `${SPEC}ci: { steps: ecs, environment: production }\nenvironments: { production: { branch: main, runtime: ecs, infra: { dir: infra } } }\n`;
+    const end = await delivered({ spec, pipelines, files: { "infra/main.tf": "" } });
+    expect(end).toMatchObject({ status: "stopped", at: "spec", problem: { code: "AWS_SETTINGS_INVALID" } });
+    expect(end.problem?.hint).toContain(`\`shipway infra apply --app ${app} --env production\``);
+    expect(ranOn).toEqual([]);
+  });
+
+  it("leaves to be tidied later what AWS could not be asked to remove", async () => {
+    isAway = true;
+    await delivered({ spec: ci(), pipelines });
+    expect((await untidiedPipelines(store.db)).map((one) => one.app)).toContain(app);
+    isAway = false;
+    await forgetCi({ db: store.db, executorOf }, app);
+    expect(tidied).toEqual([`${(await row()).id} on ecs in shop by shop-work`]);
   });
 });
 

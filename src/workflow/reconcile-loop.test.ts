@@ -78,7 +78,7 @@ function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: numbe
     target,
     publisherAt: () => ({ prune: async () => 0 }),
     builderOf: () => memoryBuilder(),
-    executor: memoryExecutor(),
+    executorOf: () => memoryExecutor(),
     repositories: gitRepositories({ dir: join(dir, "repositories") }),
     code: { maintain: async () => undefined },
     startDelivery: async () => undefined,

@@ -9,7 +9,7 @@ import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
-import { withoutRunning } from "../release/pipelines.ts";
+import { runnerOf, setTidied, untidiedPipelines, withoutRunning } from "../release/pipelines.ts";
 import { currentRuntimes } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
 import type { Place } from "../rollout/release.ts";
@@ -17,6 +17,7 @@ import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import type { Repositories } from "../source/repositories.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Store } from "../store/open-store.ts";
 import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
@@ -49,7 +50,8 @@ export type ReconcileDeps = {
   builderOf: TidyDeps["builderOf"];
   /** Where images were pushed to, by its name. */
   publisherAt(registry: string): Pick<ImagePublisher, "prune">;
-  executor: StepExecutor;
+  /** By where an app's steps run. */
+  executorOf(steps: CiSettings["steps"]): StepExecutor;
   repositories: Repositories;
   code: Pick<InfraCode, "maintain">;
   startDelivery(changeId: string): Promise<void>;
@@ -122,6 +124,7 @@ function errands(deps: ReconcileDeps): Visit[] {
     errand("execs", () => deps.execs.endLeft()),
     errand("ended runs", () => forgetEndedRuns(deps)),
     errand("cut-off runs", () => removeCutOffRuns(deps)),
+    errand("runs elsewhere", () => removeRunsElsewhere(deps)),
     errand("backing", () => watchBacking({ ...deps, db: deps.store.db }, (error) => report(deps, error))),
   ];
 }
@@ -157,9 +160,21 @@ async function environmentVisits(deps: ReconcileDeps, looked: Looked): Promise<V
 }
 
 /** A pipeline that ended because Docker went away could not clean up behind itself. */
-async function removeCutOffRuns(deps: ReconcileDeps): Promise<void> {
-  const runs = await deps.executor.runs();
-  for (const id of await withoutRunning(deps.store.db, runs)) await deps.executor.cleanUp(id);
+async function removeCutOffRuns({ store: { db }, executorOf }: ReconcileDeps): Promise<void> {
+  const onEngine = executorOf({ kind: "docker" });
+  for (const id of await withoutRunning(db, await onEngine.runs())) await onEngine.cleanUp(id);
+}
+
+/** Nor could one on AWS. What is asked for there is not free, so it is our own record that says what may be left. */
+async function removeRunsElsewhere(deps: ReconcileDeps): Promise<void> {
+  const { db } = deps.store;
+  for (const pipeline of await untidiedPipelines(db)) {
+    await deps
+      .executorOf(runnerOf(pipeline))
+      .cleanUp(pipeline.id)
+      .then(() => setTidied(db, pipeline.id))
+      .catch((error: unknown) => report(deps, error));
+  }
 }
 
 /** @returns whether anything was changed */

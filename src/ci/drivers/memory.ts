@@ -100,6 +100,7 @@ export function memoryExecutor(now: () => number = Date.now): MemoryExecutor {
         containers.delete(key);
       }
     },
+    forget: async () => undefined,
     runs: async () => [...new Set([...containers.keys()].map((key) => key.slice(0, key.indexOf("/"))))],
   };
 }

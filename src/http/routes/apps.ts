@@ -66,6 +66,7 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
       if (request.query.images === "remove")
         for (const registry of await registriesOf(store.db, app.name))
           await platform.publisherAt(registry).removeApp(app.name);
+      await platform.forgetCi(app.name);
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       await platform.infra.code.remove(app.name);
       for (const place of places) await removeInitialised(platform.infra.dir, place);

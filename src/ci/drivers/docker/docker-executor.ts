@@ -46,6 +46,12 @@ export function dockerExecutor(options: DockerExecutorOptions): StepExecutor {
       }
     },
 
+    async forget(app) {
+      // Made by steps as root, in whatever image they had; a Shipway that is another user removes what it can.
+      await files.discard(files.cachesDir(app), async () => undefined);
+      await files.swept();
+    },
+
     async runs() {
       try {
         return await containers.runs(instance);

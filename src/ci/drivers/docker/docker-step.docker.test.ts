@@ -328,6 +328,18 @@ describe("caches", () => {
   });
 });
 
+describe("forget", () => {
+  it("removes the caches of an app and of no other", async () => {
+    const cache = { name: "node", path: "node_modules", keyFiles: [] };
+    await run({ script: ["mkdir node_modules"], caches: [cache] });
+    await subject.executor.forget("other");
+    expect(await readdir(join(subject.workDir, "caches"))).toEqual(["shop"]);
+    await subject.executor.forget("shop");
+    await subject.executor.forget("shop");
+    expect(await readdir(join(subject.workDir, "caches"))).toEqual([]);
+  });
+});
+
 describe("cleanUp", () => {
   it("removes the containers and files of its run and of no other", async () => {
     const other = "run_other";

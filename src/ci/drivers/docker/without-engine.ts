@@ -7,5 +7,6 @@ export const executorWithoutEngine: StepExecutor = {
     throw dockerMissing(`The step "${name}" of ${app} would run on Docker`);
   },
   cleanUp: async () => undefined,
+  forget: async () => undefined,
   runs: async () => [],
 };

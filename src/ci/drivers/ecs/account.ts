@@ -44,9 +44,35 @@ export function newAccount(aws: StepAws, install: string, settings: StepSettings
 
     /** For good: ECS forgets it. What is gone is no error. */
     async removeDefinition(family: string): Promise<void> {
-      for (const arn of await definitionsOf(aws, family)) {
-        await aws.ecs.deregisterTaskDefinition({ taskDefinition: arn });
-        await aws.ecs.deleteTaskDefinitions({ taskDefinitions: [arn] });
+      known.delete(`definition ${family}`);
+      await removeDefinition(aws, family);
+    },
+
+    /** All families whose name begins so. */
+    async removeDefinitions(prefix: string): Promise<void> {
+      const families: string[] = [];
+      let nextToken: string | undefined;
+      do {
+        const page = await aws.ecs.listTaskDefinitionFamilies({
+          familyPrefix: prefix,
+          status: "ACTIVE",
+          ...(nextToken && { nextToken }),
+        });
+        families.push(...(page.families ?? []));
+        nextToken = page.nextToken;
+      } while (nextToken);
+      for (const family of families) {
+        known.delete(`definition ${family}`);
+        await removeDefinition(aws, family);
+      }
+    },
+
+    async removeLogGroup(app: string): Promise<void> {
+      known.delete(`logs ${app}`);
+      try {
+        await aws.logs.deleteLogGroup({ logGroupName: logGroupOf(install, app) });
+      } catch (error) {
+        if (!isAws(error, "ResourceNotFound")) throw error;
       }
     },
 
@@ -198,4 +224,11 @@ async function ensureDefinition(
 async function definitionsOf({ ecs }: Pick<StepAws, "ecs">, family: string): Promise<string[]> {
   const { taskDefinitionArns } = await ecs.listTaskDefinitions({ familyPrefix: family, status: "ACTIVE" });
   return (taskDefinitionArns ?? []).filter((arn) => arn.includes(`/${family}:`));
+}
+
+async function removeDefinition({ ecs }: Pick<StepAws, "ecs">, family: string): Promise<void> {
+  for (const arn of await definitionsOf({ ecs }, family)) {
+    await ecs.deregisterTaskDefinition({ taskDefinition: arn });
+    await ecs.deleteTaskDefinitions({ taskDefinitions: [arn] });
+  }
 }

@@ -61,6 +61,10 @@ describe.skipIf(!hasMoto)("an executor that is killed after any write of its wor
     expect(await subject.executor.runs()).toEqual([]);
     const { SecretList } = await stage.aws.secrets.listSecrets({});
     expect(SecretList).toEqual([]);
+    await subject.executor.forget("shop");
+    await subject.executor.forget("shop");
+    expect((await stage.aws.ecs.listTaskDefinitions({})).taskDefinitionArns).toEqual([]);
+    expect((await stage.aws.logs.describeLogGroups({})).logGroups).toEqual([]);
   });
 
   it("ends the same when calls are throttled, fail or lose their answer, and it goes on by itself", async () => {

@@ -7,7 +7,7 @@ import type { StepExecutor } from "../../executor.ts";
 import { newAccount } from "./account.ts";
 import { openStepAws } from "./aws-clients.ts";
 import { newCheckouts } from "./checkouts.ts";
-import { hexHash, newKeys, startedByOf } from "./names.ts";
+import { familyOf, hexHash, newKeys, startedByOf } from "./names.ts";
 import { runStep } from "./run-step.ts";
 import type { StepTimes } from "./step-run.ts";
 import { removeTemporary } from "./temporary.ts";
@@ -91,6 +91,13 @@ export async function openEcsExecutor(options: EcsExecutorOptions): Promise<Step
         await removeTemporary(bucket, account, objects);
         // Last: they say what else there is.
         await bucket.remove(objects.map(({ key }) => key));
+      }),
+
+    forget: (app) =>
+      told(async () => {
+        await account.removeDefinitions(familyOf(install, app, ""));
+        await account.removeLogGroup(app);
+        await bucket.remove((await bucket.list(keys.caches(app))).map(({ key }) => key));
       }),
 
     runs: () => bucket.listNames(keys.runs),

@@ -58,6 +58,7 @@ export function newKeys(install: string) {
     artifacts: (runId: string) => `${run(runId)}artifacts/`,
     artifactsOf: (runId: string, { id, stage }: { id: string; stage: number }) =>
       `${run(runId)}artifacts/${stage}.${safe(id)}.tar.gz`,
+    caches: (app: string) => `${root}caches/${safe(app)}/`,
     cache: (app: string, version: string) => `${root}caches/${safe(app)}/${safe(version)}.tar.gz`,
     agent: (hash: string) => `${root}agent/${hash}.mjs`,
   };

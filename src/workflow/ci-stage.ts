@@ -1,0 +1,159 @@
+import { readChangedPaths } from "../ci/changed-paths.ts";
+import type { StepExecutor } from "../ci/executor.ts";
+import type { CiOutcome } from "../ci/outcome.ts";
+import { parsePipelines } from "../ci/parse-pipelines.ts";
+import { type Planned, planPipeline } from "../ci/plan.ts";
+import { type RunPipelineDeps, runPipeline } from "../ci/run-pipeline.ts";
+import type { Sealer } from "../environment/sealing.ts";
+import type { Secrets } from "../environment/secrets.ts";
+import { appendEvent, type StageEvent } from "../events/event-stream.ts";
+import type { LogStore } from "../events/log-store.ts";
+import { maskQuotes, newMask } from "../events/mask-secrets.ts";
+import type { Staged } from "../flow.ts";
+import type { DeliveredChange } from "../release/deliveries.ts";
+import { stepLogId } from "../release/log-ids.ts";
+import {
+  closePipeline,
+  findPipelineOf,
+  findSteps,
+  openPipeline,
+  type PipelineRow,
+  runnerOf,
+  saveStep,
+  setTidied,
+} from "../release/pipelines.ts";
+import { toProblem } from "../shared/errors.ts";
+import type { Repositories } from "../source/repositories.ts";
+import type { AppSpec } from "../spec/app-spec.ts";
+import type { CiSettings } from "../spec/ci-settings.ts";
+import type { Store } from "../store/open-store.ts";
+import { findCiSettings } from "./ci-settings.ts";
+import type { Logger } from "./durable.ts";
+
+export type CiDeps = {
+  store: Store;
+  repositories: Repositories;
+  secrets: Secrets;
+  sealer: Sealer;
+  logs: LogStore;
+  /** By where an app's steps run. */
+  executorOf(steps: CiSettings["steps"]): StepExecutor;
+  log: Logger;
+};
+
+const PIPELINES_FILE = "bitbucket-pipelines.yml";
+
+/** @throws PIPELINES_INVALID */
+export async function planCi(
+  { repositories }: Pick<CiDeps, "repositories">,
+  change: DeliveredChange,
+  spec: AppSpec,
+): Promise<Planned> {
+  if (change.skipCi) return { status: "none", reason: "CI was skipped on request" };
+  const text = await repositories.readFile(change.app, change.commit, PIPELINES_FILE);
+  if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}` };
+  const changedPaths = await readChangedPaths(repositories.git, repositories.dirOf(change.app), change.commit);
+  const ref = { refKind: change.refKind, refName: change.refName, ...(changedPaths && { changedPaths }) };
+  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref, spec.ci?.steps);
+}
+
+/** Runs the pipeline of a change, or goes on with it. Where its steps run is settled when it begins: settings that change meanwhile are for the next. */
+export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<CiOutcome>> {
+  const { store, repositories, sealer } = deps;
+  const planned = await planCi(deps, change, spec);
+  if (planned.status === "none") {
+    const frame = frameOf(change, `change:${change.id}`);
+    await appendEvent(store.db, frame, { kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
+    return { ok: true, value: planned };
+  }
+  const steps = planned.plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
+  const runner = async () => (await findCiSettings(store.db, sealer, spec)).steps;
+  const pipeline =
+    (await findPipelineOf(store.db, change.id)) ?? (await openPipeline(store.db, change, steps, await runner()));
+  const mask = newMask(await deps.secrets.allOfApp(change.app));
+  const context = {
+    runId: pipeline.id,
+    app: change.app,
+    repositoryDir: repositories.dirOf(change.app),
+    commit: change.commit,
+    refKind: change.refKind,
+    refName: change.refName,
+    buildNumber: pipeline.number,
+    variables: {},
+    secrets: {},
+  };
+  const outcome = await runPipeline(planned.plan, context, await pipelineDeps(deps, change, pipeline, mask)).catch(
+    async (error: unknown) => {
+      const reason = toProblem(error).message;
+      await end(deps, change, pipeline, mask, { status: "failed", durationMs: 0, reason }).catch(() => undefined);
+      throw error;
+    },
+  );
+  await end(deps, change, pipeline, mask, outcome);
+  if (outcome.status === "passed" || outcome.status === "none") return { ok: true, value: outcome };
+  const why = outcome.status === "failed" ? outcome.reason : "it was canceled";
+  return {
+    ok: false,
+    problem: {
+      code: "PIPELINE_FAILED",
+      message: `Pipeline #${pipeline.number} did not pass: ${mask(why)}`,
+      hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
+    },
+  };
+}
+
+type Mask = (text: string) => string;
+
+const frameOf = (change: DeliveredChange, subject: string) => ({
+  app: change.app,
+  subject,
+  deliveryId: change.id,
+  actor: change.actor,
+});
+
+async function pipelineDeps(
+  { store, logs, executorOf }: CiDeps,
+  change: DeliveredChange,
+  { id, number, runner }: PipelineRow,
+  mask: Mask,
+): Promise<RunPipelineDeps> {
+  const known = await findSteps(store.db, id);
+  return {
+    executor: executorOf(runnerOf({ runner })),
+    journal: {
+      load: async (stepId) => known.find((step) => step.id === stepId),
+      save: (step) => saveStep(store.db, id, maskQuotes(step, mask)),
+    },
+    logFor: async (stepId) => {
+      const writer = await logs.open(stepLogId(id, stepId), mask);
+      return { sink: writer.sink, alreadyLogged: writer.linesBefore, close: writer.close };
+    },
+    onEvent: (event) =>
+      appendEvent(store.db, frameOf(change, `pipeline:${id}`), {
+        kind: `ci.${event.kind}`,
+        data: { ...maskQuotes(event, mask), pipelineId: id, number },
+      } satisfies StageEvent),
+    now: Date.now,
+  };
+}
+
+async function end(
+  { store, executorOf, log }: CiDeps,
+  change: DeliveredChange,
+  { id, number, runner }: PipelineRow,
+  mask: Mask,
+  outcome: Pick<CiOutcome, "status"> & { durationMs?: number; reason?: string },
+): Promise<void> {
+  const { status, durationMs = 0, reason } = outcome;
+  const why = reason === undefined ? {} : { reason: mask(reason) };
+  await closePipeline(store.db, id, status, why.reason);
+  await appendEvent(store.db, frameOf(change, `pipeline:${id}`), {
+    kind: "ci.pipelineEnded",
+    data: { pipelineId: id, number, status, durationMs, ...why },
+  });
+  // What cannot be removed now (Docker, or AWS, is away) is found and removed by the reconcile loop.
+  await executorOf(runnerOf({ runner }))
+    .cleanUp(id)
+    .then(() => setTidied(store.db, id))
+    .catch((error: unknown) => log.warn({ err: error, pipeline: id }, "a pipeline could not clean up"));
+}
