@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Secret } from "../../../shared/secret.ts";
+import { until } from "../../../shared/until.ts";
 import type { Place, Release } from "../../release.ts";
 import type { DesiredState, RolloutTarget, TaskVariables } from "../../target.ts";
 import { openEcsTarget } from "./ecs-target.ts";
@@ -91,6 +92,26 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     expect(JSON.stringify(drift)).not.toContain("s3cret");
     // It is shown, not undone: somebody may have had a reason.
     expect(await target.reconcile(place, desired())).toEqual([]);
+  });
+
+  it("in the load balancer, by deleting the rule, is seen and put back", async () => {
+    const { place, desired } = await serve();
+    const [host = ""] = desired().live?.release.services[0]?.hosts ?? [];
+    expect(await stage.answering(host)).toBe(1);
+    const { Rules } = aws("elbv2", "describe-rules", "--listener-arn", stage.settings.listener);
+    const rule = Rules.find((one: { Conditions: unknown }) => JSON.stringify(one.Conditions).includes(host));
+    aws("elbv2", "delete-rule", "--rule-arn", rule.RuleArn);
+    expect(summed(await target.findDrift(place, desired()))).toEqual([
+      { name: `shop.${place.environment}.web.r1-1`, kind: "no-traffic", attributes: [], mendsItself: true },
+    ]);
+    const mended: string[] = [];
+    await until("it is put back", async () => {
+      mended.push(...(await target.reconcile(place, desired())));
+      return mended.length > 0;
+    });
+    expect(mended).toEqual(["moved traffic back to r1"]);
+    expect(await stage.answering(host)).toBe(1);
+    expect(await target.findDrift(place, desired())).toEqual([]);
   });
 
   it("is told from variables that were declared anew since, whose secrets are not shown", async () => {

@@ -33,7 +33,9 @@ export function newMending(
       const readAt = Date.now();
       const mendings = plan(await reader.views(place));
       if (recall.changedAt(place) >= readAt) return [];
-      if (mendings.some((one) => one.do === "start") && desired.live) await does.prepare(place, desired.live.release);
+      // What starts needs its target groups, and traffic a rule, which somebody may have removed.
+      if (mendings.some((one) => one.do === "start" || one.do === "shift") && desired.live)
+        await does.prepare(place, desired.live.release);
       for (const mending of mendings) {
         switch (mending.do) {
           case "scale-down":

@@ -146,6 +146,13 @@ describe("mending", () => {
     expect(told([view])).toEqual(["shift"]);
   });
 
+  it("leads traffic to the live release again where somebody has removed the rule, and leaves the standby alone", () => {
+    const view = { ...newView({ release: 1 }, { release: 2 }, "b"), rule: undefined };
+    for (const slot of [view.slots.a, view.slots.b]) if (slot) slot.targetGroup = `arn:group-${slot.name}`;
+    expect(told([view], { standby: 1 })).toEqual(["shift"]);
+    expect(told([view], { standby: 1, inProgress: [3] })).toEqual([]);
+  });
+
   it("does not lead traffic to a slot where nothing runs", () => {
     expect(told([newView({ release: 1 }, { release: 2, running: 0 }, "a")], { standby: 1 })).toEqual([]);
   });

@@ -146,8 +146,9 @@ export function planMending(views: ServiceView[], { live, standby, inProgress }:
       const slot = view.slots[name];
       const release = releaseIn(slot);
       if (slot === undefined || release === undefined) continue;
-      const isStandbyWorker =
-        release === standby?.number && release !== live?.release.number && view.rule === undefined;
+      // A service with a port has a target group also while somebody has removed its rule.
+      const isWorker = view.rule === undefined && slot.targetGroup === undefined;
+      const isStandbyWorker = release === standby?.number && release !== live?.release.number && isWorker;
       if (known.has(release) && !(isStandbyWorker && inProgress.length === 0)) continue;
       mendings.push({ do: "scale-down", slot, text: `stopped ${view.service} of r${release}, which nothing declares` });
     }
@@ -173,13 +174,14 @@ function mendService(views: ServiceView[], release: Release, service: ReleaseSer
   return [{ do: "scale-up", slot, desired: service.count, text }];
 }
 
-/** A rule leads elsewhere, or from other names, although the live release has tasks that run. */
+/** A rule leads elsewhere, or from other names, or is gone, although the live release has tasks that run. */
 function isMisled(views: ServiceView[], release: Release): boolean {
   return release.services.filter(servesTraffic).some((service) => {
     const view = views.find((one) => one.service === service.name);
     const slot = view === undefined ? undefined : slotOf(view, release.number);
     const isUp = slot?.primary !== undefined && slot.primary.running > 0;
-    return isUp && view?.rule !== undefined && (view.rule.weights[slot.name] === 0 || !hasHosts(view.rule, service));
+    if (!isUp) return false;
+    return view?.rule === undefined || view.rule.weights[slot.name] === 0 || !hasHosts(view.rule, service);
   });
 }
 
@@ -261,7 +263,7 @@ function serviceDrift(
       }),
     );
   }
-  if (view.rule !== undefined && view.rule.weights[slot.name] === 0) {
+  if (servesTraffic(service) && (view.rule === undefined || view.rule.weights[slot.name] === 0)) {
     const without = names.slice(0, alive).map((name): TaskDrift => {
       return { name, what: "task", kind: "no-traffic", attributes: [], mendsItself: true };
     });
