@@ -74,6 +74,8 @@ export async function ecsScene(deps: DemoDeps, app: string): Promise<Scene> {
 const environmentOf = (standIn: StandIn) => ({
   AWS_ENDPOINT_URL: standIn.endpoint,
   AWS_REGION: REGION,
+  // The AWS command line asks for this one.
+  AWS_DEFAULT_REGION: REGION,
   ...CREDENTIALS,
 });
 

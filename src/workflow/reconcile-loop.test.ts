@@ -156,7 +156,7 @@ it("visits the other environments while the engine does not answer for one", asy
     });
   };
   const late: object[] = [];
-  const loop = startLoop((warning) => void late.push(warning), 500);
+  const loop = startLoop((warning) => void late.push(warning), 3_000);
   await loop.once();
   expect(late).toHaveLength(1);
   const places = [place, staging];

@@ -27,9 +27,10 @@ describe.skipIf(!hasMoto)("what no kept release needs", { timeout: 120_000 }, ()
       ...also.map((name) => ecsService(place, name, "web")),
     ],
   });
+  const variablesOf = (value: string) => ({ env: {}, secrets: { KEY: new Secret("KEY", value) } });
   /** A rollout's calls; `value` is a secret's. */
   async function deploy(place: Place, release: Release, previous?: Release, value = "one"): Promise<void> {
-    const variables = { env: {}, secrets: { KEY: new Secret("KEY", value) } };
+    const variables = variablesOf(value);
     await target.prepare(place, release);
     const run = {
       key: `d${release.number}${value}`,
@@ -141,7 +142,8 @@ describe.skipIf(!hasMoto)("what no kept release needs", { timeout: 120_000 }, ()
     await tidy(place, [r2]);
     expect(await there()).toEqual([false, false]);
     expect(await stage.answering(hostOf(place, "web"))).toBe(2);
-    expect(await target.findDrift(place, { live: { release: r2, variables: {} }, inProgress: [] })).toEqual([]);
+    const variables = { web: variablesOf("one"), worker: variablesOf("one") };
+    expect(await target.findDrift(place, { live: { release: r2, variables }, inProgress: [] })).toEqual([]);
     // Going back to a release that had it makes it again.
     await deploy(place, r1, r2);
     expect(await stage.answering(hostOf(place, "api"))).toBe(1);
