@@ -78,7 +78,9 @@ describe.skipIf(!hasEngine)("a smoke test", { timeout: MINUTES }, () => {
     const onLine = (check: Check) => {
       if (check.name === "load balancer") interrupting.abort(new Error("SIGINT"));
     };
-    const checks = await runSmoke(await open(), options({ signal: interrupting.signal, onLine }));
+    // A process of its own: for an equal run of the last 24 hours RunTask would give the task of that time.
+    const another = { ...owner, pid: 4712 };
+    const checks = await runSmoke(await open(), options({ owner: another, signal: interrupting.signal, onLine }));
     expect(brief(checks.slice(0, 5))).toEqual([
       "earlier tests: ok",
       "first release: ok",

@@ -134,7 +134,7 @@ export function targetText(service: ReleaseService, { ip, description, reason, s
 }
 
 /** Tasks whose own program ended, or whose check failed, are not started a second time to see whether it was chance. */
-function isOwnFault(task: SeenTask): boolean {
+export function isOwnFault(task: SeenTask): boolean {
   return task.stopCode === "EssentialContainerExited" && (task.exitCode !== undefined || isOutOfMemory(task));
 }
 

@@ -6,6 +6,7 @@ import { type Ground, serviceKey } from "./ground.ts";
 import {
   isNoFault,
   isOutOfMemory,
+  isOwnFault,
   judgeNew,
   judgeProved,
   type SeenTask,
@@ -118,7 +119,8 @@ async function evidenceOf(
   { service, died, tasks, targets }: ServiceFacts,
   because: string,
 ): Promise<Evidence> {
-  const worst: SeenTask | undefined = died.at(-1) ?? tasks[0];
+  // The one that it is judged by: later ones may have been ended because of it, without an exit code of their own.
+  const worst: SeenTask | undefined = died.find(isOwnFault) ?? died.at(-1) ?? tasks[0];
   const name = taskName(place, service.name, release.number, 1);
   const probes = targets
     .filter((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip))
