@@ -339,6 +339,12 @@ describe("a broken file", () => {
     expect(shown).toContain(why);
     expect(shown.length).toBeLessThan(20_000);
   });
+
+  it("does not blame ci's environment for a mistake in where steps run", () => {
+    const found = problemsOf(lines(...WEB, "    build: {}", "ci: { steps: ecss, environment: production }"));
+    expect(found).toContain('steps must be docker or ecs, not "ecss"');
+    expect(found).not.toContain("environment needs");
+  });
 });
 
 describe("any text at all", () => {

@@ -151,7 +151,12 @@ function keepSource(node: Node | null): void {
  * environment with a broken field is left out: it may only fail because of what was taken away.
  */
 function checkTheRest(raw: unknown, fields: readonly FieldProblem[]): SpecProblem[] {
-  const top = (path: readonly PropertyKey[]) => path.slice(0, 2).map(String).join("\0");
+  // `ci` is one thing, and no list of things.
+  const top = (path: readonly PropertyKey[]) =>
+    path
+      .slice(0, path[0] === "ci" ? 1 : 2)
+      .map(String)
+      .join("\0");
   const broken = new Set(fields.map(({ path }) => top(path)));
   if (fields.some(({ path }) => path.length < 3 && path[0] === "services")) return [];
   const rest = structuredClone(raw);

@@ -26,17 +26,7 @@ export async function openDockerSubject(options: { serviceDeadlineMs?: number } 
   const repositoryDir = join(dir, "repository");
   const docker = new Docker({ socketPath: ENGINE });
   const commit = await newRepository(repositoryDir);
-  const context: PipelineContext = {
-    runId: newId("run"),
-    app: "shop",
-    repositoryDir,
-    commit,
-    refKind: "branch",
-    refName: "main",
-    buildNumber: 7,
-    variables: {},
-    secrets: {},
-  };
+  const context = newContext(repositoryDir, commit);
   const lines: { close(): Promise<void> }[] = [];
   const executorThrough = async () => {
     const line = await openLine(join(dir, `engine-${lines.length}.sock`));
@@ -66,6 +56,19 @@ export async function openDockerSubject(options: { serviceDeadlineMs?: number } 
     },
   };
 }
+
+/** A run of its own. */
+export const newContext = (repositoryDir: string, commit: string): PipelineContext => ({
+  runId: newId("run"),
+  app: "shop",
+  repositoryDir,
+  commit,
+  refKind: "branch",
+  refName: "main",
+  buildNumber: 7,
+  variables: {},
+  secrets: {},
+});
 
 /** A bare-bones repository with one commit on `main`. */
 export async function newRepository(dir: string): Promise<string> {

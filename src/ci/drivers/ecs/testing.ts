@@ -7,9 +7,9 @@ import { type Call, type Fate, newFaultProxy } from "../../../rollout/drivers/ec
 import type { AwsStage } from "../../../rollout/drivers/ecs/testing.ts";
 import { newId } from "../../../shared/new-id.ts";
 import type { StepSettings } from "../../../spec/ci-settings.ts";
-import type { PipelineContext, StepExecutor } from "../../executor.ts";
+import type { StepExecutor } from "../../executor.ts";
 import type { ContractSubject } from "../contract.ts";
-import { newRepository } from "../docker/docker-subject.ts";
+import { newContext, newRepository } from "../docker/docker-subject.ts";
 import { openEcsExecutor } from "./ecs-executor.ts";
 import type { StepTimes } from "./step-run.ts";
 
@@ -80,17 +80,7 @@ export async function openEcsSubject(stage: AwsStage): Promise<EcsSubject> {
   };
   const endpoints = await fetch(`${stage.endpoint}/${settings.workBucket}`, { method: "PUT" });
   if (!endpoints.ok) throw new Error(`no bucket: ${await endpoints.text()}`);
-  const context: PipelineContext = {
-    runId: newId("run"),
-    app: "shop",
-    repositoryDir,
-    commit,
-    refKind: "branch",
-    refName: "main",
-    buildNumber: 7,
-    variables: {},
-    secrets: {},
-  };
+  const context = newContext(repositoryDir, commit);
   const ways: { close(): Promise<void> }[] = [];
   const open = async ({
     fateOf = () => "pass",
