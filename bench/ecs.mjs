@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { newEcsDriver } from "../dist/rollout/drivers/ecs/ecs-target.js";
 import { familyName, serviceName, targetGroupName } from "../dist/rollout/drivers/ecs/names.js";
-import { taskDefinitionOf } from "../dist/rollout/drivers/ecs/task-definition.js";
+import { taskDefinitionOf } from "../dist/rollout/drivers/ecs/rollout/task-definition.js";
 import { newVisits } from "../dist/workflow/visits.js";
 import { listenerArn, newWire, SERVICES_A_LISTENER } from "./ecs-wire.mjs";
 

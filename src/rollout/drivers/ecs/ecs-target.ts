@@ -1,22 +1,22 @@
 import type { AwsOptions } from "../../../aws/calls.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import type { RolloutTarget } from "../../target.ts";
+import { type ClusterReader, newClusterReader } from "./account/cluster-reader.ts";
+import { type ListenerReader, newListenerReader } from "./account/listener-reader.ts";
+import { newAccountReader } from "./account/read-account.ts";
+import { observedOf } from "./account/slots.ts";
 import { type AwsClients, openAws } from "./aws-clients.ts";
-import { type ClusterReader, newClusterReader } from "./cluster-reader.ts";
-import { destroyPlace } from "./destroy.ts";
-import { newExec } from "./exec.ts";
+import { newExec } from "./commands/exec.ts";
 import { type EcsTimes, type Ground, newRecall, TIMES } from "./ground.ts";
-import { type ListenerReader, newListenerReader } from "./listener-reader.ts";
-import { newMeasuring } from "./measuring.ts";
-import { newMending } from "./mending.ts";
-import { newProving } from "./proving.ts";
 import { withPublicErrors } from "./public-errors.ts";
-import { newAccountReader } from "./read-account.ts";
-import { observedOf } from "./slots.ts";
-import { newStarting } from "./starting.ts";
-import { newTaskOutput } from "./task-output.ts";
-import { tidyPlace } from "./tidy.ts";
-import { newTraffic } from "./traffic.ts";
+import { destroyPlace } from "./removal/destroy.ts";
+import { tidyPlace } from "./removal/tidy.ts";
+import { newMending } from "./rollout/mending.ts";
+import { newProving } from "./rollout/proving.ts";
+import { newStarting } from "./rollout/starting.ts";
+import { newTraffic } from "./rollout/traffic.ts";
+import { newMeasuring } from "./watch/measuring.ts";
+import { newTaskOutput } from "./watch/task-output.ts";
 import { answersWithoutAws, noBacking } from "./without-aws.ts";
 
 export type EcsDriverOptions = {

@@ -3,8 +3,8 @@ import { describe } from "vitest";
 import type { Place } from "../../release.ts";
 import { describeRolloutTarget } from "../contract.ts";
 import { openEcsTarget } from "./ecs-target.ts";
-import { networkOf } from "./ensure.ts";
 import { SLOTS, serviceName, servicePrefix } from "./names.ts";
+import { networkOf } from "./rollout/ensure.ts";
 import { ecsService, hasMoto, hostOf, newAwsStage, targetOptions, withExec } from "./testing.ts";
 
 describe.skipIf(!hasMoto)("on the emulator with a scheduler of ours", () => {

@@ -1,8 +1,8 @@
 import type { Place } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
+import type { AccountReader } from "./account/read-account.ts";
 import type { AwsClients } from "./aws-clients.ts";
-import type { FeedTimes } from "./log-feed.ts";
-import type { AccountReader } from "./read-account.ts";
+import type { FeedTimes } from "./watch/log-feed.ts";
 
 /** Where things are made, and with what: all that the parts of the driver share. */
 export type Ground = {

@@ -3,8 +3,8 @@ import { Secret } from "../../../shared/secret.ts";
 import { until } from "../../../shared/until.ts";
 import type { Place, Release } from "../../release.ts";
 import type { RolloutTarget } from "../../target.ts";
+import { findRule } from "./account/read-account.ts";
 import { readFamily, secretName, servicePrefix } from "./names.ts";
-import { findRule } from "./read-account.ts";
 import { readTags } from "./tags.ts";
 import { type AwsStage, ecsService } from "./testing.ts";
 

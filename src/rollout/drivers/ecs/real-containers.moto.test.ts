@@ -1,7 +1,7 @@
 import type { ContainerDefinition, RunTaskCommandInput, Task } from "@aws-sdk/client-ecs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../../../shared/until.ts";
-import { networkOf } from "./ensure.ts";
+import { networkOf } from "./rollout/ensure.ts";
 import { type AwsStage, hasEngine, newAwsStage } from "./testing.ts";
 
 /** What the stand-in for Fargate does with a task definition; the rest of the tests on real containers rest on it. */

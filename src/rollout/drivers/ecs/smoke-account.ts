@@ -8,7 +8,7 @@ import { openEcsTarget } from "./ecs-target.ts";
 import type { EcsTimes } from "./ground.ts";
 import { logGroupName } from "./names.ts";
 import { withPublicErrors } from "./public-errors.ts";
-import { findLeft } from "./sweep.ts";
+import { findLeft } from "./removal/sweep.ts";
 import { tagsFor } from "./tags.ts";
 
 /** No server calls itself so: what a smoke test makes is neither taken for a server's nor touched by one. */
