@@ -142,7 +142,7 @@ describe("the policies of terraform/aws-fargate", () => {
       cloudwatch: "cloudwatch",
     };
     const made = new Set<string>();
-    for (const file of await readdir(DRIVER)) {
+    for (const file of await readdir(DRIVER, { recursive: true })) {
       if (!file.endsWith(".ts") || /(\.test|testing)\.ts$/.test(file)) continue;
       for (const [, client = "", call = ""] of (await readFile(join(DRIVER, file), "utf8")).matchAll(
         /\b(?:aws\.)?(ecs|elb|logs|secrets|cloudwatch)\s*\.([a-z]\w+)\(/g,
