@@ -2,7 +2,7 @@ import type { Selectable } from "kysely";
 import { getEnvironment } from "../environment/environments.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import { appendEvent } from "../events/event-stream.ts";
-import type { Place } from "../rollout/release.ts";
+import { type Place, requireService } from "../rollout/release.ts";
 import { fail, type Problem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import { quoteCommand } from "../shared/quote-command.ts";
@@ -41,7 +41,7 @@ export async function requestTaskRun(
   const { live_release } = await getEnvironment(db, place);
   const number = request.release ?? live_release;
   if (number === null) throw nothingLive(place);
-  requireService(await getRelease(db, app, number), environment, service);
+  requireService(resolveRelease(await getRelease(db, app, number), environment).release, service);
   const id = newId("run");
   return db.transaction().execute(async (tx) => {
     await requireRoom(tx, place);
@@ -190,15 +190,6 @@ export async function findTaskRunIn(db: Database, app: string, environment?: str
 export const logOf = ({ id }: Pick<TaskRun, "id">): string => taskRunLogId(id);
 
 const frameOf = ({ id, app, environment, actor }: TaskRun) => ({ app, environment, subject: `run:${id}`, actor });
-
-function requireService(record: Awaited<ReturnType<typeof getRelease>>, environment: string, service: string): void {
-  const names = resolveRelease(record, environment).release.services.map(({ name }) => name);
-  if (names.includes(service)) return;
-  throw fail("REQUEST_INVALID", {
-    message: `r${record.number} has no service ${service}.`,
-    hint: `Its services are ${names.join(", ")}.`,
-  });
-}
 
 /** Holds the environment's row, so that two requests do not take the same last place and none comes while it is removed. */
 async function requireRoom(tx: Tx, { app, environment }: Place): Promise<void> {

@@ -1,3 +1,4 @@
+import { fail } from "../shared/errors.ts";
 import type { HealthCheck } from "../spec/app-spec.ts";
 
 /** Where an app runs. */
@@ -35,6 +36,16 @@ export type Release = {
   number: number;
   services: ReleaseService[];
 };
+
+/** @throws REQUEST_INVALID naming the services there are */
+export function requireService(release: Release, name: string): ReleaseService {
+  const service = release.services.find((one) => one.name === name);
+  if (service !== undefined) return service;
+  throw fail("REQUEST_INVALID", {
+    message: `r${release.number} has no service ${name}.`,
+    hint: `Its services are ${release.services.map((one) => one.name).join(", ")}.`,
+  });
+}
 
 /** `APP.ENV.SERVICE.rN-I`, I from 1. With dots, since each name may contain dashes: `a-b` in `c` must not meet `a` in `b-c`. */
 export function taskName(place: Place, service: string, release: number, index: number): string {

@@ -5,7 +5,7 @@ import type { LogSink } from "../shared/log-line.ts";
 import type { VerifySpec } from "../spec/app-spec.ts";
 import type { RolloutEvent } from "./outcome.ts";
 import type { PhaseName, RolloutStep } from "./plan.ts";
-import { type Place, type Release, type ReleaseService, servesTraffic } from "./release.ts";
+import { type Place, type Release, type ReleaseService, requireService, servesTraffic } from "./release.ts";
 import { runCommand, type Unproved } from "./run-command.ts";
 import type { RolloutTarget, RunnableRelease, TaskVariables } from "./target.ts";
 import type { Teller } from "./teller.ts";
@@ -105,7 +105,7 @@ async function runReleaseCommand(
   signal: AbortSignal | undefined,
 ): Promise<StepResult> {
   const { input, deps } = rollout;
-  const command = serviceOf(input.release, step.service).releaseCommand ?? [];
+  const command = requireService(input.release, step.service).releaseCommand ?? [];
   const failure = await runCommand(
     {
       target: deps.target,
@@ -133,7 +133,7 @@ async function startServices(rollout: Rollout, runnable: RunnableRelease, names:
     "Starting tasks",
     Promise.all(
       names.map((name) => {
-        const service = serviceOf(runnable.release, name);
+        const service = requireService(runnable.release, name);
         return target.startService(place, runnable.release, service, variablesOf(runnable.variables, name));
       }),
     ),
@@ -154,7 +154,7 @@ async function awaitHealthy(
     const report = await target.awaitHealthy(
       rollout.input.place,
       release,
-      step.services.map((name) => serviceOf(release, name)),
+      step.services.map((name) => requireService(release, name)),
       { deadlineMs: step.deadlineMs, onProgress: progress.report, ...(signal ? { signal } : {}) },
     );
     if (report.status === "healthy") return { status: "ok", notes: report.notes };
@@ -172,7 +172,7 @@ async function bake(
 ): Promise<StepResult> {
   const failedOnce = new AbortController();
   const both = signal ? AbortSignal.any([signal, failedOnce.signal]) : failedOnce.signal;
-  const services = step.services.map((name) => serviceOf(rollout.input.release, name));
+  const services = step.services.map((name) => requireService(rollout.input.release, name));
   const endBoth = async (work: Promise<StepResult>): Promise<StepResult> => {
     const result = await work;
     if (result.status !== "ok") failedOnce.abort(new Error("the other half of the bake failed"));
@@ -288,12 +288,6 @@ function releaseOf(input: RolloutInput, number: number): Release {
   if (input.release.number === number) return input.release;
   if (input.previous?.release.number === number) return input.previous.release;
   throw new Error(`the plan names r${number}, which is neither the new nor the previous release`);
-}
-
-function serviceOf(release: Release, name: string): ReleaseService {
-  const service = release.services.find((one) => one.name === name);
-  if (service === undefined) throw new Error(`r${release.number} has no service ${name}`);
-  return service;
 }
 
 function variablesOf(variables: Record<string, TaskVariables>, service: string): TaskVariables {

@@ -1,29 +1,24 @@
-import type Docker from "dockerode";
 import { assertNever } from "../../../shared/assert-never.ts";
 import { sleep } from "../../../shared/until.ts";
 import { type Place, type Release, type ReleaseService, taskNames } from "../../release.ts";
 import type { DesiredState, RolloutTarget, RunnableRelease } from "../../target.ts";
-import { removeContainer, type SeenContainer, sideBySide } from "./containers.ts";
+import { removeContainer, sideBySide } from "./containers.ts";
 import { askingUnless } from "./docker-errors.ts";
+import type { Ground } from "./ground.ts";
 import { judgeNew } from "./health.ts";
 import { type MendStep, planReconcile } from "./plan-reconcile.ts";
-import type { Router } from "./router.ts";
+import { newWatch } from "./proving.ts";
+import { parkRelease, stopRelease } from "./shifting.ts";
 import type { Starter } from "./start-tasks.ts";
-import type { newTaskWatch, WatchedTask } from "./task-watch.ts";
+import type { WatchedTask } from "./task-watch.ts";
 import { mapServers, serversOf, withoutTasks, withState } from "./traffic.ts";
 
 export type Mender = {
-  docker: Docker;
-  router: Router;
+  ground: Ground;
   starter: Starter;
-  /** These do not count as changes by somebody else. */
   prepare: RolloutTarget["prepare"];
-  stopRelease: (place: Place, release: number) => Promise<void>;
-  parkRelease: (place: Place, release: Release) => Promise<string[]>;
-  seen: () => Promise<SeenContainer[]>;
   /** Somebody changed the place since the desired state was read: what is left to do would undo it. */
   isOutdated: () => boolean;
-  newWatch: (place: Place, tasks: WatchedTask[]) => Promise<ReturnType<typeof newTaskWatch>>;
 };
 
 /** A task that is started again usually answers within a second; one that does not is tried again at the next reconciliation. */
@@ -32,8 +27,9 @@ const LOOK_EVERY_MS = 100;
 
 /** Makes a place what it should be, and says in sentences what it mended. */
 export async function mend(place: Place, desired: DesiredState, mender: Mender): Promise<string[]> {
-  const mended = await mender.router.reconcile();
-  const [seen, state] = await Promise.all([mender.seen(), mender.router.current()]);
+  const { ground } = mender;
+  const mended = await ground.router.reconcile();
+  const [seen, state] = await Promise.all([ground.seen(place), ground.router.current()]);
   const steps = planReconcile({ place, seen, servers: serversOf(state, place), desired });
   for (const step of steps) {
     if (mender.isOutdated()) return [...mended, "A deployment began: the rest is left to it."];
@@ -43,10 +39,11 @@ export async function mend(place: Place, desired: DesiredState, mender: Mender):
 }
 
 async function walk(place: Place, desired: DesiredState, mender: Mender, step: MendStep): Promise<string[]> {
-  const { docker, router } = mender;
+  const { ground } = mender;
+  const { docker, router } = ground;
   switch (step.do) {
     case "stop":
-      await mender.stopRelease(place, step.release);
+      await stopRelease(ground, place, step.release);
       return [`Removed the tasks of r${step.release}, which nobody declares.`];
     case "remove-run":
       await removeContainer(docker, step.containerId);
@@ -55,17 +52,17 @@ async function walk(place: Place, desired: DesiredState, mender: Mender, step: M
       if (desired.live) await startMissing(place, desired.live, mender, step);
       return [`Started ${step.tasks.join(", ")}, which should run and did not.`];
     case "unpause":
-      await sideBySide(await idsOf(mender, step.tasks), (id) =>
+      await sideBySide(await idsOf(ground, place, step.tasks), (id) =>
         askingUnless([404, 409, 500], "Waking a task", () => docker.getContainer(id).unpause()),
       );
       return [`Woke ${step.tasks.join(", ")}, which serve and were paused.`];
     case "readdress":
-      await readdress(place, mender, step.tasks);
+      await readdress(ground, place, step.tasks);
       return [`Told the router the address of ${step.tasks.join(", ")}.`];
     case "serve":
       return desired.live ? await serve(place, desired.live.release, mender, step.tasks) : [];
     case "park":
-      return desired.standby ? said("Parked", await mender.parkRelease(place, desired.standby)) : [];
+      return desired.standby ? said("Parked", await parkRelease(ground, place, desired.standby)) : [];
     case "forget": {
       const gone = new Set(step.tasks);
       await router.update((state) => withoutTasks(state, place, (server) => gone.has(server.name)));
@@ -97,7 +94,7 @@ async function startMissing(
 /** Gives traffic to those of the tasks that prove themselves in time. */
 async function serve(place: Place, live: Release, mender: Mender, names: string[]): Promise<string[]> {
   const tasks = await watched(place, live, mender, names);
-  const watch = await mender.newWatch(place, tasks);
+  const watch = await newWatch(mender.ground, place, tasks);
   const endsAt = Date.now() + SERVE_DEADLINE_MS;
   for (;;) {
     const judged = await watch.look(judgeNew);
@@ -108,7 +105,7 @@ async function serve(place: Place, live: Release, mender: Mender, names: string[
     }
     if (mender.isOutdated()) return [];
     const healthy = new Set(judged.filter((one) => one.verdict.is === "healthy").map((one) => one.task.name));
-    if (healthy.size > 0) await mender.router.update((state) => withState(state, place, healthy, "ready"));
+    if (healthy.size > 0) await mender.ground.router.update((state) => withState(state, place, healthy, "ready"));
     const sick = names.filter((name) => !healthy.has(name));
     return [
       ...(healthy.size > 0 ? [`Gave traffic to ${[...healthy].join(", ")} again.`] : []),
@@ -118,7 +115,7 @@ async function serve(place: Place, live: Release, mender: Mender, names: string[
 }
 
 async function watched(place: Place, live: Release, mender: Mender, names: string[]): Promise<WatchedTask[]> {
-  const seen = new Map((await mender.seen()).map((one) => [one.name, one]));
+  const seen = new Map((await mender.ground.seen(place)).map((one) => [one.name, one]));
   const wanted = new Set(names);
   const of = (service: ReleaseService) => taskNames(place, live.number, service).filter((name) => wanted.has(name));
   return live.services.flatMap((service) =>
@@ -134,10 +131,10 @@ async function watched(place: Place, live: Release, mender: Mender, names: strin
 }
 
 /** What the router knew about tasks at another address says nothing about these: they are proved again. */
-async function readdress(place: Place, mender: Mender, names: string[]): Promise<void> {
-  const addresses = new Map((await mender.seen()).map((one) => [one.name, one.address]));
+async function readdress({ seen, router }: Ground, place: Place, names: string[]): Promise<void> {
+  const addresses = new Map((await seen(place)).map((one) => [one.name, one.address]));
   const moved = new Set(names);
-  await mender.router.update((state) =>
+  await router.update((state) =>
     mapServers(state, place, (server) => {
       const address = addresses.get(server.name);
       return moved.has(server.name) && address !== undefined ? { ...server, address, state: "drain" } : server;
@@ -145,7 +142,7 @@ async function readdress(place: Place, mender: Mender, names: string[]): Promise
   );
 }
 
-async function idsOf(mender: Mender, names: string[]): Promise<string[]> {
+async function idsOf({ seen }: Ground, place: Place, names: string[]): Promise<string[]> {
   const wanted = new Set(names);
-  return (await mender.seen()).filter((one) => wanted.has(one.name)).map((one) => one.id);
+  return (await seen(place)).filter((one) => wanted.has(one.name)).map((one) => one.id);
 }

@@ -2,13 +2,13 @@ import type Docker from "dockerode";
 import { fail } from "../../../shared/errors.ts";
 import { type Place, type Release, type ReleaseService, servesTraffic } from "../../release.ts";
 import type { TaskVariables } from "../../target.ts";
-import type { AddressPool } from "./address-pool.ts";
 import { taskOptions } from "./container-options.ts";
 import { listContainers, removeContainer, type SeenContainer, sideBySide } from "./containers.ts";
 import { askingUnless, isAddressTaken, statusOf, toDockerError } from "./docker-errors.ts";
+import type { Ground } from "./ground.ts";
 import { backendName, LABEL, prefixed } from "./names.ts";
 import type { PlaceNetwork } from "./network.ts";
-import type { Router, RouterServer } from "./router.ts";
+import type { RouterServer } from "./router.ts";
 import { withBackends, withoutTasks, withTasks } from "./traffic.ts";
 
 export type Starter = {
@@ -25,15 +25,7 @@ export type Starter = {
 /** A stranger on our network may hold an address that no list shows; a few tries get past it. */
 const ADDRESS_TRIES = 4;
 
-export function newStarter(context: {
-  docker: Docker;
-  router: Router;
-  instance: string;
-  addresses: AddressPool;
-  attachedNetwork: (place: Place) => Promise<{ network: PlaceNetwork; routerAddress: string }>;
-}): Starter {
-  const { docker, router, instance, addresses } = context;
-
+export function newStarter({ docker, router, instance, addresses, attachedNetwork }: Ground): Starter {
   async function startTasks(
     place: Place,
     release: Release,
@@ -42,7 +34,7 @@ export function newStarter(context: {
     names: string[],
   ): Promise<void> {
     const [{ network, routerAddress }, seen] = await Promise.all([
-      context.attachedNetwork(place),
+      attachedNetwork(place),
       listContainers(docker, instance, place),
     ]);
     const existing = new Map(seen.filter((one) => one.role === "task").map((one) => [one.name, one]));

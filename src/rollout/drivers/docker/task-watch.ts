@@ -38,6 +38,8 @@ type Memory = {
   probes: string[];
 };
 
+export type TaskWatch = ReturnType<typeof newTaskWatch>;
+
 /** Looks at tasks again and again: the router's checks each time, the engine and health commands at their own pace. */
 export function newTaskWatch(docker: Docker, router: Router, backends: string[], tasks: WatchedTask[]) {
   const memories = new Map(tasks.map((task) => [task.name, newMemory(task)]));

@@ -1,6 +1,6 @@
 import { fail } from "../../../../shared/errors.ts";
 import { sleep } from "../../../../shared/until.ts";
-import { type Place, type Release, type ReleaseService, servesTraffic } from "../../../release.ts";
+import { type Place, type Release, type ReleaseService, requireService, servesTraffic } from "../../../release.ts";
 import type { RolloutTarget, TaskVariables } from "../../../target.ts";
 import { findRule } from "../account/read-account.ts";
 import { chooseSlot, liveSlot, releaseIn } from "../account/slots.ts";
@@ -39,7 +39,7 @@ export function newStarting(ground: Ground): Pick<RolloutTarget, "prepare" | "ru
     },
 
     async runOnce(place, release, run, log, signal) {
-      const service = serviceOf(release, run.service);
+      const service = requireService(release, run.service);
       const { key, command, variables, deadlineMs, asked } = run;
       await ensureLogGroup(ground, place);
       const taskDefinition = await defineTask(ground, place, release.number, service, variables, command);
@@ -146,14 +146,5 @@ function unseen({ app, environment }: Place, service: string) {
   return fail("AWS_UNREACHABLE", {
     message: `AWS says that an ECS service of ${service} in ${app} ${environment} is there already, and does not show it.`,
     hint: "Wait a minute, then deploy again.",
-  });
-}
-
-function serviceOf(release: Release, name: string): ReleaseService {
-  const service = release.services.find((one) => one.name === name);
-  if (service !== undefined) return service;
-  throw fail("REQUEST_INVALID", {
-    message: `r${release.number} has no service ${name}.`,
-    hint: `Its services are ${release.services.map((one) => one.name).join(", ")}.`,
   });
 }
