@@ -1,6 +1,6 @@
 import type { S3 } from "@aws-sdk/client-s3";
 import { isAws, toAwsError } from "./aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "./calls.ts";
+import { type AwsOptions, clientConfig, newAwsCalls } from "./calls.ts";
 
 export type StoredObject = { key: string; bytes: number; modifiedAt: number };
 
@@ -49,14 +49,13 @@ export async function openBucket(
     import("@aws-sdk/client-s3"),
     import("@aws-sdk/s3-request-presigner"),
   ]);
-  const guard = newAwsGuard(options);
+  const calls = newAwsCalls({ answerMs: ANSWER_MS, ...options });
   // A checksum in a signed address would be that of an empty body, and whoever uses it would have to send the same.
   const checksums = {
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
   } as const;
-  const s3 = new S3({ ...clientConfig({ answerMs: ANSWER_MS, ...options }), ...checksums });
-  s3.middlewareStack.add(guard.of("s3"), GUARD_AT);
+  const s3 = calls.open(S3, "s3", checksums);
   // Only signs, which asks nobody.
   const signing =
     options.reachedAt === undefined
@@ -68,7 +67,7 @@ export async function openBucket(
     try {
       return await work();
     } catch (error) {
-      throw toAwsError(error, guard.askedOf(error));
+      throw toAwsError(error, calls.askedOf(error));
     }
   };
   const get = (key: string) =>

@@ -1,5 +1,5 @@
 import type { ECSClientConfig } from "@aws-sdk/client-ecs";
-import type { InitializeMiddleware } from "@smithy/types";
+import type { InitializeMiddleware, MiddlewareStack } from "@smithy/types";
 import { sleep } from "../shared/until.ts";
 import { type Asked, kindOf } from "./aws-errors.ts";
 import { limitOf, newBucket } from "./rate-limit.ts";
@@ -40,25 +40,31 @@ export const clientConfig = ({ region, endpoint, answerMs = ANSWER_MS, requestHa
 });
 
 /** Where in a client's stack the guard stands: outside of everything, so that each attempt is signed anew. */
-export const GUARD_AT = { step: "initialize", name: "shipwayCalls" } as const;
+const GUARD_AT = { step: "initialize", name: "shipwayCalls" } as const;
 
 const BACK_OFF_MS = { first: 200, most: 10_000 };
 
 /** Repeated blindly they would leave a second revision or a second rule: their callers look first what is there. */
 const NOT_REPEATABLE = /^(RegisterTaskDefinition|CreateRule)$/;
 
-export type AwsGuard = {
-  /** To be added to the middleware of a client of this service. */
-  of<Input extends object, Output extends object>(service: string): InitializeMiddleware<Input, Output>;
+type Config = ReturnType<typeof clientConfig>;
+
+export type AwsCalls = {
+  /** A client whose calls are guarded; `service` is the name by which policies call it. */
+  open<Client, Input extends object, Output extends object>(
+    Client: new (config: Config) => Client & { middlewareStack: MiddlewareStack<Input, Output> },
+    service: string,
+    changes?: object,
+  ): Client;
   /** What was being asked when this error came. */
   askedOf(error: unknown): Asked | undefined;
 };
 
 /**
- * Each call waits for its rate limit and is tried again, with a random and growing pause, when AWS throttled it or did not answer; never one
+ * Opens the clients of one Region. Each call waits for its rate limit and is tried again, with a random and growing pause, when AWS throttled it or did not answer; never one
  * whose repetition would do its effect twice.
  */
-export function newAwsGuard(options: AwsOptions): AwsGuard {
+export function newAwsCalls(options: AwsOptions): AwsCalls {
   const asked = new WeakMap<object, Asked>();
   const buckets = new Map<string, ReturnType<typeof newBucket>>();
   const bucketOf = (service: string, command: string) => {
@@ -67,9 +73,10 @@ export function newAwsGuard(options: AwsOptions): AwsGuard {
     buckets.set(name, bucket);
     return bucket;
   };
-  return {
-    askedOf: (error) => (typeof error === "object" && error !== null ? asked.get(error) : undefined),
-    of: (service) => (next, context) => async (args) => {
+  const guardOf =
+    <Input extends object, Output extends object>(service: string): InitializeMiddleware<Input, Output> =>
+    (next, context) =>
+    async (args) => {
       const command = String(context.commandName ?? "").replace(/Command$/, "");
       for (let attempt = 1; ; attempt++) {
         await bucketOf(service, command).take();
@@ -84,7 +91,14 @@ export function newAwsGuard(options: AwsOptions): AwsGuard {
           await sleep(pauseMs(attempt) / (options.speed ?? 1));
         }
       }
+    };
+  return {
+    open: (Client, service, changes = {}) => {
+      const client = new Client({ ...clientConfig(options), ...changes });
+      client.middlewareStack.add(guardOf(service), GUARD_AT);
+      return client;
     },
+    askedOf: (error) => (typeof error === "object" && error !== null ? asked.get(error) : undefined),
   };
 }
 

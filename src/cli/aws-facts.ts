@@ -2,7 +2,7 @@ import type { IpPermission, RouteTable, SecurityGroup } from "@aws-sdk/client-ec
 import type { Cluster } from "@aws-sdk/client-ecs";
 import { z } from "zod";
 import { isAws, toAwsError } from "../aws/aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../aws/calls.ts";
+import { type AwsOptions, newAwsCalls } from "../aws/calls.ts";
 import type { AwsFacts, ClusterFacts, GroupFacts, Permission } from "./doctor-aws.ts";
 
 /** vCPUs of tasks on demand, all of a Region together (Service Quotas, AWS Fargate). */
@@ -246,27 +246,18 @@ async function openClients(options: AwsOptions) {
     import("@aws-sdk/client-cloudwatch-logs"),
     import("@aws-sdk/client-service-quotas"),
   ]);
-  const config = clientConfig(options);
-  const guard = newAwsGuard(options);
-  const clients = {
-    sts: new STS(config),
-    ecs: new ECS(config),
-    elb: new ElasticLoadBalancingV2(config),
-    ec2: new EC2(config),
-    iam: new IAM(config),
-    ecr: new ECR(config),
-    logs: new CloudWatchLogs(config),
-    quotas: new ServiceQuotas(config),
+  const calls = newAwsCalls(options);
+  return {
+    sts: calls.open(STS, "sts"),
+    ecs: calls.open(ECS, "ecs"),
+    elb: calls.open(ElasticLoadBalancingV2, "elasticloadbalancing"),
+    ec2: calls.open(EC2, "ec2"),
+    iam: calls.open(IAM, "iam"),
+    ecr: calls.open(ECR, "ecr"),
+    logs: calls.open(CloudWatchLogs, "logs"),
+    quotas: calls.open(ServiceQuotas, "servicequotas"),
+    askedOf: calls.askedOf,
   };
-  clients.sts.middlewareStack.add(guard.of("sts"), GUARD_AT);
-  clients.ecs.middlewareStack.add(guard.of("ecs"), GUARD_AT);
-  clients.elb.middlewareStack.add(guard.of("elasticloadbalancing"), GUARD_AT);
-  clients.ec2.middlewareStack.add(guard.of("ec2"), GUARD_AT);
-  clients.iam.middlewareStack.add(guard.of("iam"), GUARD_AT);
-  clients.ecr.middlewareStack.add(guard.of("ecr"), GUARD_AT);
-  clients.logs.middlewareStack.add(guard.of("logs"), GUARD_AT);
-  clients.quotas.middlewareStack.add(guard.of("servicequotas"), GUARD_AT);
-  return { ...clients, askedOf: guard.askedOf };
 }
 
 /** Where the default route of a subnet leads: its own table's, else that of the VPC's main one. */

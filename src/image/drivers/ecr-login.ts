@@ -1,5 +1,5 @@
 import { toAwsError } from "../../aws/aws-errors.ts";
-import { clientConfig, GUARD_AT, newAwsGuard } from "../../aws/calls.ts";
+import { newAwsCalls } from "../../aws/calls.ts";
 
 /** The value of the header Authorization for a registry's host; undefined for one that is asked as a stranger. */
 export type LoginFor = (host: string) => Promise<string | undefined>;
@@ -17,15 +17,14 @@ export function ecrLogins(): LoginFor {
 }
 
 async function signIn(region: string): Promise<string> {
-  const guard = newAwsGuard({ region });
+  const calls = newAwsCalls({ region });
   const { ECR } = await import("@aws-sdk/client-ecr");
-  const ecr = new ECR(clientConfig({ region }));
-  ecr.middlewareStack.add(guard.of("ecr"), GUARD_AT);
+  const ecr = calls.open(ECR, "ecr");
   try {
     const { authorizationData } = await ecr.getAuthorizationToken({});
     return `Basic ${authorizationData?.[0]?.authorizationToken ?? ""}`;
   } catch (error) {
-    throw toAwsError(error, guard.askedOf(error));
+    throw toAwsError(error, calls.askedOf(error));
   } finally {
     ecr.destroy();
   }

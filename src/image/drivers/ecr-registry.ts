@@ -1,6 +1,6 @@
 import type { ECR } from "@aws-sdk/client-ecr";
 import { isAws, toAwsError } from "../../aws/aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../aws/calls.ts";
+import { type AwsOptions, newAwsCalls } from "../../aws/calls.ts";
 import { fail } from "../../shared/errors.ts";
 import type { Registry } from "../registry/ask-registry.ts";
 
@@ -49,18 +49,14 @@ export const hostOfUri = (uri: string): string => uri.split("/")[0] ?? "";
 /** Amazon ECR of an account and Region: its repositories through AWS's API, their contents as any registry has them. */
 export function ecrRegistry(options: EcrOptions): EcrRegistry {
   const { install } = options;
-  const guard = newAwsGuard(options.aws);
+  const calls = newAwsCalls(options.aws);
   let made: Promise<ECR> | undefined;
   const hasPolicy = new Set<string>();
   let login: { registry: Registry; expiresAt: number } | undefined;
 
   // Loaded by the first call: on Docker nobody needs it.
   const client = (): Promise<ECR> => {
-    made ??= import("@aws-sdk/client-ecr").then(({ ECR }) => {
-      const ecr = new ECR(clientConfig(options.aws));
-      ecr.middlewareStack.add(guard.of("ecr"), GUARD_AT);
-      return ecr;
-    });
+    made ??= import("@aws-sdk/client-ecr").then(({ ECR }) => calls.open(ECR, "ecr"));
     return made;
   };
 
@@ -121,6 +117,6 @@ export function ecrRegistry(options: EcrOptions): EcrRegistry {
       login = { registry, expiresAt: data?.expiresAt?.getTime() ?? 0 };
       return registry;
     },
-    toError: (error) => toAwsError(error, guard.askedOf(error)),
+    toError: (error) => toAwsError(error, calls.askedOf(error)),
   };
 }

@@ -2,7 +2,7 @@ import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import type { ECS } from "@aws-sdk/client-ecs";
 import type { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import { toAwsError } from "../../../aws/aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../../aws/calls.ts";
+import { type AwsOptions, newAwsCalls } from "../../../aws/calls.ts";
 
 export type StepAws = {
   ecs: ECS;
@@ -19,11 +19,11 @@ export async function openStepAws(options: AwsOptions): Promise<StepAws> {
     import("@aws-sdk/client-cloudwatch-logs"),
     import("@aws-sdk/client-secrets-manager"),
   ]);
-  const config = clientConfig(options);
-  const guard = newAwsGuard(options);
-  const clients = { ecs: new ECS(config), logs: new CloudWatchLogs(config), secrets: new SecretsManager(config) };
-  clients.ecs.middlewareStack.add(guard.of("ecs"), GUARD_AT);
-  clients.logs.middlewareStack.add(guard.of("logs"), GUARD_AT);
-  clients.secrets.middlewareStack.add(guard.of("secretsmanager"), GUARD_AT);
-  return { ...clients, toPublic: (error) => toAwsError(error, guard.askedOf(error)) };
+  const calls = newAwsCalls(options);
+  return {
+    ecs: calls.open(ECS, "ecs"),
+    logs: calls.open(CloudWatchLogs, "logs"),
+    secrets: calls.open(SecretsManager, "secretsmanager"),
+    toPublic: (error) => toAwsError(error, calls.askedOf(error)),
+  };
 }

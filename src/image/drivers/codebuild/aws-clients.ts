@@ -1,7 +1,7 @@
 import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
 import type { CodeBuild } from "@aws-sdk/client-codebuild";
 import { toAwsError } from "../../../aws/aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../../aws/calls.ts";
+import { type AwsOptions, newAwsCalls } from "../../../aws/calls.ts";
 
 export type BuildClients = {
   codebuild: CodeBuild;
@@ -16,10 +16,10 @@ export async function openBuildClients(options: AwsOptions): Promise<BuildClient
     import("@aws-sdk/client-codebuild"),
     import("@aws-sdk/client-cloudwatch-logs"),
   ]);
-  const config = clientConfig(options);
-  const guard = newAwsGuard(options);
-  const clients = { codebuild: new CodeBuild(config), logs: new CloudWatchLogs(config) };
-  clients.codebuild.middlewareStack.add(guard.of("codebuild"), GUARD_AT);
-  clients.logs.middlewareStack.add(guard.of("logs"), GUARD_AT);
-  return { ...clients, toError: (error) => toAwsError(error, guard.askedOf(error)) };
+  const calls = newAwsCalls(options);
+  return {
+    codebuild: calls.open(CodeBuild, "codebuild"),
+    logs: calls.open(CloudWatchLogs, "logs"),
+    toError: (error) => toAwsError(error, calls.askedOf(error)),
+  };
 }

@@ -6,7 +6,7 @@ import type { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balanc
 import type { ResourceGroupsTaggingAPI } from "@aws-sdk/client-resource-groups-tagging-api";
 import type { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import type { Asked } from "../../../aws/aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard } from "../../../aws/calls.ts";
+import { type AwsOptions, newAwsCalls } from "../../../aws/calls.ts";
 
 export type AwsClients = {
   ecs: ECS;
@@ -32,38 +32,27 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
       import("@aws-sdk/client-secrets-manager"),
       import("@aws-sdk/client-resource-groups-tagging-api"),
     ]);
-  const config = clientConfig(options);
-  const guard = newAwsGuard(options);
-  const clients = {
-    ecs: new ECS(config),
-    elb: new ElasticLoadBalancingV2(config),
-    logs: new CloudWatchLogs(config),
-    secrets: new SecretsManager(config),
-    tagging: new ResourceGroupsTaggingAPI(config),
-  };
-  clients.ecs.middlewareStack.add(guard.of("ecs"), GUARD_AT);
-  clients.elb.middlewareStack.add(guard.of("elasticloadbalancing"), GUARD_AT);
-  clients.logs.middlewareStack.add(guard.of("logs"), GUARD_AT);
-  clients.secrets.middlewareStack.add(guard.of("secretsmanager"), GUARD_AT);
-  // Policies call it by this name.
-  clients.tagging.middlewareStack.add(guard.of("tag"), GUARD_AT);
+  const calls = newAwsCalls(options);
   let opening: Promise<ApplicationAutoScaling> | undefined;
-  const scaling = () => {
-    opening ??= import("@aws-sdk/client-application-auto-scaling").then(({ ApplicationAutoScaling }) => {
-      const made = new ApplicationAutoScaling(config);
-      made.middlewareStack.add(guard.of("application-autoscaling"), GUARD_AT);
-      return made;
-    });
-    return opening;
-  };
   let openingCloudWatch: Promise<CloudWatch> | undefined;
-  const cloudwatch = () => {
-    openingCloudWatch ??= import("@aws-sdk/client-cloudwatch").then(({ CloudWatch }) => {
-      const made = new CloudWatch(config);
-      made.middlewareStack.add(guard.of("cloudwatch"), GUARD_AT);
-      return made;
-    });
-    return openingCloudWatch;
+  return {
+    ecs: calls.open(ECS, "ecs"),
+    elb: calls.open(ElasticLoadBalancingV2, "elasticloadbalancing"),
+    logs: calls.open(CloudWatchLogs, "logs"),
+    secrets: calls.open(SecretsManager, "secretsmanager"),
+    tagging: calls.open(ResourceGroupsTaggingAPI, "tag"),
+    scaling() {
+      opening ??= import("@aws-sdk/client-application-auto-scaling").then(({ ApplicationAutoScaling }) =>
+        calls.open(ApplicationAutoScaling, "application-autoscaling"),
+      );
+      return opening;
+    },
+    cloudwatch() {
+      openingCloudWatch ??= import("@aws-sdk/client-cloudwatch").then(({ CloudWatch }) =>
+        calls.open(CloudWatch, "cloudwatch"),
+      );
+      return openingCloudWatch;
+    },
+    askedOf: calls.askedOf,
   };
-  return { ...clients, scaling, cloudwatch, askedOf: guard.askedOf };
 }
