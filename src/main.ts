@@ -164,12 +164,18 @@ async function main(): Promise<number> {
         );
       },
       async doctorAws(needs) {
-        const [{ runAwsDoctor }, { openAwsFacts }] = await Promise.all([
+        const [{ runAwsDoctor }, { openAwsFacts }, { openCiFacts }] = await Promise.all([
           import("./cli/doctor-aws.ts"),
           import("./cli/aws-facts.ts"),
+          import("./cli/ci-facts.ts"),
         ]);
+        const { ci, ...rest } = needs;
         const facts = await openAwsFacts({ region: needs.settings.region, attempts: 3 });
-        return runAwsDoctor(facts, { ...needs, registryEndpoint: environment.SHIPWAY_REGISTRY });
+        const options = { ...rest, registryEndpoint: environment.SHIPWAY_REGISTRY };
+        if (ci === undefined) return runAwsDoctor(facts, options);
+        const at = { region: ci.region, attempts: 3 };
+        const ciFacts = await openCiFacts(at, ci.region === needs.settings.region ? facts : await openAwsFacts(at));
+        return runAwsDoctor(facts, { ...options, ci: { needs: ci, facts: ciFacts } });
       },
       async smokeAws({ settings }, options) {
         const [{ runSmoke }, { thisOwner }, { openSmokeAccount }] = await Promise.all([

@@ -117,6 +117,8 @@ function pauseMs(attempt: number): number {
 /** Calls to S3 that are allowed under another name than their own (service authorization reference, Amazon S3). */
 export const S3_ACTIONS: Record<string, string> = {
   HeadBucket: "ListBucket",
+  GetPublicAccessBlock: "GetBucketPublicAccessBlock",
+  GetBucketLifecycleConfiguration: "GetLifecycleConfiguration",
   HeadObject: "GetObject",
   ListObjectsV2: "ListBucket",
   DeleteObjects: "DeleteObject",
@@ -146,13 +148,16 @@ function subjectOf(input: object, region: string): string | undefined {
   const members = input as Record<string, unknown>;
   // Not the one object: a policy that allows it alone would deny the next one.
   const objects = "Key" in members || "Delete" in members ? "/*" : "";
-  if (typeof members.Bucket === "string") return `arn:${partitionOf(region)}:s3:::${members.Bucket}${objects}`;
+  if (typeof members.Bucket === "string") return bucketArn(region, `${members.Bucket}${objects}`);
   const found = SUBJECTS.map((name) => members[name]).find((value) => typeof value === "string");
   return typeof found === "string" ? found : undefined;
 }
 
 /** The partition of a Region, by its name (AWS general reference, ARN). */
-function partitionOf(region: string): string {
+export function partitionOf(region: string): string {
   if (region.startsWith("cn-")) return "aws-cn";
   return region.startsWith("us-gov-") ? "aws-us-gov" : "aws";
 }
+
+/** Of a bucket, or of what is in it. */
+export const bucketArn = (region: string, what: string): string => `arn:${partitionOf(region)}:s3:::${what}`;

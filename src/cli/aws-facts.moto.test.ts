@@ -1,19 +1,24 @@
 import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { CodeBuild } from "@aws-sdk/client-codebuild";
 import { EC2 } from "@aws-sdk/client-ec2";
 import { ECS } from "@aws-sdk/client-ecs";
 import { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { IAM } from "@aws-sdk/client-iam";
+import { type LifecycleRule, S3 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { S3_ACTIONS } from "../aws/calls.ts";
 import { hasMoto, type Moto, startMoto } from "../infra/moto-testing.ts";
 import type { EcsSettings } from "../rollout/runtime.ts";
 import { openAwsFacts, wayOut } from "./aws-facts.ts";
+import { openCiFacts } from "./ci-facts.ts";
 import type { Check } from "./doctor.ts";
 import { runAwsDoctor } from "./doctor-aws.ts";
+import type { CiNeeds } from "./doctor-ci.ts";
 
 if (!hasMoto)
   console.warn("SKIPPED: shipway doctor aws on an account. It needs the emulator: pip install 'moto[server]==5.2.1'");
@@ -21,7 +26,7 @@ if (!hasMoto)
 const ROOT = join(import.meta.dirname, "../..");
 const VALIDATOR = join(ROOT, "test/aws/validate.py");
 const MODULE = join(ROOT, "terraform/aws-fargate/policies");
-const POLICIES = ["driver-rollout.json", "driver-storage.json", "driver-exec.json"];
+const POLICIES = ["rollout", "storage", "exec", "ci", "build"].map((name) => `driver-${name}.json`);
 const REGION = "eu-central-1";
 const LISTENER =
   "arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/none/0123456789abcdef/0123456789abcdef";
@@ -50,6 +55,9 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
   let ec2: EC2;
   let iam: IAM;
   let elb: ElasticLoadBalancingV2;
+  let s3: S3;
+  let codebuild: CodeBuild;
+  let ci: CiNeeds;
   let registry: { url: string; close(): Promise<void> };
 
   beforeAll(async () => {
@@ -59,23 +67,28 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
     iam = new IAM(config);
     elb = new ElasticLoadBalancingV2(config);
     registry = await startRegistry();
+    s3 = new S3(config);
+    codebuild = new CodeBuild(config);
     ({ settings, vpc } = await layGround({ ec2, iam, elb, ecs: new ECS(config) }));
+    ci = await layCi(settings, { s3, codebuild, iam });
   });
   afterAll(async () => {
     await Promise.all([moto?.close(), registry?.close()]);
   });
 
   const calls: { service: string; command: string; input: unknown }[] = [];
-  const look = async (changes: Partial<EcsSettings> = {}, endpoint = moto.endpoint) => {
+  const look = async (changes: Partial<EcsSettings> = {}, endpoint = moto.endpoint, wanted?: CiNeeds) => {
     const asked = { ...settings, ...changes };
-    const facts = await openAwsFacts({
+    const options = {
       region: asked.region,
       endpoint,
       attempts: 1,
       speed: 1_000,
-      onCall: (call) => void calls.push(call),
-    });
-    return runAwsDoctor(facts, { settings: asked, vcpus: 2, registryEndpoint: registry.url });
+      onCall: (call: (typeof calls)[number]) => void calls.push(call),
+    };
+    const facts = await openAwsFacts(options);
+    const forCi = wanted && { needs: wanted, facts: await openCiFacts(options, facts) };
+    return runAwsDoctor(facts, { settings: asked, vcpus: 2, registryEndpoint: registry.url, ci: forCi });
   };
   const named = (checks: Check[], name: string) => checks.find((one) => one.name === name);
 
@@ -92,6 +105,96 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
       /^shop is active, internet-facing, in eu-central-1a and eu-central-1b$/,
     );
   });
+
+  it("finds what was laid for ci", async () => {
+    const checks = (await look({}, moto.endpoint, ci)).filter(({ name }) => /^(ci|work|bucket|step|build)/.test(name));
+    const untested = checks.filter(({ found }) => found.startsWith("not tested: ")).map(({ name }) => name);
+    // What they are judged by is IAM's simulator, which the emulator lacks.
+    expect(untested).toEqual(["ci permissions", "step start", "build role"]);
+    const rest = checks.filter(({ name }) => !untested.includes(name)).map(({ name, status }) => [name, status]);
+    expect(Object.fromEntries(rest)).toEqual({
+      ci: "ok",
+      "work bucket": "ok",
+      "bucket access": "ok",
+      "bucket rules": "ok",
+      "step security groups": "ok",
+      "build project": "ok",
+      "build log": "warn",
+    });
+    expect(named(checks, "bucket rules")?.found).toBe("objects go after 30 days, uploads that broke off, too");
+  });
+
+  it("finds nothing of ci in an account that has nothing of it", async () => {
+    const { steps, images } = ci.settings;
+    if (steps.kind !== "ecs" || images.kind !== "codebuild") throw new Error("not laid");
+    const none: CiNeeds = {
+      ...ci,
+      settings: {
+        steps: { kind: "ecs", settings: { ...steps.settings, workBucket: "nothing", securityGroups: ["sg-00000bad"] } },
+        images: { kind: "codebuild", settings: { ...images.settings, workBucket: "nothing", buildProject: "nothing" } },
+      },
+    };
+    const checks = await look({}, moto.endpoint, none);
+    for (const name of ["work bucket", "step security groups", "build project"])
+      expect(named(checks, name)?.status).toBe("fail");
+  });
+
+  it("reads who is let into a bucket, and what S3 does to what is in it", async () => {
+    const open = await openCi();
+    await s3.createBucket({ Bucket: "bare", ...HERE });
+    expect(await open.bucketRules("bare")).toEqual({ expires: [], endsUploads: false, keepsVersions: false });
+    await s3.putBucketAcl({ Bucket: "bare", ACL: "public-read" });
+    expect(await open.bucketAccess("bare")).toEqual({ blocked: false, openBy: "ACL" });
+    await s3.putBucketVersioning({ Bucket: "bare", VersioningConfiguration: { Status: "Enabled" } });
+    const Rules: LifecycleRule[] = [
+      {
+        ID: "a",
+        Status: "Enabled",
+        Filter: { Prefix: "shipway/" },
+        NoncurrentVersionExpiration: { NoncurrentDays: 3 },
+      },
+      { ID: "b", Status: "Enabled", Filter: { Prefix: "load-balancer/" }, Expiration: { Days: 1 } },
+      { ID: "c", Status: "Disabled", Filter: { Prefix: "" }, Expiration: { Days: 2 } },
+      { ID: "d", Status: "Enabled", Filter: { Tag: { Key: "a", Value: "b" } }, Expiration: { Days: 5 } },
+    ];
+    await s3.putBucketLifecycleConfiguration({ Bucket: "bare", LifecycleConfiguration: { Rules } });
+    expect(await open.bucketRules("bare")).toEqual({
+      expires: [{ prefix: "load-balancer/", days: 1 }],
+      endsUploads: false,
+      keepsVersions: { days: 3 },
+    });
+  });
+
+  it("reads a project that somebody made by hand", async () => {
+    const open = await openCi();
+    const environment = {
+      type: "ARM_CONTAINER" as const,
+      computeType: "BUILD_GENERAL1_SMALL" as const,
+      image: "own:1",
+      privilegedMode: false,
+    };
+    await codebuild.createProject({
+      name: "by-hand",
+      serviceRole: "arn:aws:iam::123456789012:role/build",
+      source: { type: "GITHUB", location: "https://github.com/team/shop" },
+      artifacts: { type: "NO_ARTIFACTS" },
+      environment,
+      logsConfig: { cloudWatchLogs: { status: "DISABLED" } },
+    });
+    expect(await open.buildProject("by-hand")).toEqual({
+      role: "arn:aws:iam::123456789012:role/build",
+      machine: "ARM_CONTAINER",
+      image: "own:1",
+      privileged: false,
+      isPublic: false,
+      logGroup: undefined,
+    });
+  });
+
+  const openCi = async () => {
+    const options = { region: REGION, endpoint: moto.endpoint, attempts: 1, speed: 1_000 };
+    return openCiFacts(options, await openAwsFacts(options));
+  };
 
   it("reads where AWS keeps what is typed in commands inside tasks", async () => {
     const facts = await openAwsFacts({ region: REGION, endpoint: moto.endpoint, attempts: 1, speed: 1_000 });
@@ -200,12 +303,14 @@ describe.skipIf(!hasMoto)("shipway doctor aws on an account that is emulated", (
   it("sends only what AWS's own Python client takes, and calls that the shipped policies allow or the docs name", async () => {
     calls.length = 0;
     await look({ publicIp: false, subnets: ["subnet-00000bad"] });
-    await look();
+    await look({}, moto.endpoint, ci);
     const input = calls.map((call) => JSON.stringify(call)).join("\n");
     const { stdout, stderr } = spawnSync("python3", [VALIDATOR, "requests"], { input, encoding: "utf8" });
     expect(`${stdout}${stderr}`.trim()).toBe("");
     const policies = await Promise.all(POLICIES.map((name) => readFile(join(MODULE, name), "utf8")));
-    const made = [...new Set(calls.map(({ service, command }) => `${service}:${command}`))];
+    const called = ({ service, command }: (typeof calls)[number]) =>
+      `${service}:${service === "s3" ? (S3_ACTIONS[command] ?? command) : command}`;
+    const made = [...new Set(calls.map(called))];
     const beside = made.filter((action) => !policies.some((text) => text.includes(`"${action}"`)));
     // Who one is may always be asked (AWS STS API reference, GetCallerIdentity).
     expect(beside.sort()).toEqual(["iam:GetRole", "iam:SimulatePrincipalPolicy", "sts:GetCallerIdentity"]);
@@ -301,6 +406,48 @@ it.each([
     ...(own === undefined ? [] : [{ Associations: [{ Main: false, SubnetId: "subnet-1" }], Routes: route(own) }]),
   ];
   expect(wayOut(tables, "subnet-1")).toBe(way);
+});
+
+describe("what the emulator has not of S3", () => {
+  const answered = async (answer: Parameters<typeof listening>[0]) => {
+    const s3 = await listening(answer);
+    const options = { region: REGION, endpoint: s3.url, attempts: 1, speed: 1_000 };
+    const facts = await openCiFacts(options, await openAwsFacts(options));
+    return { facts, close: s3.close };
+  };
+  const answers = (response: ServerResponse, status: number, body: string, headers = {}) => {
+    response.writeHead(status, { "content-type": "application/xml", ...headers });
+    response.end(`<?xml version="1.0" encoding="UTF-8"?>\n${body}`);
+  };
+  const error = (code: string) => `<Error><Code>${code}</Code><Message>no</Message></Error>`;
+
+  it("a bucket of another Region is told with where it is", async () => {
+    const { facts, close } = await answered((_request, response) =>
+      answers(response, 301, error("PermanentRedirect"), { "x-amz-bucket-region": "us-west-2" }),
+    );
+    try {
+      expect(await facts.bucket("work")).toEqual({ region: "us-west-2" });
+    } finally {
+      await close();
+    }
+  });
+
+  it.each([
+    ["a policy that lets everybody in", "<PolicyStatus><IsPublic>TRUE</IsPublic></PolicyStatus>", 200, "policy"],
+    ["a policy for some", "<PolicyStatus><IsPublic>FALSE</IsPublic></PolicyStatus>", 200, undefined],
+    ["no policy", error("NoSuchBucketPolicy"), 404, undefined],
+  ])("%s", async (_name, policy, status, openBy) => {
+    const { facts, close } = await answered(({ url }, response) => {
+      if (url?.includes("publicAccessBlock")) answers(response, 404, error("NoSuchPublicAccessBlockConfiguration"));
+      else if (url?.includes("policyStatus")) answers(response, status, policy);
+      else answers(response, 200, "<AccessControlPolicy><AccessControlList/></AccessControlPolicy>");
+    });
+    try {
+      expect(await facts.bucketAccess("work")).toEqual({ blocked: false, openBy });
+    } finally {
+      await close();
+    }
+  });
 });
 
 describe("what IAM's policy simulator says", () => {
@@ -451,4 +598,53 @@ async function layGround({ ec2, iam, elb, ecs }: { ec2: EC2; iam: IAM; elb: Elas
     logRetentionDays: 30,
   };
   return { settings, vpc };
+}
+
+const HERE = { CreateBucketConfiguration: { LocationConstraint: REGION } } as const;
+
+/** As the module makes it, with `steps` and `builds`; the log group comes with the first build. */
+async function layCi(
+  settings: EcsSettings,
+  { s3, codebuild, iam }: { s3: S3; codebuild: CodeBuild; iam: IAM },
+): Promise<CiNeeds> {
+  await s3.createBucket({ Bucket: "work", ...HERE });
+  const all = { BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true };
+  await s3.putPublicAccessBlock({ Bucket: "work", PublicAccessBlockConfiguration: all });
+  const forget: LifecycleRule = {
+    ID: "forget",
+    Status: "Enabled",
+    Filter: { Prefix: "" },
+    Expiration: { Days: 30 },
+    AbortIncompleteMultipartUpload: { DaysAfterInitiation: 7 },
+  };
+  await s3.putBucketLifecycleConfiguration({ Bucket: "work", LifecycleConfiguration: { Rules: [forget] } });
+  const Statement = [{ Effect: "Allow", Principal: { Service: "codebuild.amazonaws.com" }, Action: "sts:AssumeRole" }];
+  const AssumeRolePolicyDocument = JSON.stringify({ Version: "2012-10-17", Statement });
+  const { Role } = await iam.createRole({ RoleName: "shop-build", AssumeRolePolicyDocument });
+  await codebuild.createProject({
+    name: "shop-images",
+    serviceRole: Role?.Arn ?? "",
+    source: { type: "S3", location: "work/shipway/images/" },
+    artifacts: { type: "NO_ARTIFACTS" },
+    environment: {
+      type: "LINUX_CONTAINER",
+      computeType: "BUILD_GENERAL1_SMALL",
+      image: "aws/codebuild/amazonlinux-x86_64-standard:5.0",
+      privilegedMode: true,
+    },
+  });
+  const { listener: _, taskRole: __, exec: ___, scheme: ____, ...ground } = settings;
+  const workBucket = "work";
+  return {
+    environment: "production",
+    region: REGION,
+    vcpus: 2,
+    settings: {
+      steps: { kind: "ecs", settings: { ...ground, workBucket, toolImage: "node:20-bookworm-slim" } },
+      images: {
+        kind: "codebuild",
+        settings: { region: REGION, workBucket, buildProject: "shop-images", architecture: settings.architecture },
+      },
+    },
+  };
 }

@@ -2,13 +2,17 @@ import { readFile } from "node:fs/promises";
 import { type EcsSettings, runtimeOf } from "../rollout/runtime.ts";
 import { fail, hasCode } from "../shared/errors.ts";
 import type { AppSpec, EnvironmentSpec } from "../spec/app-spec.ts";
+import { ciSettingsOf } from "../spec/ci-settings.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { resolveEnvironment } from "../spec/resolve-environment.ts";
 import type { CommandContext } from "./command.ts";
+import type { CiNeeds } from "./doctor-ci.ts";
+import { currentBranch } from "./git-checkout.ts";
 import { findProject, SPEC_FILE } from "./project.ts";
+import { stepVcpus } from "./step-vcpus.ts";
 
 /** What an environment of the checkout needs of an AWS account. */
-export type AwsNeeds = { settings: EcsSettings; vcpus: number };
+export type AwsNeeds = { settings: EcsSettings; vcpus: number; ci: CiNeeds | undefined };
 
 /**
  * By shipway.yml here, so that it can be looked at before the first push; the server is asked only for Terraform outputs, and only when a setting has to
@@ -30,14 +34,11 @@ export async function awsNeedsOf(
   const environment = chosenEnvironment(spec, input.env);
   const place = { app: input.app ?? spec.app, environment };
   const resolved = resolveEnvironment(spec, environment);
-  const runtime = await withOutputs(
-    resolved,
-    (outputs) => runtimeOf(place, resolved, outputs),
-    async () => {
-      const { outputs } = await (await context.client()).getInfra(place.app, environment);
-      return Object.fromEntries(outputs.map(({ name, value }) => [name, outputValue(value)]));
-    },
-  );
+  const outputsOf = (name: string) => async () => {
+    const { outputs } = await (await context.client()).getInfra(place.app, name);
+    return Object.fromEntries(outputs.map((output) => [output.name, outputValue(output.value)]));
+  };
+  const runtime = await withOutputs(resolved, (outputs) => runtimeOf(place, resolved, outputs), outputsOf(environment));
   if (runtime.kind !== "ecs") {
     throw fail("USAGE", {
       message: `${environment} of ${place.app} runs on Docker, so it needs nothing of an AWS account.`,
@@ -45,13 +46,43 @@ export async function awsNeedsOf(
     });
   }
   const units = Object.values(resolved.services).reduce((all, { cpu, count }) => all + cpu * count, 0);
-  return { settings: runtime.settings, vcpus: units / 1_024 };
+  const ci = await ciNeedsOf(spec, project.dir, {
+    branch: spec.environments[environment]?.branch,
+    outputsOf,
+  });
+  return { settings: runtime.settings, vcpus: units / 1_024, ci };
 }
+
+/** Undefined where steps and images need nothing of an AWS account. */
+async function ciNeedsOf(
+  spec: AppSpec,
+  dir: string,
+  { branch, outputsOf }: { branch: string | undefined; outputsOf: (name: string) => () => Promise<Outputs> },
+): Promise<CiNeeds | undefined> {
+  const { environment, steps } = spec.ci ?? {};
+  if (environment === undefined) return undefined;
+  const settings = await withOutputs(
+    resolveEnvironment(spec, environment),
+    (outputs) => ciSettingsOf(spec, outputs),
+    outputsOf(environment),
+  );
+  const { steps: forSteps, images: forImages } = settings;
+  const [one] = [forSteps, forImages].flatMap((part) => ("settings" in part ? part.settings.region : []));
+  if (one === undefined) return undefined;
+  return {
+    environment,
+    region: one,
+    settings,
+    vcpus: steps === "ecs" ? await stepVcpus(dir, branch ?? (await currentBranch(dir)) ?? "main") : 0,
+  };
+}
+
+type Outputs = Record<string, unknown>;
 
 async function withOutputs<T>(
   { infra }: EnvironmentSpec,
-  make: (outputs: Record<string, unknown>) => T,
-  readOutputs: () => Promise<Record<string, unknown>>,
+  make: (outputs: Outputs) => T,
+  readOutputs: () => Promise<Outputs>,
 ): Promise<T> {
   try {
     return make({});

@@ -11,7 +11,7 @@ import { environmentsFor } from "../spec/resolve-environment.ts";
 import { missingInfraFiles, undeclaredOutputs } from "./check-infra-files.ts";
 import { SPEC_FILE } from "./project.ts";
 
-const PIPELINES_FILE = "bitbucket-pipelines.yml";
+export const PIPELINES_FILE = "bitbucket-pipelines.yml";
 
 export type ProjectCheck = {
   ok: boolean;

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { toAwsError } from "../aws/aws-errors.ts";
@@ -13,6 +13,7 @@ import {
   type Permission,
   runAwsDoctor,
 } from "./doctor-aws.ts";
+import { isAllowed, shippedStatements } from "./policy-testing.ts";
 import { newTestCli, startTestServer, type TestCli, type TestServer } from "./testing.ts";
 
 const ACCOUNT = "123456789012";
@@ -485,43 +486,12 @@ it("tries permissions on names of our own alone, and each role's passing to task
   expect(passed[0]?.context).toEqual({ "iam:PassedToService": "ecs-tasks.amazonaws.com" });
 });
 
-type Statement = {
-  Action: string | string[];
-  Resource: string | string[];
-  Condition?: Record<string, Record<string, string | string[]>>;
-};
-
-/** What the module attaches to Shipway's role, filled in for this account. */
-async function shippedStatements(name: string): Promise<Statement[]> {
-  const values: Record<string, string> = { partition: "aws", region: settings.region, account: ACCOUNT, name };
-  const texts = await Promise.all(
-    ["driver-rollout", "driver-storage", "driver-exec"].map((file) =>
-      readFile(join(import.meta.dirname, `../../terraform/aws-fargate/policies/${file}.json`), "utf8"),
-    ),
-  );
-  return texts.flatMap((text) => {
-    const filled = text.replace(/\$\{(\w+)\}/g, (all, key: string) => values[key] ?? all);
-    return (JSON.parse(filled) as { Statement: Statement[] }).Statement;
+const shipped = (name: string) =>
+  shippedStatements(["driver-rollout", "driver-storage", "driver-exec"], {
+    region: settings.region,
+    account: ACCOUNT,
+    name,
   });
-}
-
-/** As IAM judges, as far as these policies go: `*` for any text, and conditions on what a call carries. */
-function isAllowed(statements: Statement[], { action, resource, context }: Permission): boolean {
-  const fits = (pattern: string) =>
-    new RegExp(`^${pattern.replace(/[.+?^$()|[\]\\{}]/g, "\\$&").replaceAll("*", ".*")}$`).test(resource);
-  const holds = (operator: string, key: string, wanted: string | string[]) => {
-    if (operator === "Null") return (context[key] === undefined) === (wanted === "true");
-    return /^(StringEquals|ArnEquals)$/.test(operator) && [wanted].flat().includes(context[key] ?? "");
-  };
-  return statements.some(
-    ({ Action, Resource, Condition = {} }) =>
-      [Action].flat().includes(action) &&
-      [Resource].flat().some(fits) &&
-      Object.entries(Condition).every(([operator, wanted]) =>
-        Object.entries(wanted).every(([key, value]) => holds(operator, key, value)),
-      ),
-  );
-}
 
 it("tries nothing that the shipped policies do not allow, and what those of another cluster do not", async () => {
   const ours: EcsSettings = {
@@ -530,9 +500,9 @@ it("tries nothing that the shipped policies do not allow, and what those of anot
     exec: true,
   };
   const needed = neededPermissions(ours, ACCOUNT);
-  const shipped = await shippedStatements("shop");
-  expect(needed.filter((one) => !isAllowed(shipped, one))).toEqual([]);
-  const foreign = await shippedStatements("other");
+  const own = await shipped("shop");
+  expect(needed.filter((one) => !isAllowed(own, one))).toEqual([]);
+  const foreign = await shipped("other");
   const lacking = needed.filter((one) => !isAllowed(foreign, one)).map(({ action }) => action);
   expect(lacking).toEqual(
     expect.arrayContaining([
@@ -609,6 +579,30 @@ describe("shipway doctor aws", () => {
     expect(needs).toMatchObject({ vcpus: 3, settings: { cluster: "shop", subnets: ["subnet-0000000a"] } });
     expect(err).toContain("Nothing speaks against a deployment.");
     expect(server.requests.length).toBe(before);
+  });
+
+  it("takes what ci needs beside, and the steps of a push that run at the same time", async () => {
+    const aws = {
+      ...JSON.parse(AWS),
+      workBucket: "work",
+      buildProject: "shop-images",
+      stepSecurityGroups: ["sg-0000000b"],
+    };
+    const step = (size: string) => `{ step: { size: ${size}, script: [make] } }`;
+    const pipeline = `pipelines:\n  default:\n    - ${step("1x")}\n    - parallel: [${step("1x")}, ${step("2x")}]\n`;
+    await writeFile(join(cli.dir, "bitbucket-pipelines.yml"), pipeline);
+    try {
+      const { needs } = await run(
+        `  production: { branch: main, runtime: ecs, aws: ${JSON.stringify(aws)} }\nci: { steps: ecs, images: codebuild, environment: production }`,
+      );
+      expect(needs?.ci).toMatchObject({ environment: "production", region: "eu-central-1", vcpus: 6 });
+      expect(needs?.ci?.settings).toMatchObject({
+        steps: { kind: "ecs", settings: { workBucket: "work", securityGroups: ["sg-0000000b"] } },
+        images: { kind: "codebuild", settings: { buildProject: "shop-images" } },
+      });
+    } finally {
+      await rm(join(cli.dir, "bitbucket-pipelines.yml"));
+    }
   });
 
   it("takes what is not written from Terraform outputs, lists and truths as such", async () => {

@@ -1,7 +1,9 @@
 import { credentialsFault } from "../aws/aws-errors.ts";
 import type { EcsSettings } from "../rollout/runtime.ts";
 import { hasCode, toProblem } from "../shared/errors.ts";
+import { checkRole, looked, permissionsOn as on, once, roleNameOf, statementsFor, TASKS } from "./aws-check.ts";
 import type { Check } from "./doctor.ts";
+import { type CiFacts, type CiNeeds, runCiDoctor } from "./doctor-ci.ts";
 
 /** What the checks ask of an AWS account. `aws-facts.ts` answers from the real one. Each rejects with a public code. */
 export type AwsFacts = {
@@ -65,9 +67,10 @@ export type AwsDoctorOptions = {
   vcpus: number;
   /** Where images are really pushed to; undefined for ECR itself. */
   registryEndpoint: string | undefined;
+  /** What `ci` of shipway.yml needs there beside, and who answers for it; undefined where CI runs on this server. */
+  ci?: { needs: CiNeeds; facts: CiFacts } | undefined;
 };
 
-const TASKS = "ecs-tasks.amazonaws.com";
 /** Each deployment starts a task beside each that runs. */
 const FEW_ADDRESSES = 8;
 /** What a task without a way out has to reach through endpoints (Amazon ECR user guide, interface VPC endpoints; Fargate needs S3 for layers). */
@@ -137,27 +140,10 @@ export async function runAwsDoctor(facts: AwsFacts, options: AwsDoctorOptions): 
         found: found > 0 ? "groups below /shipway/ can be read" : "none of ours yet",
       };
     }),
-    looked("Fargate quota", async () => checkQuota(await facts.vcpuQuota(), options.vcpus), "not needed"),
+    looked("Fargate quota", async () => checkQuota(await facts.vcpuQuota(), options), "not needed"),
   ]);
-  return checks.filter((check) => check !== undefined);
-}
-
-/** `not needed`: a deployment never makes these calls, so that they are denied stands in no deployment's way. */
-async function looked(
-  name: string,
-  look: () => Promise<Check | undefined>,
-  forDeployments: "needed" | "not needed" = "needed",
-): Promise<Check | undefined> {
-  return look().catch((error: unknown) => {
-    const { message, hint } = toProblem(error);
-    const isFault = forDeployments === "needed" && !hasCode(error, "AWS_THROTTLED");
-    return {
-      name,
-      status: isFault ? ("fail" as const) : ("warn" as const),
-      found: `${isFault ? "" : "not tested: "}${message}`,
-      ...(hint !== undefined && { fix: hint }),
-    };
-  });
+  const ofCi = options.ci === undefined ? [] : await runCiDoctor(options.ci.facts, options.ci.needs, who);
+  return [...checks.filter((check) => check !== undefined), ...ofCi];
 }
 
 function noIdentity(error: unknown, region: string): Check {
@@ -427,23 +413,6 @@ function checkGroups(
   return { name, status: "ok", found };
 }
 
-function checkRole(name: string, arn: string, seen: { services: string[] } | undefined): Check {
-  if (seen === undefined)
-    return {
-      name,
-      status: "fail",
-      found: `${arn} does not exist`,
-      fix: "Name one that does under `aws:`, or apply the Terraform that makes it.",
-    };
-  if (seen.services.includes(TASKS)) return { name, status: "ok", found: arn };
-  return {
-    name,
-    status: "fail",
-    found: `tasks may not take on ${arn}: it trusts ${seen.services.join(", ") || "no service"}`,
-    fix: `Let its trust policy have ${JSON.stringify({ Effect: "Allow", Principal: { Service: TASKS }, Action: "sts:AssumeRole" })}.`,
-  };
-}
-
 /** What commands inside tasks need beside the caller's own permissions. */
 async function checkExec(
   facts: AwsFacts,
@@ -491,15 +460,11 @@ async function checkPermissions(
   const lacking = await facts.lacking(arn, needed);
   if (lacking.length === 0)
     return { name, status: "ok", found: `all ${needed.length} that were tried, the roles can be passed` };
-  const statements = [...new Set(lacking.map(({ resource }) => resource))].map((resource) => {
-    const actions = lacking.filter((one) => one.resource === resource).map(({ action }) => action);
-    return JSON.stringify({ Effect: "Allow", Action: actions, Resource: resource });
-  });
   return {
     name,
     status: "fail",
     found: `IAM would deny ${lacking.map(({ action }) => action).join(", ")}`,
-    fix: `Attach the driver's policies (docs/aws.md#permissions), or add: ${statements.join(", ")}`,
+    fix: `Attach the driver's policies (docs/aws.md#permissions), or add: ${statementsFor(lacking)}`,
   };
 }
 
@@ -512,8 +477,6 @@ export function neededPermissions(settings: EcsSettings, account: string): Permi
   const tags = { "aws:RequestTag/shipway:install": "doctor", "aws:ResourceTag/shipway:install": "doctor" };
   const inCluster = { ...tags, "ecs:cluster": at("ecs", `cluster/${cluster}`) };
   const passed = { "iam:PassedToService": TASKS };
-  const on = (resource: string, context: Record<string, string>, ...actions: string[]) =>
-    actions.map((action) => ({ action, resource, context }));
   const service = at("ecs", `service/${cluster}/shipway-doctor`);
   const targetGroup = at("elasticloadbalancing", "targetgroup/sw-doctor/0123456789abcdef");
   const rule = `${listener.replace(":listener/", ":listener-rule/")}/0123456789abcdef`;
@@ -550,27 +513,20 @@ async function checkRegistry(facts: AwsFacts, { registryEndpoint }: AwsDoctorOpt
   };
 }
 
-function checkQuota(quota: number, vcpus: number): Check {
+function checkQuota(quota: number, { settings, vcpus, ci }: AwsDoctorOptions): Check {
   const name = "Fargate quota";
-  const found = `${quota} vCPUs at a time; this environment takes up to ${vcpus * 2} while it deploys`;
-  if (quota >= vcpus * 2) return { name, status: "ok", found };
+  const steps = ci?.needs.settings.steps;
+  // The quota is that of a Region.
+  const forSteps = steps?.kind === "ecs" && steps.settings.region === settings.region ? (ci?.needs.vcpus ?? 0) : 0;
+  const beside = forSteps === 0 ? "" : `, and the steps of a pipeline up to ${forSteps} beside it`;
+  const found = `${quota} vCPUs at a time; this environment takes up to ${vcpus * 2} while it deploys${beside}`;
+  if (quota >= vcpus * 2 + forSteps) return { name, status: "ok", found };
   return {
     name,
-    status: quota < vcpus ? "fail" : "warn",
+    status: quota < Math.max(vcpus, forSteps) ? "fail" : "warn",
     found,
     fix: "Ask for more: Service Quotas, AWS Fargate, “Fargate On-Demand vCPU resource count”. A small one is granted within minutes.",
   };
 }
 
-/** The name is what follows the last `/`: what is before it is a path. */
-const roleNameOf = (arn: string): string => arn.split("/").at(-1) ?? arn;
 const accountOf = (arn: string): string => arn.split(":")[4] ?? "";
-
-/** Asked at most once, whoever needs the answer. */
-function once<T>(ask: () => Promise<T>): () => Promise<T> {
-  let asked: Promise<T> | undefined;
-  return () => {
-    asked ??= ask();
-    return asked;
-  };
-}
