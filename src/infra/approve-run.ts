@@ -1,4 +1,4 @@
-import { namesWithRole } from "../access/tokens.ts";
+import { judgeApprover, suchAs } from "../access/approvers.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
@@ -74,19 +74,13 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
   });
 }
 
-/**
- * A person is the name of a token. Whoever asked for the run, or pushed or deployed its commit, is its author. Where no rule is written, one who is
- * alone with the right to approve may do so: nobody else could, and a team of one must not be locked out.
- */
+/** Whoever asked for the run, or pushed or deployed its commit, is its author. */
 async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<void> {
-  const { approvers } = run.spec;
-  if (approvers === "anyone") return;
   const authors = await authorsOf(tx, run);
-  if (!authors.has(actor)) return;
-  const others = (await namesWithRole(tx, "tester", run.app)).filter((name) => !authors.has(name));
-  if (approvers === undefined && others.length === 0) return;
+  const { mayApprove, others } = await judgeApprover(tx, { ...run, authors, approvers: run.spec.approvers }, actor);
+  if (mayApprove) return;
   throw fail("INFRA_APPROVAL_REFUSED", {
-    message: `${actor} asked for run ${run.id} or pushed its commit; ${run.environment} wants the approval of somebody else${others.length === 0 ? ", and nobody else has the role for it" : ` (such as ${others.slice(0, 3).join(", ")})`}.`,
+    message: `${actor} asked for run ${run.id} or pushed its commit; ${run.environment} wants the approval of somebody else${suchAs(others)}.`,
     hint: "Ask a colleague, or set `approvers: anyone` for the environment in shipway.yml.",
   });
 }
