@@ -6,6 +6,7 @@ import {
   type ApiLogLine,
   AppBody,
   BackingBody,
+  type Deployment,
   DeploymentBody,
   EnvironmentBody,
   EnvironmentCostBody,
@@ -14,6 +15,7 @@ import {
   PipelineBody,
   ReleaseBody,
   RemovedBody,
+  ReviewBody,
   type Role,
   SecretBody,
   StartedBody,
@@ -39,6 +41,11 @@ export type TaskLogQuery = {
 };
 export type EventQuery = { after?: number | undefined; app?: string | undefined; deliveryId?: string | undefined };
 
+type ListedDeployments = {
+  environment?: string | undefined;
+  status?: Deployment["status"] | undefined;
+  limit?: number;
+};
 type TaskRunAsk = z.input<typeof TaskRunRequest>;
 
 const NewTokenBody = TokenBody.extend({ token: z.string() });
@@ -99,9 +106,15 @@ export function apiClient(server: Server) {
       change(StartedBody, "POST", `${appPath(app)}/deployments`, request),
     rollback: (app: string, environment: string, request: { to?: number }) =>
       change(StartedBody, "POST", `${environmentPath(app, environment)}/rollback`, request),
-    listDeployments: (app: string, query: { environment?: string | undefined; limit?: number } = {}) =>
+    listDeployments: (app: string, query: ListedDeployments = {}) =>
       get(z.array(DeploymentBody), `${appPath(app)}/deployments`, query),
     getDeployment: (id: string) => get(DeploymentBody, `/api/deployments/${encodeURIComponent(id)}`),
+    reviewDeployment: (id: string) => get(ReviewBody, `/api/deployments/${encodeURIComponent(id)}/review`),
+    approveDeployment: (id: string, request: { comment?: string }) =>
+      change(StartedBody, "POST", `/api/deployments/${encodeURIComponent(id)}/approve`, request),
+    rejectDeployment: async (id: string, reason: string) => {
+      await call("POST", `/api/deployments/${encodeURIComponent(id)}/reject`, { body: { reason } });
+    },
     cancelDeployment: async (id: string) => {
       await call("POST", `/api/deployments/${encodeURIComponent(id)}/cancel`);
     },

@@ -1,5 +1,7 @@
+import { z } from "zod";
 import { newNarrator } from "../events/narrate.ts";
 import type { ApiEvent, Started } from "../http/schemas.ts";
+import type { ApiClient } from "./client.ts";
 import { colorLine } from "./color-line.ts";
 import type { CommandContext } from "./command.ts";
 import type { ExitCode } from "./context.ts";
@@ -10,10 +12,10 @@ const LAST_WORDS_MS = 3_000;
 export type FollowedDelivery = { code: ExitCode; events: ApiEvent[] };
 
 /**
- * Shows a delivery live on stderr until it ends: 0 when what was asked for is live, 1 when it is not, 130 when the watcher left. Leaving (Ctrl-C)
+ * Shows a delivery live on stderr until it ends or waits for an approval: 0 when what was asked for is live or waits, 1 when it is not, 130 when the watcher left. Leaving (Ctrl-C)
  * cancels nothing.
  */
-export async function followDelivery(started: Started, context: CommandContext): Promise<FollowedDelivery> {
+export async function followDelivery(started: Started, context: CommandContext, after = 0): Promise<FollowedDelivery> {
   const client = await context.client();
   const stop = new AbortController();
   const signal = AbortSignal.any([context.interrupted, stop.signal]);
@@ -25,12 +27,11 @@ export async function followDelivery(started: Started, context: CommandContext):
   let lastWords: NodeJS.Timeout | undefined;
   const events: ApiEvent[] = [];
   try {
-    for await (const event of client.followEvents(
-      { after: 0, deliveryId: started.deliveryId },
-      { signal, onReconnect },
-    )) {
+    for await (const event of client.followEvents({ after, deliveryId: started.deliveryId }, { signal, onReconnect })) {
       events.push(event);
       for (const line of narrator.tell(event)) context.say(colorLine(line, context.colors.err));
+      if (event.kind === "delivery.waiting" && (await isStillWaiting(event, client)))
+        return { code: events.some(hasFailed) ? 1 : 0, events };
       if (event.kind === "delivery.ended") return { code: deliveryCode(event), events };
       const ours = event.kind === "deployment.ended" && event.data.deploymentId === started.deploymentId;
       if (ours) lastWords ??= setTimeout(() => stop.abort(), LAST_WORDS_MS);
@@ -46,6 +47,17 @@ export async function followDelivery(started: Started, context: CommandContext):
   sayHowToReturn(started, events, context);
   return { code: 130, events };
 }
+
+/** What is read may be long past: it went on since, or was turned down. */
+async function isStillWaiting(event: ApiEvent, client: ApiClient): Promise<boolean> {
+  const { deployments } = Waiting.parse(event.data);
+  const now = await Promise.all(deployments.map(({ deploymentId }) => client.getDeployment(deploymentId)));
+  return now.some(({ status }) => status === "waiting");
+}
+
+const Waiting = z.object({ deployments: z.array(z.object({ deploymentId: z.string() })) });
+
+const hasFailed = ({ kind, data }: ApiEvent) => kind === "deployment.ended" && data.status !== "succeeded";
 
 function deliveryCode(event: ApiEvent): ExitCode {
   return event.data.status === "live" || event.data.status === "nothing-to-deploy" ? 0 : 1;

@@ -5,7 +5,7 @@ import { argumentForm, type Command, type OptionSpec } from "./command.ts";
 /** One paragraph of the overview, in this order. */
 const GROUPS: { title: string; commands: string[] }[] = [
   { title: "Start", commands: ["up", "demo", "doctor", "login", "check"] },
-  { title: "Ship", commands: ["app", "deploy", "rollback", "resume", "cancel"] },
+  { title: "Ship", commands: ["app", "deploy", "approve", "rollback", "resume", "cancel"] },
   {
     title: "Watch",
     commands: ["status", "open", "logs", "metrics", "events", "releases", "deployments", "pipelines", "env"],

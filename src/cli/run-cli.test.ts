@@ -73,6 +73,67 @@ const liveEvents = [
   newEvent(3, "delivery.ended", { status: "live", deployments: [], durationMs: 9000 }),
 ];
 
+describe("approve", () => {
+  const review = { from: 6, commits: [], more: 0, takesBack: 0, ranIn: [] };
+  const decided: string[] = [];
+  const waits = (fastify: FastifyInstance) => {
+    decided.length = 0;
+    const ids = ["d_1", "d_2"];
+    const waiting = ids.map((id) => newDeployment({ id, status: "waiting", endedAt: null }));
+    fastify.get<{ Querystring: { environment?: string } }>("/api/apps/launches/deployments", async ({ query }) =>
+      query.environment === undefined ? waiting : waiting.slice(0, 1),
+    );
+    fastify.get("/api/deployments/:id", async () => newDeployment());
+    fastify.get("/api/deployments/:id/review", async () => review);
+    fastify.post("/api/deployments/:id/:what", async ({ params, body }, reply) => {
+      decided.push(JSON.stringify([params, body]));
+      return (params as { what: string }).what === "reject"
+        ? reply.status(204).send()
+        : reply.status(202).send({ deliveryId: "c_1", deploymentId: "d_1" });
+    });
+    fastify.get("/api/events", (request, reply) =>
+      request.headers.accept === "text/event-stream"
+        ? sendEvents(
+            reply,
+            liveEvents.map((event) => ({ id: event.id, event: "event", data: event })),
+          )
+        : reply.send([]),
+    );
+  };
+  const argv = (...more: string[]) => ["approve", "--app", "launches", ...more];
+
+  it("shows what waits and approves none of it without being told which", async () => {
+    await start(waits);
+    const { code, out } = await cli.run(argv());
+    expect([code, out]).toEqual([
+      0,
+      expect.stringMatching(/d_1: r7 waits[\s\S]*`shipway approve d_1`[\s\S]*d_2: r7 waits/),
+    ]);
+    const terminal = { isTTY: { in: true, out: true, err: true } };
+    await cli.run(argv(), { ...terminal, confirm: async () => true });
+    await cli.run(argv("--env", "production"), { ...terminal, confirm: async () => false });
+    await cli.run(argv("--env", "production"), { confirm: async () => true });
+    expect(decided).toEqual([]);
+  });
+
+  it("asks at a terminal where one waits, and follows it until it is live", async () => {
+    await start(waits);
+    const { code, err } = await cli.run(argv("--env", "production"), {
+      isTTY: { in: true, out: true, err: true },
+      confirm: async () => true,
+    });
+    expect([code, err]).toEqual([0, expect.stringContaining("live in 2.3 s")]);
+    expect(decided).toEqual(['[{"id":"d_1","what":"approve"},{}]']);
+  });
+
+  it("turns one down with the reason, and only one that was named", async () => {
+    await start(waits);
+    expect((await cli.run(argv("--reject", "wrong prices"))).code).toBe(2);
+    expect((await cli.run(argv("d_2", "--reject", "wrong prices"))).code).toBe(0);
+    expect(decided).toEqual(['[{"id":"d_2","what":"reject"},{"reason":"wrong prices"}]']);
+  });
+});
+
 describe("deploy", () => {
   it("follows the delivery until it is live, says the next step, and exits 0", async () => {
     await start((fastify) => deliveryRoutes(fastify, liveEvents));
@@ -102,6 +163,25 @@ describe("deploy", () => {
       environment: "production",
       release: 7,
     });
+  });
+
+  it("lets go where the release waits for an approval, and does not take that for the end of one that was approved since", async () => {
+    const events = [
+      newEvent(1, "deployment.waiting", { deploymentId: "d_1", release: 7, mayApprove: ["tess"] }, production),
+      newEvent(2, "delivery.waiting", { deployments: [{ environment: "production", deploymentId: "d_1" }] }),
+    ];
+    const argv = ["deploy", "--app", "launches", "--release", "r7"];
+    await start((fastify) => deliveryRoutes(fastify, events, newDeployment({ status: "waiting", endedAt: null })));
+    const { code, err } = await cli.run(argv);
+    expect([code, err]).toEqual([
+      0,
+      expect.stringMatching(/waits for an approval[\s\S]*nothing is held up meanwhile\n$/),
+    ]);
+    await server.close();
+    await start((fastify) =>
+      deliveryRoutes(fastify, [...events, ...liveEvents.map((one) => ({ ...one, id: one.id + 2 }))]),
+    );
+    expect((await cli.run(argv)).err).toContain("✓ live in 2.3 s");
   });
 
   it.each(["stopped", "superseded"])("exits 1 when it %s", async (status) => {

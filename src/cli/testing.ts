@@ -156,6 +156,7 @@ export function newEnvironment(changes: Partial<Environment> = {}): Environment 
       },
     ],
     runningDeployment: null,
+    waitingDeployment: null,
     declared: null,
     ...changes,
   };
@@ -182,6 +183,7 @@ export function newDeployment(changes: Partial<Deployment> = {}): Deployment {
     rolledBack: false,
     addresses: ["http://web.production.launches.localhost:8080"],
     infra: null,
+    approval: null,
     ...changes,
   };
 }

@@ -2,6 +2,7 @@ import type { DriftedResource, InfraRunKind, InfraRunStatus, PlannedChange, Stat
 import type { TaskRunStatus } from "../release/task-runs.ts";
 import type { Evidence, TaskDrift } from "../rollout/target.ts";
 import type { Problem } from "../shared/errors.ts";
+import type { DeploymentStatus } from "../store/schema.ts";
 
 /** What the platform itself says; the stages' own events (`ci.*`, `image.*`, `rollout.*`) are stored beside these with their `type` in `kind`. */
 export type PlatformEvent =
@@ -24,12 +25,14 @@ export type PlatformEvent =
       data: {
         status: "live" | "stopped" | "superseded" | "nothing-to-deploy";
         /** Where it stopped. */
-        at?: "spec" | "ci" | "images" | "rollout";
+        at?: "spec" | "ci" | "images" | "approval" | "rollout";
         problem?: Problem;
         deployments: { environment: string; deploymentId: string; status: DeploymentStatus; addresses: string[] }[];
         durationMs: number;
       };
     }
+  /** Nothing of it goes on by itself: what has not ended waits for an approval. */
+  | { kind: "delivery.waiting"; data: { deployments: { environment: string; deploymentId: string }[] } }
   | {
       kind: "release.recorded";
       data: {
@@ -41,6 +44,11 @@ export type PlatformEvent =
   | {
       kind: "deployment.queued";
       data: { deploymentId: string; kind: DeploymentKind; release: number; waitsFor?: string };
+    }
+  | { kind: "deployment.waiting"; data: DeploymentWaiting }
+  | {
+      kind: "deployment.approved" | "deployment.rejected";
+      data: { deploymentId: string; release: number; by: string; digest: string; comment?: string };
     }
   | { kind: "deployment.started"; data: { deploymentId: string; kind: DeploymentKind; release: number; from?: number } }
   | { kind: "deployment.ended"; data: DeploymentEnded }
@@ -153,13 +161,45 @@ export type PlatformEvent =
   | { kind: "token.created" | "token.revoked"; data: { name: string; role: string } };
 
 export type DeploymentKind = "deploy" | "rollback";
-export type DeploymentStatus = "queued" | "running" | "succeeded" | "failed" | "canceled" | "superseded";
+
+export type DeploymentWaiting = {
+  deploymentId: string;
+  release: number;
+  digest: string;
+  approvers?: "anyone" | "others";
+  /** Some who may approve it; none where nobody has the role, or everybody may. */
+  mayApprove: string[];
+  /** ISO 8601. */
+  expiresAt?: string;
+} & Partial<Review>;
+
+/** What somebody who is to approve a release has to know. */
+export type Review = {
+  /** What serves now. */
+  from: number | null;
+  /** What the release brings, newest first; `more` are not listed. */
+  commits: { commit: string; subject: string; author: string }[];
+  more: number;
+  /** Commits of what serves now that the release does not have. */
+  takesBack: number;
+  /** Where the same bytes were deployed before, the last time in each environment. */
+  ranIn: {
+    environment: string;
+    release: number;
+    status: "succeeded" | "failed";
+    /** Verify commands that it passed there. */
+    verified: number;
+    isLive: boolean;
+    addresses: string[];
+    at: string;
+  }[];
+};
 
 export type DeploymentEnded = {
   deploymentId: string;
   kind: DeploymentKind;
   release: number;
-  status: Exclude<DeploymentStatus, "queued" | "running">;
+  status: Exclude<DeploymentStatus, "waiting" | "queued" | "running">;
   addresses: string[];
   /** From the start of the deployment until new requests were answered by the release. */
   liveAfterMs?: number;

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { formatDurationMs } from "../shared/duration.ts";
 import type { DeploymentEnded, StoredEvent } from "./event.ts";
+import { approvedLines, DecidedData, rejectedLines, WaitingData, waitingLines } from "./narrate-approval.ts";
 import { cutText, plain, quoteLine, WIDTH, wrap } from "./narrated-line.ts";
 
 /** What is remembered of a deployment. */
@@ -55,7 +56,9 @@ const Ended = z.object({
   deploymentId: z.string(),
   kind: z.enum(["deploy", "rollback"]),
   release: z.number(),
-  status: z.enum(["succeeded", "failed", "canceled", "superseded"]) satisfies z.ZodType<DeploymentEnded["status"]>,
+  status: z.enum(["succeeded", "failed", "canceled", "superseded", "rejected", "expired"]) satisfies z.ZodType<
+    DeploymentEnded["status"]
+  >,
   addresses: z.array(z.string()),
   liveAfterMs: z.number().optional(),
   durationMs: z.number(),
@@ -70,6 +73,12 @@ const Live = z.object({ release: z.number(), afterMs: z.number(), addresses: z.a
 const Health = z.object({ service: z.string(), healthy: z.number(), wanted: z.number(), detail: z.string() });
 
 const TALES: Record<string, Tell> = {
+  "deployment.waiting": tell(WaitingData, (waiting, story, { environment }) => ({
+    story: { ...story, ...(typeof waiting.from === "number" && { from: waiting.from }) },
+    lines: waitingLines(waiting, environment),
+  })),
+  "deployment.approved": tell(DecidedData, (decided, _story, { environment }) => approvedLines(decided, environment)),
+  "deployment.rejected": tell(DecidedData, (decided, _story, { environment }) => rejectedLines(decided, environment)),
   "deployment.queued": tell(z.object({ waitsFor: z.string().optional() }), ({ waitsFor }, _story, { environment }) =>
     waitsFor === undefined ? [] : [`… ${environment} is busy; waiting for ${waitsFor} to end`],
   ),
@@ -117,6 +126,10 @@ function endDeployment(ended: Ended, story: RolloutStory, event: StoredEvent): s
       return [`! ${environment}: r${ended.release} was overtaken by something newer and not deployed`];
     case "canceled":
       return [`! ${environment}: r${ended.release} was canceled; ${stays}`];
+    case "rejected":
+      return [`! ${environment}: r${ended.release} was turned down; ${stays}`];
+    case "expired":
+      return [`! ${environment}: nobody approved r${ended.release} in time; ${stays}`];
     case "failed":
       return failed(ended, story, event, stays);
   }

@@ -103,7 +103,54 @@ const failedEnd: DeploymentEnded = {
   rolledBack: false,
 };
 
+const waiting = {
+  deploymentId: "d_1",
+  release: 7,
+  digest: "sha256:1",
+  approvers: "others" as const,
+  mayApprove: ["tess"],
+  expiresAt: "2026-11-26T12:30:00.000Z",
+  from: 6,
+  commits: [
+    { commit: "ad92b5f0000", subject: "Sell \u001b[31mtickets", author: "Ada" },
+    ...Array.from({ length: 19 }, () => ({ commit: "a22b86e0000", subject: "More", author: "Ada" })),
+  ],
+  more: 5,
+  takesBack: 1,
+  ranIn: [
+    { environment: "demo", release: 5, status: "failed" as const, verified: 0, isLive: false, addresses: [], at: "" },
+    {
+      environment: "staging",
+      release: 5,
+      status: "succeeded" as const,
+      verified: 2,
+      isLive: true,
+      addresses: ["http://s"],
+      at: "",
+    },
+  ],
+};
+
 describe("narrate", () => {
+  it("tells what waits for an approval: by whom, what it brings, where it ran, and how to answer", () => {
+    const lines = tell([["deployment.waiting", waiting, production]]);
+    expect(lines.slice(0, 4)).toEqual([
+      "! production: r7 waits for an approval by a tester other than its author (such as tess)",
+      "  until 2026-11-26 12:30 UTC",
+      "  25 commits since r6:",
+      "    ad92b5f Sell tickets (Ada)",
+    ]);
+    expect(lines.slice(-7)).toEqual([
+      "    and 17 more",
+      "  ! it takes back 1 commit of r6, which serves now",
+      "  ✗ the same images failed in demo (r5)",
+      "  ✓ the same images serve in staging (r5, 2 verify commands passed)",
+      "    http://s",
+      "  → `shipway approve d_1`",
+      '    or turn it down: `shipway approve d_1 --reject "why"`',
+    ]);
+  });
+
   it("tells a push from the commit to the address", () => {
     expect(
       tell([
@@ -284,6 +331,14 @@ describe("narrate", () => {
       name: "a superseded deployment",
       events: [["deployment.ended", { ...failedEnd, status: "superseded" }, production]] as Told[],
       line: "! production: r7 was overtaken by something newer and not deployed",
+    },
+    {
+      name: "a release that was turned down",
+      events: [
+        ["deployment.waiting", waiting, production],
+        ["deployment.ended", { ...failedEnd, status: "rejected" }, production],
+      ] as Told[],
+      line: "! production: r7 was turned down; r6 still serves",
     },
     {
       name: "a superseded delivery",

@@ -105,6 +105,9 @@ const ReleaseRecorded = z.object({
 const PLATFORM: Record<string, Tell> = {
   "delivery.started": tell(DeliveryStarted, startDelivery),
   "delivery.note": tell(z.object({ text: z.string() }), ({ text }) => wrap("! ", text)),
+  "delivery.waiting": tell(z.object({}), () => [
+    "✓ done as far as it goes without an approval; nothing is held up meanwhile",
+  ]),
   "delivery.ended": tell(DeliveryEnded, endDelivery),
   "release.recorded": tell(ReleaseRecorded, recordRelease),
   "environment.frozen": tell(z.object({ reason: z.string() }), ({ reason }, { environment }) => [
@@ -212,8 +215,8 @@ function endDelivery(data: DeliveryEnded, event: StoredEvent, state: Narration):
 }
 
 function stopped({ at, problem, deployments }: DeliveryEnded, took: string, told: readonly string[]): string[] {
-  // How a deployment failed was told when it ended, with its evidence.
-  if (at === "rollout" && deployments.length > 0) return [`✗ stopped after ${took}`];
+  // Why a deployment failed or was turned down was told when it ended, with its evidence.
+  if ((at === "rollout" || at === "approval") && deployments.length > 0) return [`✗ stopped after ${took}`];
   const where = at === undefined ? "" : ` at ${at}`;
   const nothing = "nothing was deployed; what runs, runs on";
   if (at !== undefined && told.includes(at)) return [`✗ stopped${where} after ${took}: ${nothing}`];

@@ -7,7 +7,7 @@ import { infraPushProgress } from "./infra-push-progress.ts";
 import type { Platform } from "./platform.ts";
 
 /**
- * Records a push and starts its deliveries; what comes back tells of them, line by line, until all have ended.
+ * Records a push and starts its deliveries; what comes back tells of them, line by line, until all have ended or wait for an approval.
  * The work is durable once this resolves: whoever stops reading stops nothing.
  */
 export async function pushProgress(
@@ -45,7 +45,8 @@ async function* tell(
     const told = narrate(narration, event);
     narration = told.state;
     yield* told.lines;
-    if (event.kind === "delivery.ended") open.delete(event.deliveryId);
+    // Whoever pushed need not sit and wait for a colleague.
+    if (event.kind === "delivery.ended" || event.kind === "delivery.waiting") open.delete(event.deliveryId);
     if (open.size === 0) return;
   }
 }

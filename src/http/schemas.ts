@@ -44,6 +44,10 @@ export const EnvironmentBody = z
     addresses: z.array(z.string()),
     services: z.array(ServiceStatusBody),
     runningDeployment: z.string().nullable(),
+    waitingDeployment: z
+      .object({ id: z.string(), release: z.int() })
+      .nullable()
+      .describe("The deployment that waits here for an approval"),
     declared: z
       .object({ branch: z.string().nullable(), tag: z.string().nullable() })
       .nullable()
@@ -94,7 +98,17 @@ export const CostQuery = z.object({
     .describe("As if it ran on Fargate there"),
 });
 
-export const DeploymentStatusBody = z.enum(["queued", "running", "succeeded", "failed", "canceled", "superseded"]);
+export const DeploymentStatusBody = z.enum([
+  "waiting",
+  "queued",
+  "running",
+  "succeeded",
+  "failed",
+  "canceled",
+  "superseded",
+  "rejected",
+  "expired",
+]);
 
 const EvidenceBody = z
   .object({
@@ -134,8 +148,44 @@ export const DeploymentBody = z
       .object({ repository: z.string().nullable(), commit: z.string(), runId: z.string() })
       .nullable()
       .describe("The infrastructure that it ran with; repository is null for code in the app's own"),
+    approval: z
+      .object({
+        digest: z.string().describe("Of the release: its images' digests and its configuration"),
+        approvers: z.enum(["anyone", "others"]).optional().describe("Default: others, unless nobody else has the role"),
+        expiresAt: Timestamp.optional(),
+        decision: z
+          .object({ approved: z.boolean(), by: z.string(), at: Timestamp, comment: z.string().optional() })
+          .optional()
+          .describe("Of one that was tried again under the same approval: that of the first"),
+      })
+      .nullable()
+      .describe("null where nobody has to approve it"),
   })
   .meta({ title: "Deployment" });
+
+export const ReviewBody = z
+  .object({
+    from: z.int().nullable().describe("The release that serves now"),
+    commits: z
+      .array(z.object({ commit: z.string(), subject: z.string(), author: z.string() }))
+      .describe("What the release brings, newest first; of the first release in an environment its own commit"),
+    more: z.int().describe("Commits that are not listed"),
+    takesBack: z.int().describe("Commits of what serves now that the release does not have"),
+    ranIn: z
+      .array(
+        z.object({
+          environment: z.string(),
+          release: z.int(),
+          status: z.enum(["succeeded", "failed"]),
+          verified: z.int().describe("Verify commands that it passed there"),
+          isLive: z.boolean(),
+          addresses: z.array(z.string()),
+          at: Timestamp,
+        }),
+      )
+      .describe("Where the same images were deployed before, the last time in each environment"),
+  })
+  .meta({ title: "Review" });
 
 export const ReleaseBody = z
   .object({
@@ -322,6 +372,9 @@ export const DeployRequest = z
     release: z.int().min(1).optional().describe("A release to promote as it is"),
   })
   .refine(({ ref, release }) => (ref === undefined) !== (release === undefined), "give either `ref` or `release`");
+const Said = z.string().trim().min(1).max(2_000);
+export const ApproveRequest = z.strictObject({ comment: Said.optional().describe("Kept with the approval") });
+export const RejectRequest = z.strictObject({ reason: Said.describe("Told to whoever asked for it") });
 export const RollbackRequest = z.strictObject({
   to: z.int().min(1).optional().describe("Default: the previous good release"),
 });
@@ -366,6 +419,7 @@ export type App = z.infer<typeof AppBody>;
 export type Environment = z.infer<typeof EnvironmentBody>;
 export type EnvironmentCost = z.infer<typeof EnvironmentCostBody>;
 export type Deployment = z.infer<typeof DeploymentBody>;
+export type Review = z.infer<typeof ReviewBody>;
 export type ReleaseSummary = z.infer<typeof ReleaseBody>;
 export type Pipeline = z.infer<typeof PipelineBody>;
 export type ApiEvent = z.infer<typeof EventBody>;

@@ -59,6 +59,7 @@ export function viewDeployment(row: DeploymentRow): Deployment {
     rolledBack: row.rolled_back,
     addresses: row.addresses,
     infra: row.infra,
+    approval: row.approval,
   };
 }
 
@@ -80,7 +81,7 @@ export function viewRelease(record: ReleaseRecord, environments: Selectable<Envi
 export function viewEnvironment(
   row: Selectable<EnvironmentsTable>,
   live: ReleaseRecord | undefined,
-  observed: ObservedService[],
+  { observed, waiting }: { observed: ObservedService[]; waiting: DeploymentRow | undefined },
   httpPort: number,
 ): Environment {
   const declared = declarationOf(row);
@@ -110,6 +111,7 @@ export function viewEnvironment(
       addresses: addressesOf({ app: row.app, number: 0, services: [service] }, httpPort),
     })),
     runningDeployment: row.running_deployment,
+    waitingDeployment: waiting === undefined ? null : { id: waiting.id, release: waiting.release },
     declared: declared ? { branch: declared.branch, tag: declared.tag } : null,
   };
 }

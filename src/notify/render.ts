@@ -71,6 +71,7 @@ function apiPathOf({ id, app, environment, kind, data }: StoredEvent): string {
 function commandOf({ app, environment, kind, data }: StoredEvent): string {
   const at = app === null ? "" : ` --app ${app}${environment === null ? "" : ` --env ${environment}`}`;
   if (kind.endsWith(".driftFound")) return `shipway infra drift${at}`;
+  if (kind === "deployment.waiting") return `shipway approve${at}`;
   if (typeof data.deploymentId === "string") return `shipway deployments ${data.deploymentId}`;
   if (typeof data.runId === "string")
     return kind.startsWith("run.") ? `shipway runs ${data.runId}` : `shipway infra runs ${data.runId}`;

@@ -76,11 +76,8 @@ async function closeChange(tx: Tx, id: string): Promise<boolean> {
   return closed.numUpdatedRows > 0n;
 }
 
-/** Ends the delivery when its last deployment has ended. */
-export async function endDeliveryIfDone(
-  tx: Tx,
-  last: { app: string; delivery_id: string; actor: string },
-): Promise<void> {
+/** Ends the delivery when its last deployment has ended, and says so when all that have not wait for somebody. */
+export async function settleDelivery(tx: Tx, last: { app: string; delivery_id: string; actor: string }): Promise<void> {
   const deployments = await tx
     .selectFrom("deployments")
     .selectAll()
@@ -88,8 +85,19 @@ export async function endDeliveryIfDone(
     .orderBy("created_at")
     .execute();
   if (deployments.some(({ status }) => status === "queued" || status === "running")) return;
+  const frame = {
+    app: last.app,
+    subject: `change:${last.delivery_id}`,
+    deliveryId: last.delivery_id,
+    actor: last.actor,
+  };
+  const waiting = deployments.filter(({ status }) => status === "waiting");
+  if (waiting.length > 0) {
+    const data = { deployments: waiting.map(({ environment, id }) => ({ environment, deploymentId: id })) };
+    return appendEvent(tx, frame, { kind: "delivery.waiting", data });
+  }
   await closeChange(tx, last.delivery_id);
-  const failed = deployments.find(({ status }) => status === "failed" || status === "canceled");
+  const failed = deployments.find(({ status }) => status !== "succeeded" && status !== "superseded");
   const superseded = deployments.every(({ status }) => status === "superseded");
   const startedAt = Math.min(...deployments.map(({ created_at }) => created_at.getTime()));
   const change = await tx
@@ -97,23 +105,19 @@ export async function endDeliveryIfDone(
     .select("created_at")
     .where("id", "=", last.delivery_id)
     .executeTakeFirst();
-  await appendEvent(
-    tx,
-    { app: last.app, subject: `change:${last.delivery_id}`, deliveryId: last.delivery_id, actor: last.actor },
-    {
-      kind: "delivery.ended",
-      data: {
-        status: failed ? "stopped" : superseded ? "superseded" : "live",
-        ...(failed && { at: "rollout" }),
-        ...(failed?.problem && { problem: failed.problem }),
-        deployments: deployments.map((row) => ({
-          environment: row.environment,
-          deploymentId: row.id,
-          status: row.status,
-          addresses: row.addresses,
-        })),
-        durationMs: Date.now() - (change?.created_at.getTime() ?? startedAt),
-      },
+  await appendEvent(tx, frame, {
+    kind: "delivery.ended",
+    data: {
+      status: failed ? "stopped" : superseded ? "superseded" : "live",
+      ...(failed && { at: failed.status === "rejected" || failed.status === "expired" ? "approval" : "rollout" }),
+      ...(failed?.problem && { problem: failed.problem }),
+      deployments: deployments.map((row) => ({
+        environment: row.environment,
+        deploymentId: row.id,
+        status: row.status,
+        addresses: row.addresses,
+      })),
+      durationMs: Date.now() - (change?.created_at.getTime() ?? startedAt),
     },
-  );
+  });
 }

@@ -1,14 +1,15 @@
 import type { Selectable } from "kysely";
 import { newEnvironment } from "../environment/environments.ts";
-import type { DeploymentKind, DeploymentStatus } from "../events/event.ts";
+import type { DeploymentKind, Review } from "../events/event.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Place } from "../rollout/release.ts";
 import type { Evidence } from "../rollout/target.ts";
 import { fail, type Problem } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { Database, Tx } from "../store/open-store.ts";
-import type { DeploymentsTable } from "../store/schema.ts";
-import { endDeliveryIfDone } from "./deliveries.ts";
+import type { DeploymentStatus, DeploymentsTable } from "../store/schema.ts";
+import { settleDelivery } from "./deliveries.ts";
+import { findGate, judge } from "./gate.ts";
 
 export type Deployment = Selectable<DeploymentsTable>;
 
@@ -17,11 +18,17 @@ export type DeploymentRequest = Place & {
   kind: DeploymentKind;
   actor: string;
   deliveryId: string;
+  /** Told to those who are to approve it, where somebody has to. */
+  review?: Review;
 };
+
+/** Of those who may approve, so many are named. */
+const SOME = 5;
 
 /**
  * Queues a deployment and starts it when its environment is idle, in one transaction. One runs per environment; the newest
  * waiting deploy wins and those it overtakes are superseded; a rollback never waits behind deploys and asks the running one to stop.
+ * Where the environment wants an approval a deploy waits for that first, and holds nothing up; a rollback needs none: going back must not wait for anybody.
  * Repeating a request (same delivery, environment and release) returns the deployment that is there.
  * The returned `start` must be handed to the workflow engine after the commit; recovery does so too.
  */
@@ -33,6 +40,8 @@ export async function requestDeployment(
   const existing = await findRequested(tx, request);
   if (existing) return { id: existing, start: undefined };
   const id = newId("d");
+  const approval = request.kind === "rollback" ? undefined : await findGate(tx, request, request.release);
+  const isWaiting = approval !== undefined && approval.decision === undefined;
   await tx
     .insertInto("deployments")
     .values({
@@ -41,7 +50,7 @@ export async function requestDeployment(
       environment: request.environment,
       release: request.release,
       kind: request.kind,
-      status: "queued",
+      status: isWaiting ? "waiting" : "queued",
       actor: request.actor,
       delivery_id: request.deliveryId,
       from_release: null,
@@ -52,19 +61,56 @@ export async function requestDeployment(
       evidence: "[]",
       addresses: "[]",
       secret_versions: "{}",
+      ...(approval && { approval: JSON.stringify(approval) }),
       started_at: null,
       ended_at: null,
     })
     .execute();
+  if (isWaiting) {
+    const { others } = await judge(tx, request, approval.approvers, request.actor);
+    await appendEvent(tx, frameOf({ ...request, id }), {
+      kind: "deployment.waiting",
+      data: {
+        deploymentId: id,
+        release: request.release,
+        ...approval,
+        mayApprove: others.slice(0, SOME),
+        ...request.review,
+      },
+    });
+    // What was approved is overtaken by what is: nobody may ever approve this one.
+    await supersede(tx, request, id, { kinds: ["deploy"], statuses: ["waiting"] });
+    return { id, start: undefined };
+  }
   const waitsFor = environment.running_deployment ?? undefined;
   await appendEvent(tx, frameOf({ ...request, id }), {
     kind: "deployment.queued",
     data: { deploymentId: id, kind: request.kind, release: request.release, ...(waitsFor && { waitsFor }) },
   });
   // A push never overtakes a rollback that somebody asked for.
-  await supersedeWaiting(tx, request, id, request.kind === "rollback" ? ["deploy", "rollback"] : ["deploy"]);
+  await (request.kind === "rollback"
+    ? supersede(tx, request, id, { kinds: ["deploy", "rollback"], statuses: ["queued"] })
+    : supersede(tx, request, id, { kinds: ["deploy"], statuses: ["queued", "waiting"] }));
   if (waitsFor && request.kind === "rollback") await askToCancel(tx, waitsFor);
   return { id, start: await startNext(tx, request) };
+}
+
+/** Several environments of one delivery at once, so that it ends when the last of them has, and is told to wait when all that is left of it does. */
+export async function requestDeployments(
+  tx: Tx,
+  { app, deliveryId, actor }: { app: string; deliveryId: string; actor: string },
+  requests: readonly Omit<DeploymentRequest, "app" | "deliveryId" | "actor">[],
+): Promise<{ id: string; start: string | undefined }[]> {
+  await lockEnvironments(
+    tx,
+    app,
+    requests.map(({ environment }) => environment),
+  );
+  const before = await tx.selectFrom("deployments").select("id").where("delivery_id", "=", deliveryId).execute();
+  const requested: { id: string; start: string | undefined }[] = [];
+  for (const request of requests) requested.push(await requestDeployment(tx, { ...request, app, deliveryId, actor }));
+  if (before.length < requests.length) await settleDelivery(tx, { app, delivery_id: deliveryId, actor });
+  return requested;
 }
 
 /**
@@ -75,7 +121,7 @@ export async function lockEnvironments(tx: Tx, app: string, environments: readon
   for (const environment of [...environments].sort()) await lockEnvironment(tx, { app, environment });
 }
 
-async function lockEnvironment(tx: Tx, { app, environment }: Place) {
+export async function lockEnvironment(tx: Tx, { app, environment }: Place) {
   await tx
     .insertInto("environments")
     .values(newEnvironment({ app, environment }))
@@ -101,13 +147,19 @@ async function findRequested(tx: Tx, request: DeploymentRequest): Promise<string
   return row?.id;
 }
 
-async function supersedeWaiting(tx: Tx, place: Place, by: string, kinds: DeploymentKind[]): Promise<void> {
+/** A rollback leaves what waits for an approval: whoever approves that decides for themselves. */
+export async function supersede(
+  tx: Tx,
+  place: Place,
+  by: string,
+  { kinds, statuses }: { kinds: DeploymentKind[]; statuses: ("queued" | "waiting")[] },
+): Promise<void> {
   const overtaken = await tx
     .updateTable("deployments")
     .set({ status: "superseded", ended_at: new Date() })
     .where("app", "=", place.app)
     .where("environment", "=", place.environment)
-    .where("status", "=", "queued")
+    .where("status", "in", statuses)
     .where("kind", "in", kinds)
     .where("id", "!=", by)
     .returningAll()
@@ -119,7 +171,7 @@ const askToCancel = (tx: Tx, id: string) =>
   tx.updateTable("deployments").set({ cancel_requested: true }).where("id", "=", id).execute();
 
 /** Gives an idle environment its next deployment. The caller holds the environment's row. */
-async function startNext(tx: Tx, { app, environment }: Place): Promise<string | undefined> {
+export async function startNext(tx: Tx, { app, environment }: Place): Promise<string | undefined> {
   const row = await tx
     .selectFrom("environments")
     .select(["running_deployment", "live_release"])
@@ -248,12 +300,29 @@ async function freeze(tx: Tx, deployment: Deployment): Promise<void> {
     kind: "environment.frozen",
     data: { reason, release: deployment.release },
   });
-  await supersedeWaiting(tx, deployment, deployment.id, ["deploy"]);
+  await supersede(tx, deployment, deployment.id, { kinds: ["deploy"], statuses: ["queued"] });
+}
+
+/** Ends a deployment that has not begun, in whatever way. */
+export async function endUnstarted(
+  tx: Tx,
+  id: string,
+  status: "canceled" | "rejected" | "expired",
+  problem?: Problem,
+): Promise<void> {
+  const ended = await tx
+    .updateTable("deployments")
+    .set({ status, ended_at: new Date(), ...(problem && { problem: JSON.stringify(problem) }) })
+    .where("id", "=", id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  await announceEnd(tx, ended);
 }
 
 async function announceEnd(tx: Tx, deployment: Deployment): Promise<void> {
   const { status } = deployment;
-  if (status === "queued" || status === "running") throw new Error(`deployment ${deployment.id} has not ended`);
+  if (status === "waiting" || status === "queued" || status === "running")
+    throw new Error(`deployment ${deployment.id} has not ended`);
   await appendEvent(tx, frameOf(deployment), {
     kind: "deployment.ended",
     data: {
@@ -270,7 +339,7 @@ async function announceEnd(tx: Tx, deployment: Deployment): Promise<void> {
       rolledBack: deployment.rolled_back,
     },
   });
-  await endDeliveryIfDone(tx, deployment);
+  await settleDelivery(tx, deployment);
 }
 
 /** The frame of a deployment's events. */
@@ -302,7 +371,7 @@ export async function getDeployment(db: Database, id: string): Promise<Deploymen
 export async function listDeployments(
   db: Database,
   app: string,
-  filter: { environment?: string | undefined; limit: number },
+  filter: { environment?: string | undefined; status?: DeploymentStatus | undefined; limit: number },
 ): Promise<Deployment[]> {
   let query = db
     .selectFrom("deployments")
@@ -311,6 +380,7 @@ export async function listDeployments(
     .orderBy("created_at", "desc")
     .limit(filter.limit);
   if (filter.environment !== undefined) query = query.where("environment", "=", filter.environment);
+  if (filter.status !== undefined) query = query.where("status", "=", filter.status);
   return query.execute();
 }
 
@@ -321,14 +391,8 @@ export async function cancelDeployment(db: Database, id: string): Promise<Deploy
     await lockEnvironment(tx, await getDeployment(tx, id));
     const deployment = await getDeployment(tx, id);
     if (deployment.status === "running") await askToCancel(tx, id);
-    if (deployment.status !== "queued") return deployment.status;
-    const ended = await tx
-      .updateTable("deployments")
-      .set({ status: "canceled", ended_at: new Date() })
-      .where("id", "=", id)
-      .returningAll()
-      .executeTakeFirstOrThrow();
-    await announceEnd(tx, ended);
+    if (deployment.status !== "queued" && deployment.status !== "waiting") return deployment.status;
+    await endUnstarted(tx, id, "canceled");
     return "canceled";
   });
 }

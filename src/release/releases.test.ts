@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { declareEnvironment } from "../environment/environments.ts";
+import { gitRepositories } from "../source/repositories.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
@@ -20,6 +21,8 @@ environments:
   production: { branch: main }
   staging: { branch: "**", services: { web: { domains: [] } } }
 `);
+/** Git is asked only where releases need an approval. */
+const repositories = gitRepositories({ dir: "/nowhere" });
 const imagesOf = (number: number) =>
   ["job", "api", "web"].map((service) => ({
     service,
@@ -235,7 +238,7 @@ describe("releases in the store", () => {
     const demo = { app: "shop", environment: "demo" };
     await declareEnvironment(store.db, demo, { branch: null, tag: null }, "ada");
     for (const n of [1, 2]) {
-      const { deploymentId, start } = await requestPromotion(store.db, demo, n, "ada");
+      const { deploymentId, start } = await requestPromotion({ db: store.db, repositories }, demo, n, "ada");
       expect(start).toBe(deploymentId);
       await endDeployment(store.db, deploymentId, {
         status: "succeeded",
@@ -256,7 +259,7 @@ describe("releases in the store", () => {
     await record("c_2");
     await deployed(2);
     const elsewhere = { app: "shop", environment: "preview" };
-    await expect(requestPromotion(store.db, elsewhere, 1, "ada")).rejects.toMatchObject({
+    await expect(requestPromotion({ db: store.db, repositories }, elsewhere, 1, "ada")).rejects.toMatchObject({
       code: "ENVIRONMENT_NOT_FOUND",
     });
     await store.db

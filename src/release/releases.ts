@@ -60,15 +60,20 @@ export async function recordRelease(
   });
 }
 
-/** @throws RELEASE_NOT_FOUND */
-export async function getRelease(db: Database, app: string, number: number): Promise<ReleaseRecord> {
+export async function findRelease(db: Database, app: string, number: number): Promise<ReleaseRecord | undefined> {
   const row = await db
     .selectFrom("releases")
     .selectAll()
     .where("app", "=", app)
     .where("number", "=", number)
     .executeTakeFirst();
-  if (row) return toRecord(row);
+  return row && toRecord(row);
+}
+
+/** @throws RELEASE_NOT_FOUND */
+export async function getRelease(db: Database, app: string, number: number): Promise<ReleaseRecord> {
+  const found = await findRelease(db, app, number);
+  if (found) return found;
   throw fail("RELEASE_NOT_FOUND", {
     message: `App ${app} has no release r${number}.`,
     hint: `List the releases you can return to with \`shipway releases --app ${app}\`.`,
@@ -91,14 +96,14 @@ export async function imagesToKeep(db: Database, app: string): Promise<string[]>
   return (await keptReleases(db, app)).flatMap(({ images }) => images.map((image) => image.name));
 }
 
-/** The newest releases, and every one that runs, stands by, is being deployed or is what a deployment would go back to. */
+/** The newest releases, and every one that runs, stands by, is being deployed, waits for its approval or is what a deployment would go back to. */
 export async function keptReleases(db: Database, app: string): Promise<{ number: number; images: RecordedImage[] }[]> {
   const environments = await db.selectFrom("environments").selectAll().where("app", "=", app).execute();
   const deployments = await db
     .selectFrom("deployments")
     .select(["release", "from_release"])
     .where("app", "=", app)
-    .where("status", "in", ["queued", "running"])
+    .where("status", "in", ["waiting", "queued", "running"])
     .execute();
   const pinned = new Set([
     ...environments.flatMap((row) => [row.live_release, row.standby_release]),

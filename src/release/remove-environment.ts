@@ -6,6 +6,7 @@ import type { Place } from "../rollout/release.ts";
 import type { KeptData, RolloutTarget } from "../rollout/target.ts";
 import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
+import { endWaitingIn } from "./approval.ts";
 import { findTaskRunIn } from "./task-runs.ts";
 
 /**
@@ -35,6 +36,7 @@ export async function removeEnvironment(
   const remarks = await target.destroy(place, data);
   await db.transaction().execute(async (tx) => {
     await requireIdle(tx, place);
+    await endWaitingIn(tx, place);
     await tx.deleteFrom("environments").where("app", "=", app).where("name", "=", environment).execute();
     await tx.deleteFrom("runtimes").where("app", "=", app).where("environment", "=", environment).execute();
     await forgetValues(tx, place, data);

@@ -4,12 +4,13 @@ import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { Database } from "../store/open-store.ts";
 import { type Deployment, requestDeployment } from "./deployments.ts";
+import { findRule } from "./gate.ts";
 import type { RequestedByHand } from "./promotion.ts";
 import { getRelease } from "./releases.ts";
 
 /**
  * Asks for a rollback to `to`, or to the release that served well before the one that serves now. Nothing is built.
- * @throws RELEASE_NOT_FOUND, ENVIRONMENT_NOT_FOUND, RELEASE_NOT_RESTORABLE when there is nothing to go back to
+ * @throws RELEASE_NOT_FOUND, ENVIRONMENT_NOT_FOUND, RELEASE_NOT_RESTORABLE when there is nothing to go back to, or when it never served where releases need an approval
  */
 export async function requestRollback(
   db: Database,
@@ -38,11 +39,30 @@ export async function requestRollback(
       hint: "Name another release with --to rN.",
     });
   }
+  await refuseUnproved(db, place, release);
   const deliveryId = newId("r");
   const { id, start } = await db
     .transaction()
     .execute((tx) => requestDeployment(tx, { ...place, release, kind: "rollback", actor, deliveryId }));
   return { deliveryId, deploymentId: id, start };
+}
+
+/** A rollback waits for nobody, so where releases need an approval it leads only to what served there: else it would lead around the approval. */
+async function refuseUnproved(db: Database, place: Place, release: number): Promise<void> {
+  if ((await findRule(db, place, release)) === undefined) return;
+  const served = await db
+    .selectFrom("deployments")
+    .select("id")
+    .where("app", "=", place.app)
+    .where("environment", "=", place.environment)
+    .where("release", "=", release)
+    .where("status", "=", "succeeded")
+    .executeTakeFirst();
+  if (served) return;
+  throw fail("RELEASE_NOT_RESTORABLE", {
+    message: `r${release} of ${place.app} never served in ${place.environment}, where releases need an approval: a rollback goes back to one that did.`,
+    hint: `Deploy it and have it approved: \`shipway deploy --app ${place.app} --env ${place.environment} --release r${release}\`.`,
+  });
 }
 
 type Succeeded = Pick<Deployment, "kind" | "release">;

@@ -391,6 +391,19 @@ const Environment = z.strictObject({
   infra: Infra.optional().describe("Terraform that this environment needs; see docs/infrastructure.md."),
   branch: z.string().optional().describe("A push to a branch that matches this glob deploys here."),
   tag: z.string().optional().describe("A tag that matches this glob deploys here."),
+  approval: z
+    .enum(["none", "required"])
+    .optional()
+    .describe("required: a release waits here for `shipway approve` before anything of it is started. Default: none."),
+  approvers: z
+    .enum(["anyone", "others"])
+    .optional()
+    .describe(
+      "Who may approve: anyone with the role, or only others than who pushed the commit and who asked for the deployment. Default: others, unless nobody else has the role.",
+    ),
+  approvalWithin: duration(60_000)
+    .optional()
+    .describe("How long a release waits for its approval before it is dropped. Default: until something newer waits."),
   services: z.record(Name, ServiceOverride).default({}).describe("What differs here, service by service."),
   env: Env.default({}).describe("Environment variables of every service here."),
 });
@@ -455,6 +468,11 @@ export type EnvironmentSpec = {
   infra?: InfraSpec;
   runtime: "docker" | "ecs";
   aws?: AwsSpec;
+  /** Undefined where releases need nobody's approval. */
+  approval?: ApprovalRule;
   bakeMs: number;
   standbyMs: number;
 };
+
+/** Who lets a release into an environment. Without `approvers`: others than its author, unless nobody else has the role. */
+export type ApprovalRule = { approvers?: "anyone" | "others"; withinMs?: number };

@@ -23,6 +23,11 @@ describe("checkSpec", () => {
       problem: "services.web.image: a service has either build or image, not both",
     },
     {
+      name: "who approves what nobody has to approve",
+      spec: { environments: { production: { branch: "main", approvers: "others" } } },
+      problem: "environments.production.approvers: approvers says nothing without approval: required",
+    },
+    {
       name: "neither build nor image",
       spec: { services: { api: {} } },
       problem: /^services.api: service "api" needs build/,

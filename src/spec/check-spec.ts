@@ -162,9 +162,15 @@ function checkEnvironment(spec: AppSpec, name: string): SpecProblem[] {
     return problem === undefined ? [] : [{ path: [...path, kind], at: "value", message: `${kind} ${problem}` }];
   });
   const infra = checkInfra([...path, "infra"], spec.app, environment.infra);
+  const idle = (["approvers", "approvalWithin"] as const).flatMap((key): SpecProblem[] =>
+    environment.approval === "required" || environment[key] === undefined
+      ? []
+      : [{ path: [...path, key], at: "key", message: `${key} says nothing without approval: required` }],
+  );
   const overrides = Object.keys(environment.services).flatMap((service) => checkOverride(spec, name, service));
   return [
     ...globs,
+    ...idle,
     ...infra,
     ...overrides,
     ...checkRuntime(spec, name),

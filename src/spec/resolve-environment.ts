@@ -1,7 +1,13 @@
 import { fail } from "../shared/errors.ts";
 import { matchesRefGlob } from "../shared/ref-glob.ts";
 import type { Change } from "../source/change.ts";
-import { type AppSpec, type EnvironmentSpec, FARGATE_MEMORY_MIB, type ServiceSpec } from "./app-spec.ts";
+import {
+  type ApprovalRule,
+  type AppSpec,
+  type EnvironmentSpec,
+  FARGATE_MEMORY_MIB,
+  type ServiceSpec,
+} from "./app-spec.ts";
 
 /**
  * What `environment` runs: its overrides over the services, its variables under the services' own, memory filled in.
@@ -38,9 +44,14 @@ export function resolveEnvironment(spec: AppSpec, environment: string): Environm
     ...(rules.infra && { infra: rules.infra }),
     runtime: rules.runtime ?? "docker",
     ...(rules.aws && { aws: rules.aws }),
+    ...(rules.approval === "required" && { approval: approvalOf(rules) }),
     bakeMs: spec.bake,
     standbyMs: spec.standby,
   };
+}
+
+function approvalOf({ approvers, approvalWithin }: AppSpec["environments"][string]): ApprovalRule {
+  return { ...(approvers && { approvers }), ...(approvalWithin !== undefined && { withinMs: approvalWithin }) };
 }
 
 /** The environments a pushed ref deploys to, in the order they are declared. */

@@ -78,6 +78,12 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("alter table pipelines add column runner jsonb, add column tidied_at timestamptz").execute(db);
     },
   },
+  "016-approvals": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("alter table deployments add column approval jsonb").execute(db);
+      await sql.raw("create index deployments_waiting on deployments (id) where status = 'waiting'").execute(db);
+    },
+  },
 };
 
 const FIRST = [

@@ -103,7 +103,7 @@ export type DeploymentsTable = {
   environment: string;
   release: number;
   kind: "deploy" | "rollback";
-  status: "queued" | "running" | "succeeded" | "failed" | "canceled" | "superseded";
+  status: DeploymentStatus;
   actor: string;
   delivery_id: string;
   from_release: number | null;
@@ -120,9 +120,32 @@ export type DeploymentsTable = {
   variable_versions: ColumnType<Record<string, number> | null, string | undefined, string>;
   /** The infrastructure that the release ran with here; null where the environment has none, and before the rollout. */
   infra: ColumnType<DeployedInfra | null, string | undefined, string>;
+  /** Set where somebody has to approve what goes live. */
+  approval: ColumnType<DeploymentApproval | null, string | undefined, string>;
   created_at: CreatedAt;
   started_at: Date | null;
   ended_at: Date | null;
+};
+
+/** `waiting`: for an approval. */
+export type DeploymentStatus =
+  | "waiting"
+  | "queued"
+  | "running"
+  | "succeeded"
+  | "failed"
+  | "canceled"
+  | "superseded"
+  | "rejected"
+  | "expired";
+
+export type DeploymentApproval = {
+  /** Of the release that is approved: what goes live is exactly that. */
+  digest: string;
+  approvers?: "anyone" | "others";
+  /** ISO 8601. */
+  expiresAt?: string;
+  decision?: { approved: boolean; by: string; at: string; comment?: string };
 };
 
 /** `repository` is null when the code lies in the app's own. */

@@ -6,8 +6,9 @@ import type { Staged, Stages } from "../flow.ts";
 import { findMissingOutputs } from "../infra/check-outputs.ts";
 import { isTerraformFile } from "../infra/declared-outputs.ts";
 import { type DeliveredChange, endDelivery, getChange } from "../release/deliveries.ts";
-import { lockEnvironments, requestDeployment } from "../release/deployments.ts";
+import { requestDeployments } from "../release/deployments.ts";
 import { recordRelease } from "../release/releases.ts";
+import { findReview } from "../release/review.ts";
 import { dockerMissing } from "../shared/docker-missing.ts";
 import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
@@ -48,7 +49,9 @@ export function newDeliveryStages(deps: DeliveryDeps, step: DurableStep): Delive
       step("record-release", () => recordRelease(store.db, change, spec, images)),
     requestDeployments: async (change, release, environments) => {
       // Workflows are started outside of steps: a step may run again, and the engine allows only workflows to start others.
-      const started = await step("request-deployments", () => requestDeployments(deps, change, release, environments));
+      const started = await step("request-deployments", () =>
+        requestDeploymentsOf(deps, change, release, environments),
+      );
       for (const id of started) await deps.startDeployment(id);
     },
     endDelivery: (change, stop) => step("end-delivery", () => endDelivery(store.db, change, stop)),
@@ -229,27 +232,22 @@ async function findFrozen(deps: DeliveryDeps, app: string, environments: string[
 }
 
 /** All environments at once, so that the delivery ends when the last of them has. */
-async function requestDeployments(
-  deps: DeliveryDeps,
-  change: DeliveredChange,
+async function requestDeploymentsOf(
+  { store: { db }, repositories }: DeliveryDeps,
+  { app, id: deliveryId, actor }: DeliveredChange,
   release: number,
   environments: string[],
 ): Promise<string[]> {
-  const requested = await deps.store.db.transaction().execute(async (tx) => {
-    const started: (string | undefined)[] = [];
-    await lockEnvironments(tx, change.app, environments);
-    for (const environment of environments) {
-      const request = {
-        app: change.app,
-        environment,
-        release,
-        kind: "deploy" as const,
-        actor: change.actor,
-        deliveryId: change.id,
-      };
-      started.push((await requestDeployment(tx, request)).start);
-    }
-    return started;
-  });
-  return requested.filter((id) => id !== undefined);
+  const requests = await Promise.all(
+    environments.map(async (environment) => ({
+      environment,
+      release,
+      kind: "deploy" as const,
+      ...(await findReview({ db, repositories }, { app, environment }, release)),
+    })),
+  );
+  const requested = await db
+    .transaction()
+    .execute((tx) => requestDeployments(tx, { app, deliveryId, actor }, requests));
+  return requested.flatMap(({ start }) => start ?? []);
 }

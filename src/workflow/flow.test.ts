@@ -14,12 +14,14 @@ import { deliver, deploy, type Stages } from "../flow.ts";
 import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
 import type { ImagePublisher } from "../image/publisher.ts";
 import { newInfraCode } from "../infra/infra-code.ts";
+import { approveDeployment } from "../release/approval.ts";
 import { openDeliveries } from "../release/deliveries.ts";
-import { runningDeployments } from "../release/deployments.ts";
+import { getDeployment, listDeployments, runningDeployments } from "../release/deployments.ts";
 import { untidiedPipelines } from "../release/pipelines.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
+import { reviewOf } from "../release/review.ts";
 import { requestRollback } from "../release/rollback.ts";
 import { publishedRelease, runtimesOf } from "../release/runtimes.ts";
 import { targetWithoutEngine } from "../rollout/drivers/docker/without-engine.ts";
@@ -564,7 +566,7 @@ describe("what is declared through the API", () => {
     expect(target.answering(at("later"), "web")).toBeUndefined();
     const { spec } = await getRelease(store.db, app, 1);
     expect(spec.environments).toMatchObject({ demo: { branch: "main" }, production: { branch: "main" } });
-    await requestPromotion(store.db, at("later"), 1, "ada");
+    await requestPromotion({ db: store.db, repositories }, at("later"), 1, "ada");
     await runAll(newJournal().life());
     expect(target.answering(at("later"), "web")).toBe(1);
   });
@@ -604,7 +606,109 @@ describe("what is declared through the API", () => {
   });
 });
 
+const GATED = "environments:\n  staging: { branch: main }\n  production: { tag: v*, approval: required }\n";
+const approvedBy = async (who: string, id: string) => {
+  await approveDeployment(store.db, id, who, undefined);
+  await runAll(newJournal().life());
+};
+const waitingHere = async () => {
+  const rows = await listDeployments(store.db, app, { status: "waiting", limit: 10 });
+  expect(rows).toHaveLength(1);
+  return rows[0]?.id ?? "";
+};
+
+describe("an environment with approval: required", () => {
+  const promote = async (release: number) => {
+    await requestPromotion({ db: store.db, repositories }, place(), release, "ada");
+    await runAll(newJournal().life());
+  };
+  const dataOf = async (kind: string) =>
+    (await readEvents(store.db, { app, limit: 1_000 })).findLast((event) => event.kind === kind)?.data;
+
+  it("gets what ran in staging, the same bytes, once somebody said yes; until then the release before serves", async () => {
+    await delivered({ spec: SPEC + GATED });
+    await promote(1);
+    expect(await dataOf("deployment.waiting")).toMatchObject({ release: 1, from: null, commits: [{}], more: 0 });
+    await approvedBy("tess", await waitingHere());
+    await delivered({ spec: SPEC + GATED, files: { more: "2" }, message: "Sell tickets" });
+    await delivered({ spec: SPEC + GATED, files: { more: "3" }, message: "Sell more" });
+    await promote(3);
+    expect(target.answering(place(), "web")).toBe(1);
+    expect(await dataOf("deployment.waiting")).toMatchObject({
+      release: 3,
+      from: 1,
+      commits: [{ subject: "Sell more" }, { subject: "Sell tickets" }],
+      takesBack: 0,
+      ranIn: [{ environment: "staging", release: 3, status: "succeeded", isLive: true }],
+    });
+    await approvedBy("tess", await waitingHere());
+    expect(target.answering(place(), "web")).toBe(3);
+    await promote(2);
+    const review = await reviewOf({ db: store.db, repositories }, place(), 2);
+    expect(review).toMatchObject({
+      from: 3,
+      commits: [],
+      takesBack: 1,
+      ranIn: [{ environment: "staging", release: 2, isLive: false }],
+    });
+  });
+
+  it("gets nothing of a release whose record was changed after it was approved", async () => {
+    await delivered({ spec: SPEC + GATED });
+    await promote(1);
+    const id = await waitingHere();
+    await approveDeployment(store.db, id, "tess", undefined);
+    const forged = JSON.stringify([{ service: "web", name: "web", digest: "sha256:other", reused: false }]);
+    await store.db.updateTable("releases").set({ images: forged }).where("app", "=", app).execute();
+    await runAll(newJournal().life());
+    const problem = { code: "APPROVAL_REFUSED" };
+    expect(await getDeployment(store.db, id)).toMatchObject({ status: "failed", problem });
+    expect(target.answering(place(), "web")).toBeUndefined();
+  });
+});
+
 describe("a kill at the end of any step", () => {
+  it("before or after an approval repeats nothing, and forgets neither what waits nor who approved it", async () => {
+    const spec = `${SPEC}environments:\n  production: { branch: main, approval: required }\n`;
+    /** Killed at the end of its nth step; false when there are fewer. */
+    const killedAt = async (dieAt: number): Promise<boolean> => {
+      app = `shop${++apps}`;
+      target = memoryTarget();
+      await createApp(store.db, repositories, app, "ada");
+      const deliveryId = await pushed({ spec });
+      const journal = newJournal();
+      const asked = await runAll(journal.life(dieAt)).then(
+        () => true,
+        () => false,
+      );
+      if (!asked) await runAll(journal.life());
+      const id = await waitingHere();
+      expect(target.effects).toEqual([]);
+      await approveDeployment(store.db, id, "tess", undefined);
+      const toDie = asked ? dieAt - journal.steps() : Number.POSITIVE_INFINITY;
+      const ended = await runAll(journal.life(toDie)).then(
+        () => true,
+        () => false,
+      );
+      if (!ended) await runAll(journal.life());
+      const events = await readEvents(store.db, { deliveryId, limit: 1_000 });
+      const kinds = [
+        "deployment.waiting",
+        "delivery.waiting",
+        "deployment.approved",
+        "deployment.started",
+        "delivery.ended",
+      ];
+      expect(kinds.map((kind) => events.filter((event) => event.kind === kind).length)).toEqual([1, 1, 1, 1, 1]);
+      expect(target.effects.filter((effect) => /^(start|shift)/.test(effect))).toHaveLength(2);
+      expect(await liveRelease()).toBe(1);
+      return !asked || !ended;
+    };
+    let steps = 0;
+    while (await killedAt(steps + 1)) steps += 1;
+    expect(steps).toBeGreaterThan(8);
+  }, 60_000);
+
   it("loses nothing and repeats no effect", async () => {
     const counting = newJournal();
     const deliveryId = await pushed({ pipelines: passing("echo ok") });

@@ -4,9 +4,10 @@ import { type AskDeps, codeOf, inputsOf, problemOf } from "../infra/ask-run.ts";
 import { findOutputs, outputVariables } from "../infra/outputs.ts";
 import { findInfra, getRun, type InfraRun, requestRun, type StartedRun } from "../infra/runs.ts";
 import { type Deployment, isCancelRequested } from "../release/deployments.ts";
+import { releaseDigest } from "../release/gate.ts";
 import { getRelease } from "../release/releases.ts";
-import { resolveRelease } from "../release/resolve-release.ts";
-import { errorCode, toProblem } from "../shared/errors.ts";
+import { type ReleaseRecord, resolveRelease } from "../release/resolve-release.ts";
+import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import { sleep } from "../shared/until.ts";
 import { isOutage } from "../store/outage.ts";
 import type { DurableStep, Logger } from "./durable.ts";
@@ -27,6 +28,7 @@ const LOOK_EVERY_MS = 100;
 export async function provision(deps: ProvisionDeps, deployment: Deployment, step: DurableStep): Promise<Staged<null>> {
   const place = { app: deployment.app, environment: deployment.environment };
   const { release, infra } = await specOf(deps, deployment);
+  if (isOther(release, deployment)) return { ok: false, problem: notApproved(deployment) };
   if (infra === undefined || deployment.kind === "rollback") return DONE;
   const asked = await step("infra-ask", () =>
     caught(deps, async () => {
@@ -64,6 +66,16 @@ export async function provision(deps: ProvisionDeps, deployment: Deployment, ste
 }
 
 const DONE: Staged<null> = { ok: true, value: null };
+
+/** What was approved is a release by its digest: should its record have been changed since, nobody approved that. */
+const isOther = (release: ReleaseRecord, { approval }: Deployment) =>
+  approval !== null && approval.digest !== releaseDigest(release);
+
+const notApproved = ({ id, release, approval }: Deployment): Problem => ({
+  code: "APPROVAL_REFUSED",
+  message: `The record of r${release} is not the one that was approved for ${id} (${approval?.digest}).`,
+  hint: "Somebody changed it in the database. Push the commit again.",
+});
 
 async function specOf({ db }: ProvisionDeps, deployment: Deployment) {
   const release = await getRelease(db, deployment.app, deployment.release);

@@ -7,6 +7,7 @@ import { recordTaskDrift } from "../environment/task-drift.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraCode } from "../infra/infra-code.ts";
+import { expireApprovals } from "../release/approval.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
 import { runnerOf, setTidied, untidiedPipelines, withoutRunning } from "../release/pipelines.ts";
@@ -121,6 +122,7 @@ function errands(deps: ReconcileDeps): Visit[] {
   });
   return [
     errand("recorded work", () => startRecorded(deps)),
+    errand("approvals", () => expireApprovals(deps.store.db, new Date())),
     errand("execs", () => deps.execs.endLeft()),
     errand("ended runs", () => forgetEndedRuns(deps)),
     errand("cut-off runs", () => removeCutOffRuns(deps)),

@@ -120,6 +120,39 @@ const MAIN = `resource "terraform_data" "declared" {
 `;
 const INFRA = "environments:\n  production:\n    branch: main\n    infra: { dir: infra, drift: 1d }\n";
 
+describe("a release in an environment with approval: required", () => {
+  it("waits while the one before serves, over the death of Shipway, and is live once a tester approved it", async () => {
+    const production = (rules: string) => `environments:\n  production: { branch: main${rules} }\n`;
+    const checkout = await platform.newApp("gated", files("gated", {}, production("")));
+    await platform.push(checkout);
+    await platform.commit(
+      checkout,
+      { "shipway.yml": spec("gated", production(", approval: required")) },
+      "Want two eyes",
+    );
+    const pushed = await platform.push(checkout);
+    expect(pushed.stderr).toMatch(/production: r2 waits for an approval[\s\S]*Want two eyes[\s\S]*nothing is held up/);
+    const [waiting] = await platform.deployments("gated");
+    expect(waiting).toMatchObject({ status: "waiting", release: 2, startedAt: null });
+    expect(await page("gated")).toMatch(/ r1$/);
+
+    const made = await platform.shipway(["token", "create", "tess", "--role", "tester"]);
+    const asTess = { env: { SHIPWAY_TOKEN: made.stdout.trim() } };
+    await platform.kill("SIGKILL");
+    await platform.start();
+    const own = await platform.shipway(["approve", waiting?.id ?? ""]);
+    expect([own.code, own.stderr]).toEqual([2, expect.stringContaining("wants the approval of somebody else")]);
+    const shown = await platform.shipway(["approve", "--app", "gated"], checkout, asTess);
+    expect(shown.stdout).toMatch(/r2 waits for an approval in production[\s\S]*1 commit since r1/);
+    const approved = await platform.shipway(["approve", waiting?.id ?? "", "--comment", "tried it"], checkout, asTess);
+    expect([approved.code, approved.stderr]).toEqual([
+      0,
+      expect.stringContaining("✓ production: tess approved r2: tried it"),
+    ]);
+    expect(await page("gated")).toMatch(/ r2$/);
+  });
+});
+
 describe("an infra run", () => {
   it("declares with a token of its own what its deployment then gets, and what somebody removed makes its drift check due at once", async () => {
     const checkout = await platform.newApp(

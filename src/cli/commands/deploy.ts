@@ -17,7 +17,7 @@ export const deployCommands: Command[] = [
     name: "deploy",
     summary: "put a commit or an existing release into an environment",
     details:
-      "A commit is tested and built as by a push; what was built before is used again. A release is deployed as it stands: the same images.\nExits 0 when it is live, 1 when it failed or was overtaken. Ctrl-C leaves; it cancels nothing.",
+      "A commit is tested and built as by a push; what was built before is used again. A release is deployed as it stands: the same images.\nExits 0 when it is live, or waits for an approval there (`.status` is `waiting`), 1 when it failed or was overtaken. Ctrl-C leaves; it cancels nothing.",
     options: [
       APP,
       ENV,
@@ -135,7 +135,8 @@ async function finish(
   const { code, events } = await followDelivery(started, context);
   if (code === 130) return code;
   const ended = events.findLast(
-    ({ kind, environment }) => kind === "deployment.ended" && environment === asked.environment,
+    ({ kind, environment }) =>
+      (kind === "deployment.ended" || kind === "deployment.waiting") && environment === asked.environment,
   );
   const id = started.deploymentId ?? (typeof ended?.data.deploymentId === "string" ? ended.data.deploymentId : null);
   const deployment = id === null ? undefined : await (await context.client()).getDeployment(id);

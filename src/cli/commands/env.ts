@@ -173,8 +173,10 @@ function costRows({ services, hourUsd }: EnvironmentCost): CostRow[] {
 
 const dollars = (amount: number | null, digits: number) => (amount === null ? "-" : `$${amount.toFixed(digits)}`);
 
-function stateOf({ frozen, runningDeployment, services }: Environment): string {
+function stateOf({ frozen, runningDeployment, waitingDeployment, services }: Environment): string {
   if (runningDeployment !== null) return `deploying (${runningDeployment})`;
+  if (waitingDeployment !== null)
+    return `r${waitingDeployment.release} waits for approval${frozen === null ? "" : "; frozen"}`;
   if (frozen !== null) return "frozen: automatic deployments are paused";
   return services.some(({ running, wanted }) => running < wanted) ? "degraded" : "ok";
 }

@@ -8,6 +8,7 @@ import type { ExitCode } from "../context.ts";
 import { followDelivery } from "../follow-delivery.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
+import { describeWaiting } from "./approve.ts";
 
 export const historyCommands: Command[] = [
   defineCommand({
@@ -90,7 +91,10 @@ function listDeployments(deployments: readonly Deployment[], context: CommandCon
   ]);
 }
 
-const statusOf = ({ status, phase }: Deployment) => (phase === null ? status : `${status} (${phase})`);
+function statusOf({ status, phase }: Deployment): string {
+  if (status === "waiting") return "waits for approval";
+  return phase === null ? status : `${status} (${phase})`;
+}
 
 async function showDeployment(id: string, json: boolean, context: CommandContext): Promise<ExitCode> {
   const client = await context.client();
@@ -98,6 +102,10 @@ async function showDeployment(id: string, json: boolean, context: CommandContext
   const isDelivery = (await client.listEvents({ after: 0, deliveryId: id, limit: 1 })).length > 0;
   if (isDelivery) return (await followDelivery({ deliveryId: id, deploymentId: null }, context)).code;
   const deployment = await client.getDeployment(id);
+  if (deployment.status === "waiting" && !json) {
+    for (const line of await describeWaiting(deployment, context)) context.data(colorLine(line, context.colors.out));
+    return 0;
+  }
   if (deployment.endedAt === null && !json) {
     context.say(`${id} is ${deployment.status}:`);
     const { code } = await followDelivery({ deliveryId: deployment.deliveryId, deploymentId: id }, context);
@@ -109,6 +117,13 @@ async function showDeployment(id: string, json: boolean, context: CommandContext
   return 0;
 }
 
+function describeDecision(decision: NonNullable<Deployment["approval"]>["decision"]): string[] {
+  // Why it was turned down is its problem, which is told below.
+  if (!decision?.approved) return [];
+  const { by, at, comment } = decision;
+  return [`  approved by ${by} (${at})${comment === undefined ? "" : `: ${comment}`}`];
+}
+
 const describeInfra = ({ repository, commit, runId }: NonNullable<Deployment["infra"]>): string =>
   `${repository === null ? "" : `${repository} `}${shortCommit(commit)}, applied by ${runId}`;
 
@@ -118,6 +133,7 @@ function describeDeployment(deployment: Deployment, now: number): string[] {
   return [
     `${sign} ${id}: ${kind} of r${release} to ${app} ${environment}, ${deployment.status}`,
     `  by ${actor}, ${formatAgo(createdAt, now)} (${createdAt})`,
+    ...describeDecision(deployment.approval?.decision),
     ...(deployment.phases.length === 0
       ? []
       : [`  phases: ${deployment.phases.map((one) => `${one.name} ${formatDurationMs(one.durationMs)}`).join(" · ")}`]),

@@ -1,5 +1,6 @@
 import type { Command } from "../command.ts";
 import { appCommands } from "./app.ts";
+import { approveCommand } from "./approve.ts";
 import { backingCommands } from "./backing.ts";
 import { checkCommands } from "./check.ts";
 import { deployCommands } from "./deploy.ts";
@@ -27,6 +28,7 @@ export const COMMANDS: readonly Command[] = [
   ...checkCommands,
   ...appCommands,
   ...deployCommands,
+  approveCommand,
   ...statusCommands,
   ...logCommands,
   ...metricsCommands,

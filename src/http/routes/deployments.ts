@@ -1,18 +1,23 @@
 import { z } from "zod";
 import { listEnvironments } from "../../environment/environments.ts";
+import { approveDeployment, rejectDeployment } from "../../release/approval.ts";
 import { cancelDeployment, getDeployment, listDeployments } from "../../release/deployments.ts";
 import { findSteps, getPipeline, listPipelines } from "../../release/pipelines.ts";
 import { requestPromotion } from "../../release/promotion.ts";
 import { listReleases } from "../../release/releases.ts";
+import { reviewOf } from "../../release/review.ts";
 import { getApp } from "../../source/apps.ts";
 import { recordManualChange } from "../../source/record-push.ts";
 import type { Platform } from "../platform.ts";
 import {
+  ApproveRequest,
   DeploymentBody,
   DeploymentStatusBody,
   DeployRequest,
   PipelineBody,
+  RejectRequest,
   ReleaseBody,
+  ReviewBody,
   StartedBody,
 } from "../schemas.ts";
 import { identityOf, requireApp, type TypedServer } from "../server.ts";
@@ -42,7 +47,12 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       const actor = identityOf(request).name;
       await getApp(store.db, app);
       if (release !== undefined) {
-        const { start, ...started } = await requestPromotion(store.db, { app, environment }, release, actor);
+        const { start, ...started } = await requestPromotion(
+          { db: store.db, repositories },
+          { app, environment },
+          release,
+          actor,
+        );
         if (start) await engine.startDeployment(start);
         return reply.status(202).send(started);
       }
@@ -61,7 +71,11 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       schema: {
         summary: "Deployments, newest first",
         params: appParams,
-        querystring: z.strictObject({ environment: z.string().optional(), limit }),
+        querystring: z.strictObject({
+          environment: z.string().optional(),
+          status: DeploymentStatusBody.optional(),
+          limit,
+        }),
         response: { 200: z.array(DeploymentBody) },
       },
     },
@@ -81,6 +95,62 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       const deployment = await getDeployment(store.db, request.params.id);
       requireApp(request, "viewer", deployment.app);
       return viewDeployment(deployment);
+    },
+  );
+
+  server.get(
+    "/api/deployments/:id/review",
+    {
+      config: { role: "viewer" },
+      schema: {
+        summary: "What a deployment would change now, and where its images ran before",
+        params: idParams,
+        response: { 200: ReviewBody },
+      },
+    },
+    async (request) => {
+      const deployment = await getDeployment(store.db, request.params.id);
+      requireApp(request, "viewer", deployment.app);
+      return reviewOf({ db: store.db, repositories }, deployment, deployment.release);
+    },
+  );
+
+  server.post(
+    "/api/deployments/:id/approve",
+    {
+      config: { role: "tester" },
+      schema: {
+        summary: "Let a deployment that waits for an approval go on",
+        params: idParams,
+        body: ApproveRequest,
+        response: { 202: StartedBody },
+      },
+    },
+    async (request, reply) => {
+      const { id, app, delivery_id: deliveryId } = await getDeployment(store.db, request.params.id);
+      requireApp(request, "tester", app);
+      const start = await approveDeployment(store.db, id, identityOf(request).name, request.body.comment);
+      if (start) await engine.startDeployment(start);
+      return reply.status(202).send({ deliveryId, deploymentId: id });
+    },
+  );
+
+  server.post(
+    "/api/deployments/:id/reject",
+    {
+      config: { role: "tester" },
+      schema: {
+        summary: "Turn down a deployment that waits for an approval",
+        params: idParams,
+        body: RejectRequest,
+        response: { 204: z.null() },
+      },
+    },
+    async (request, reply) => {
+      const { id, app } = await getDeployment(store.db, request.params.id);
+      requireApp(request, "tester", app);
+      await rejectDeployment(store.db, id, identityOf(request).name, request.body.reason);
+      return reply.status(204).send(null);
     },
   );
 

@@ -6,6 +6,7 @@ import {
   resumeEnvironment,
 } from "../../environment/environments.ts";
 import { removeInitialised } from "../../infra/workspace.ts";
+import { listDeployments } from "../../release/deployments.ts";
 import { getRelease } from "../../release/releases.ts";
 import { removeEnvironment } from "../../release/remove-environment.ts";
 import { requestRollback } from "../../release/rollback.ts";
@@ -38,7 +39,8 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
     const live = row.live_release === null ? undefined : await getRelease(store.db, row.app, row.live_release);
     // What the store knows is shown even while Docker is away.
     const observed = await target.observe({ app: row.app, environment: row.name }).catch(() => []);
-    return viewEnvironment(row, live, observed, platform.httpPort);
+    const [waiting] = await listDeployments(store.db, row.app, { environment: row.name, status: "waiting", limit: 1 });
+    return viewEnvironment(row, live, { observed, waiting }, platform.httpPort);
   };
 
   server.get(
