@@ -36,8 +36,10 @@ export type StepPlan = {
   artifacts: string[];
   /** Globs; empty takes none, undefined takes all artifacts of earlier steps. */
   downloadArtifacts?: string[];
-  /** Set for this step only, under the run's own variables: BITBUCKET_PARALLEL_STEP and the like. */
+  /** Set for this step by the file, over the team's own: BITBUCKET_PARALLEL_STEP and the like. */
   variables: Record<string, string>;
+  /** The environment whose pipeline variables and secrets it gets beside those of every step. */
+  deployment?: string;
   maxTimeMs: number;
   memoryMiB: number;
   clone: { enabled: boolean; depth?: number };
@@ -73,8 +75,11 @@ export type StepOutcome = {
   lastLines: string[];
 };
 
-/** What a pipeline run needs to know of its change. */
-export type PipelineContext = {
+/** Variables and secrets of the team. No name is in both. */
+export type StepValues = { variables: Record<string, string>; secrets: Record<string, Secret> };
+
+/** What a step needs to know of its run. */
+export type PipelineContext = StepValues & {
   /** Unique; keys containers, artifacts and logs. */
   runId: string;
   app: string;
@@ -83,8 +88,6 @@ export type PipelineContext = {
   refKind: "branch" | "tag";
   refName: string;
   buildNumber: number;
-  variables: Record<string, string>;
-  secrets: Record<string, Secret>;
 };
 
 /** What can be seen of a step while it runs, beside its lines. `index` counts the entries of `script` from 0. */

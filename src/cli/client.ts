@@ -13,6 +13,8 @@ import {
   EventBody,
   LogLineBody,
   PipelineBody,
+  PipelineSecretBody,
+  PipelineVariableBody,
   ReleaseBody,
   RemovedBody,
   ReviewBody,
@@ -139,6 +141,26 @@ export function apiClient(server: Server) {
       change(SecretBody, "PUT", secretPath(app, environment, name), { value }),
     removeSecret: async (app: string, environment: string, name: string) => {
       await call("DELETE", secretPath(app, environment, name));
+    },
+
+    listPipelineSecrets: async (app: string, options: { timeoutMs?: number } = {}) =>
+      parseAnswer(server, await call("GET", `${appPath(app)}/pipeline-secrets`, options), z.array(PipelineSecretBody)),
+    setPipelineSecret: (app: string, environment: string | undefined, name: string, value: string) =>
+      change(PipelineSecretBody, "PUT", pipelinePath(app, "secrets", name, environment), { value }),
+    removePipelineSecret: async (app: string, environment: string | undefined, name: string) => {
+      await call("DELETE", pipelinePath(app, "secrets", name, environment));
+    },
+
+    listPipelineVariables: async (app: string, options: { timeoutMs?: number } = {}) =>
+      parseAnswer(
+        server,
+        await call("GET", `${appPath(app)}/pipeline-variables`, options),
+        z.array(PipelineVariableBody),
+      ),
+    setPipelineVariable: (app: string, environment: string | undefined, name: string, value: string) =>
+      change(PipelineVariableBody, "PUT", pipelinePath(app, "variables", name, environment), { value }),
+    removePipelineVariable: async (app: string, environment: string | undefined, name: string) => {
+      await call("DELETE", pipelinePath(app, "variables", name, environment));
     },
 
     listVariables: (app: string, environment: string) =>
@@ -292,6 +314,8 @@ const environmentPath = (app: string, environment: string) =>
 const hookPath = (id: string) => `/api/notify/hooks/${encodeURIComponent(id)}`;
 const variablePath = (app: string, environment: string, name: string) =>
   `${environmentPath(app, environment)}/variables/${encodeURIComponent(name)}`;
+const pipelinePath = (app: string, kind: "variables" | "secrets", name: string, environment: string | undefined) =>
+  `${appPath(app)}/pipeline-${kind}/${encodeURIComponent(name)}${environment === undefined ? "" : `?environment=${encodeURIComponent(environment)}`}`;
 const backingPath = (app: string, environment: string, name: string) =>
   `${environmentPath(app, environment)}/backing/${encodeURIComponent(name)}`;
 const secretPath = (app: string, environment: string, name: string) =>

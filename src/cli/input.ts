@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { ValueScope } from "../environment/value-scope.ts";
 import { parseDurationMs } from "../shared/duration.ts";
 import { fail } from "../shared/errors.ts";
 import type { CommandContext, OptionSpec } from "./command.ts";
@@ -9,11 +10,16 @@ export const ENV: OptionSpec = {
   flags: "--env <name>",
   summary: "the environment (else the only one, or production)",
 };
+export const PIPELINES: OptionSpec = {
+  flags: "--pipelines",
+  summary: "for pipeline steps: every one, or with --env those with that `deployment:`",
+};
 export const JSON_OUT: OptionSpec = { flags: "--json", summary: "the data as JSON, for programs" };
 export const LIMIT: OptionSpec = { flags: "--limit <n>", summary: "at most so many, newest first (20)" };
 
 export const AppFlag = { app: z.string().optional() };
 export const EnvFlag = { env: z.string().optional() };
+export const PipelinesFlag = { pipelines: z.boolean().default(false) };
 export const JsonFlag = { json: z.boolean().default(false) };
 export const LimitFlag = { limit: z.coerce.number().int().min(1).max(200).default(20) };
 
@@ -70,4 +76,46 @@ export async function placeFor(
 ): Promise<{ app: string; environment: string }> {
   const app = await appFor(input, context);
   return { app, environment: await environmentFor(app, input, context) };
+}
+
+type ScopeInput = { app?: string | undefined; env?: string | undefined; pipelines: boolean };
+
+/** Whose variables or secrets are meant. @throws USAGE */
+export async function scopeFor(input: ScopeInput, context: CommandContext): Promise<ValueScope> {
+  if (!input.pipelines) return placeFor(input, context);
+  const app = await appFor(input, context);
+  return { app, pipelines: true, ...(input.env !== undefined && { environment: input.env }) };
+}
+
+/** Who gets them: `shop production`, `every pipeline step of shop`. */
+export function holderOf({ app, environment, pipelines }: ValueScope): string {
+  if (!pipelines) return `${app} ${environment}`;
+  return environment === undefined
+    ? `every pipeline step of ${app}`
+    : `pipeline steps of ${app} with \`deployment: ${environment}\``;
+}
+
+/** Of all that pipeline steps have, what `--env` asks for; without it all. */
+export const isOf =
+  (scope: ValueScope) =>
+  ({ environment }: { environment: string | null }): boolean =>
+    scope.environment === undefined || scope.environment === environment;
+
+/** A column that says which steps have it. */
+export const STEPS = {
+  title: "STEPS",
+  value: ({ environment }: { environment?: string | null }) =>
+    environment == null ? "every" : `deployment: ${environment}`,
+};
+
+/** When they have what was set. */
+export function sayFromWhen(scope: ValueScope, context: CommandContext): void {
+  const { app, environment } = scope;
+  if (!scope.pipelines) {
+    context.say(`  Tasks get it with the next deployment: \`shipway deploy --app ${app} --env ${environment}\``);
+    return;
+  }
+  context.say("  Pipelines that begin from now on have it.");
+  if (environment !== undefined)
+    context.say(`  Only those of branches and tags that ${environment} takes, as the default branch has its rule.`);
 }

@@ -498,6 +498,55 @@ describe("secret set", () => {
   });
 });
 
+describe("what pipeline steps get", () => {
+  const updatedAt = "2026-11-23T11:00:00.000Z";
+  const routes = (fastify: FastifyInstance) => {
+    fastify.put("/api/apps/launches/pipeline-secrets/KEY", async () => ({
+      name: "KEY",
+      version: 1,
+      updatedAt,
+      environment: null,
+    }));
+    fastify.put("/api/apps/launches/pipeline-variables/COLOR", async () => ({
+      name: "COLOR",
+      value: "red",
+      version: 2,
+      updatedAt,
+      environment: "production",
+    }));
+    fastify.get("/api/apps/launches/pipeline-secrets", async () => [
+      { name: "KEY", version: 1, updatedAt, environment: null },
+      { name: "KEY", version: 4, updatedAt, environment: "production" },
+    ]);
+  };
+  const LAUNCHES = ["--app", "launches", "--pipelines"];
+
+  it("is set for every step, or for those with a deployment, and never for tasks", async () => {
+    await start(routes);
+    const secret = await cli.run(["secret", "set", "KEY", ...LAUNCHES], { readStdin: async () => "s3cret" });
+    const variable = await cli.run(["var", "set", "COLOR=red", "--env", "production", ...LAUNCHES]);
+    expect([secret.code, variable.code]).toEqual([0, 0]);
+    expect(server.requests.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      "PUT /api/apps/launches/pipeline-secrets/KEY",
+      "PUT /api/apps/launches/pipeline-variables/COLOR?environment=production",
+    ]);
+    expect(secret.err).toContain("KEY is set for every pipeline step of launches (version 1).");
+    expect(variable.err).toContain("pipeline steps of launches with `deployment: production` (version 2).");
+  });
+
+  it("is listed for all of them, or for one deployment", async () => {
+    await start(routes);
+    const { out } = await cli.run(["secret", "list", ...LAUNCHES]);
+    expect(out.split("\n").slice(0, 3)).toEqual([
+      expect.stringMatching(/^SECRET +STEPS +VERSION/),
+      expect.stringMatching(/^KEY +every +1 /),
+      expect.stringMatching(/^KEY +deployment: production +4 /),
+    ]);
+    const json = await cli.run(["secret", "list", "--env", "production", "--json", ...LAUNCHES]);
+    expect(JSON.parse(json.out)).toEqual([{ name: "KEY", version: 4, updatedAt, environment: "production" }]);
+  });
+});
+
 describe("app remove", () => {
   it("removes nothing without --yes, and says what it would remove", async () => {
     await start();

@@ -2,8 +2,10 @@ import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
 import { readEvents } from "../events/event-stream.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
+import { newestVersions, openValues, pipelineScopes } from "./pipeline-values.ts";
 import { newSealer } from "./sealing.ts";
 import { newSecrets, type Secrets } from "./secrets.ts";
+import { removeVariable, setVariable } from "./variables.ts";
 
 let store: Store;
 let secrets: Secrets;
@@ -120,3 +122,54 @@ it("records who set and removed what, never the value", async () => {
     ["secret.removed", "bob", { name: "KEY", version: 1 }],
   ]);
 });
+
+const everyStep = { app: "shop", pipelines: true as const };
+const productionSteps = { ...everyStep, environment: "production" };
+
+it("keeps apart what tasks, every pipeline step, and steps with a deployment have", async () => {
+  await secrets.set(production, "KEY", "of tasks", "ada");
+  await secrets.set(everyStep, "KEY", "of steps", "ada");
+  await secrets.set(productionSteps, "KEY", "of deployments", "ada");
+  expect(await reveal(["KEY"])).toEqual({ KEY: "of tasks" });
+  for (const [scope, value] of [[everyStep, "of steps"] as const, [productionSteps, "of deployments"] as const])
+    expect((await secrets.exact(scope, { KEY: 1 })).KEY?.reveal()).toBe(value);
+  await secrets.remove(productionSteps, "KEY", "ada");
+  expect([await secrets.list(productionSteps), await secrets.list(production)]).toEqual([
+    [],
+    [expect.objectContaining({ name: "KEY" })],
+  ]);
+  expect(await pipelineScopes(store.db, "shop")).toEqual([everyStep]);
+  await expect(secrets.remove(productionSteps, "KEY", "ada")).rejects.toMatchObject({
+    hint: "List them with `shipway secret list --app shop --pipelines --env production`.",
+  });
+  expect((await readEvents(store.db, { app: "shop", limit: 1_000 })).at(-1)).toMatchObject({
+    environment: "production",
+    kind: "secret.removed",
+    data: { name: "KEY", version: 1, pipelines: true },
+  });
+});
+
+it("ends a pipeline with the values with which it began, also those removed since", async () => {
+  const deps = { db: store.db, secrets };
+  await secrets.set(everyStep, "KEY", "first", "ada");
+  await secrets.set(productionSteps, "OTHER", "other", "ada");
+  await setVariable(store.db, everyStep, "COLOR", "red", "ada");
+  const versions = await newestVersions(deps, "shop", ["production", "staging"]);
+  await secrets.set(everyStep, "KEY", "second", "ada");
+  await secrets.set(everyStep, "NEW", "not known then", "ada");
+  await secrets.remove(productionSteps, "OTHER", "ada");
+  await removeVariable(store.db, everyStep, "COLOR", "ada");
+  const { every, deployments } = await openValues(deps, "shop", JSON.parse(JSON.stringify(versions)));
+  expect(every.variables).toEqual({ COLOR: "red" });
+  expect(Object.values(every.secrets).map((secret) => secret.reveal())).toEqual(["first"]);
+  expect(deployments.production?.secrets.OTHER?.reveal()).toBe("other");
+});
+
+it.each(["CI", "BITBUCKET_COMMIT", "SHIPWAY_TOKEN"])(
+  "refuses %s for pipelines, where Shipway sets it",
+  async (name) => {
+    const refusal = { code: "REQUEST_INVALID", message: expect.stringContaining(name) };
+    await expect(secrets.set(everyStep, name, "long enough", "ada")).rejects.toMatchObject(refusal);
+    await expect(setVariable(store.db, productionSteps, name, "x", "ada")).rejects.toMatchObject(refusal);
+  },
+);

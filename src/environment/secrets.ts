@@ -6,17 +6,18 @@ import { fail, hasCode } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import type { Database } from "../store/open-store.ts";
 import type { Sealer } from "./sealing.ts";
+import { columnsOf, flagsOf, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
 
 export type SecretSummary = { name: string; version: number; updatedAt: Date };
 
-/** Secrets of environments: versioned, sealed, never returned by the API. */
+/** Secrets of environments and of pipelines: versioned, sealed, never returned by the API. */
 export type Secrets = {
   /** Setting the value that is there already makes no new version. */
-  set(place: Place, name: string, value: string, actor: string): Promise<SecretSummary>;
-  list(place: Place): Promise<SecretSummary[]>;
+  set(scope: ValueScope, name: string, value: string, actor: string): Promise<SecretSummary>;
+  list(scope: ValueScope): Promise<SecretSummary[]>;
   /** @throws NOT_FOUND */
-  get(place: Place, name: string): Promise<SecretSummary>;
-  remove(place: Place, name: string, actor: string): Promise<void>;
+  get(scope: ValueScope, name: string): Promise<SecretSummary>;
+  remove(scope: ValueScope, name: string, actor: string): Promise<void>;
   /**
    * The values tasks get: the versions given, else the newest ones.
    * @throws SECRET_MISSING naming all that are not set.
@@ -26,33 +27,34 @@ export type Secrets = {
     names: string[],
     versions?: Record<string, number>,
   ): Promise<{ values: Record<string, Secret>; versions: Record<string, number> }>;
+  /** Exactly these versions, also of secrets that were removed since. */
+  exact(scope: ValueScope, versions: Record<string, number>): Promise<Record<string, Secret>>;
   /** A password Shipway made itself and keeps, such as a backing service's. Repeating it gives the same. */
   internal(place: Place, name: string): Promise<Secret>;
   /** Every value of the place, for masking. */
   all(place: Place): Promise<Secret[]>;
-  /** Every value of an app, in whatever environment: what is built and tested belongs to none of them yet. */
+  /** Every value of an app, of whatever environment and of its pipelines: what is built and tested belongs to none of them yet. */
   allOfApp(app: string): Promise<Secret[]>;
 };
 
 export function newSecrets(db: Database, sealer: Sealer): Secrets {
-  const contextOf = (place: Place, name: string, version: number) =>
-    `${place.app}/${place.environment}/${name}/${version}`;
-
-  const rowsOf = (place: Place) =>
-    db
+  const everRowsOf = (scope: ValueScope) => {
+    const { app, environment, pipelines } = columnsOf(scope);
+    return db
       .selectFrom("secrets")
       .selectAll()
-      .where("app", "=", place.app)
-      .where("environment", "=", place.environment)
-      .where("removed_at", "is", null);
+      .where("app", "=", app)
+      .where("environment", "=", environment)
+      .where("pipelines", "=", pipelines);
+  };
+  const rowsOf = (scope: ValueScope) => everRowsOf(scope).where("removed_at", "is", null);
 
-  const open = (place: Place, row: { name: string; version: number; sealed: Buffer }) =>
-    new Secret(row.name, sealer.open(row.sealed, contextOf(place, row.name, row.version)));
+  const open = (row: SealedRow) => new Secret(row.name, sealer.open(row.sealed, contextOf(row)));
 
   /** False also for what does not open: a new version is the cure for a key that was lost. */
-  function holds(place: Place, row: { name: string; version: number; sealed: Buffer }, value: string): boolean {
+  function holds(row: SealedRow, value: string): boolean {
     try {
-      return isEqual(open(place, row).reveal(), value);
+      return isEqual(open(row).reveal(), value);
     } catch (error) {
       if (hasCode(error, "SECRET_KEY_WRONG")) return false;
       throw error;
@@ -60,7 +62,7 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
   }
 
   async function insert(
-    place: Place,
+    scope: ValueScope,
     name: string,
     value: string,
     internal: boolean,
@@ -68,56 +70,61 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
   ): Promise<SecretSummary> {
     return db.transaction().execute(async (tx) => {
       // The lock makes version numbers gapless under concurrent writers.
-      await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
+      const columns = columnsOf(scope);
+      await tx.selectFrom("apps").select("name").where("name", "=", columns.app).forUpdate().execute();
       const last = await tx
         .selectFrom("secrets")
         .selectAll()
-        .where("app", "=", place.app)
-        .where("environment", "=", place.environment)
+        .where("app", "=", columns.app)
+        .where("environment", "=", columns.environment)
+        .where("pipelines", "=", columns.pipelines)
         .where("name", "=", name)
         .orderBy("version", "desc")
         .limit(1)
         .executeTakeFirst();
-      if (last && !internal && last.removed_at === null && holds(place, last, value)) return toSummary(last);
+      if (last && !internal && last.removed_at === null && holds(last, value)) return toSummary(last);
       const version = (last?.version ?? 0) + 1;
-      const sealed = sealer.seal(value, contextOf(place, name, version));
+      const sealed = sealer.seal(value, contextOf({ ...columns, name, version }));
       const row = await tx
         .insertInto("secrets")
-        .values({ app: place.app, environment: place.environment, name, version, sealed, internal, removed_at: null })
+        .values({ ...columns, name, version, sealed, internal, removed_at: null })
         .returning(["name", "version", "created_at"])
         .executeTakeFirstOrThrow();
       if (!internal)
         await appendEvent(
           tx,
-          { ...place, subject: `secret:${name}`, actor },
-          { kind: "secret.set", data: { name, version } },
+          { ...frameOf(scope), subject: `secret:${name}`, actor },
+          { kind: "secret.set", data: { name, version, ...(columns.pipelines && { pipelines: true as const }) } },
         );
       return toSummary(row);
     });
   }
 
   return {
-    async set(place, name, value, actor) {
-      if (value.length >= SHORTEST_MASKED) return insert(place, name, value, false, actor);
+    async set(scope, name, value, actor) {
+      refuseOurs(scope, name);
+      if (value.length >= SHORTEST_MASKED) return insert(scope, name, value, false, actor);
       throw fail("REQUEST_INVALID", {
         message: `The value of ${name} is shorter than ${SHORTEST_MASKED} characters: it could not be masked in logs without blanking ordinary words.`,
-        hint: "Use a longer value, or put it in `env:` of shipway.yml if it is no secret.",
+        hint: scope.pipelines
+          ? `Use a longer value, or a variable if it is no secret: \`shipway var set ${name}=VALUE ${flagsOf(scope)}\`.`
+          : "Use a longer value, or put it in `env:` of shipway.yml if it is no secret.",
       });
     },
 
-    async get(place, name) {
-      const row = await rowsOf(place)
+    async get(scope, name) {
+      const row = await rowsOf(scope)
         .where("name", "=", name)
         .where("internal", "=", false)
         .orderBy("version", "desc")
         .limit(1)
         .executeTakeFirst();
       if (row) return toSummary(row);
-      throw notFound(place, name);
+      throw notFound(scope, name);
     },
 
-    async list(place) {
-      const rows = await rowsOf(place)
+    async list(scope) {
+      const rows = await rowsOf(scope)
         .where("internal", "=", false)
         .orderBy("name")
         .orderBy("version", "desc")
@@ -126,24 +133,26 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       return newest.map(toSummary);
     },
 
-    async remove(place, name, actor) {
+    async remove(scope, name, actor) {
+      const { app, environment, pipelines } = columnsOf(scope);
       await db.transaction().execute(async (tx) => {
         const removed = await tx
           .updateTable("secrets")
           .set({ removed_at: new Date() })
-          .where("app", "=", place.app)
-          .where("environment", "=", place.environment)
+          .where("app", "=", app)
+          .where("environment", "=", environment)
+          .where("pipelines", "=", pipelines)
           .where("name", "=", name)
           .where("internal", "=", false)
           .where("removed_at", "is", null)
           .returning("version")
           .execute();
-        if (removed.length === 0) throw notFound(place, name);
+        if (removed.length === 0) throw notFound(scope, name);
         const version = Math.max(...removed.map((row) => row.version));
         await appendEvent(
           tx,
-          { ...place, subject: `secret:${name}`, actor },
-          { kind: "secret.removed", data: { name, version } },
+          { ...frameOf(scope), subject: `secret:${name}`, actor },
+          { kind: "secret.removed", data: { name, version, ...(pipelines && { pipelines: true as const }) } },
         );
       });
     },
@@ -174,10 +183,15 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       const used: Record<string, number> = {};
       for (const [name, row] of chosen) {
         if (!row) continue;
-        values[name] = open(place, row);
+        values[name] = open(row);
         used[name] = row.version;
       }
       return { values, versions: used };
+    },
+
+    async exact(scope, versions) {
+      const rows = (await everRowsOf(scope).execute()).filter((row) => versions[row.name] === row.version);
+      return Object.fromEntries(rows.map((row) => [row.name, open(row)]));
     },
 
     async internal(place, name) {
@@ -185,15 +199,15 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
       const find = () =>
         rowsOf(place).where("name", "=", name).where("internal", "=", true).orderBy("version").executeTakeFirst();
       const found = await find();
-      if (found) return open(place, found);
+      if (found) return open(found);
       await insert(place, name, randomBytes(18).toString("base64url"), true, "shipway");
       const first = await find();
       if (!first) throw new Error(`the password ${name} of ${place.app} vanished`);
-      return open(place, first);
+      return open(first);
     },
 
     async all(place) {
-      return (await rowsOf(place).execute()).map((row) => open(place, row));
+      return (await rowsOf(place).execute()).map(open);
     },
 
     async allOfApp(app) {
@@ -203,10 +217,16 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
         .where("app", "=", app)
         .where("removed_at", "is", null)
         .execute();
-      return rows.map((row) => open(row, row));
+      return rows.map(open);
     },
   };
 }
+
+type SealedRow = ReturnType<typeof columnsOf> & { name: string; version: number; sealed: Buffer };
+
+/** No two rows have one: names of environments have no colon. */
+const contextOf = ({ app, environment, pipelines, name, version }: Omit<SealedRow, "sealed">): string =>
+  `${app}/${pipelines ? "pipelines:" : ""}${environment}/${name}/${version}`;
 
 const toSummary = (row: { name: string; version: number; created_at: Date }): SecretSummary => ({
   name: row.name,
@@ -220,9 +240,9 @@ function isEqual(one: string, other: string): boolean {
   return a !== undefined && b !== undefined && timingSafeEqual(a, b);
 }
 
-function notFound(place: Place, name: string) {
+function notFound(scope: ValueScope, name: string) {
   return fail("NOT_FOUND", {
-    message: `${place.app} has no secret ${name} in ${place.environment}.`,
-    hint: "List them with `shipway secret list`.",
+    message: `${scope.app} has no secret ${name} ${whereOf(scope)}.`,
+    hint: `List them with \`shipway secret list ${flagsOf(scope)}\`.`,
   });
 }

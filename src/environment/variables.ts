@@ -1,23 +1,24 @@
 import { appendEvent } from "../events/event-stream.ts";
-import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
+import { columnsOf, flagsOf, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
 
-/** Configuration of an environment that is no secret: every service there gets it. */
+/** Configuration that is no secret: every service of the environment gets it, or pipeline steps. */
 export type Variable = { name: string; value: string; version: number; updatedAt: Date };
 
 /** Setting the value that is there already makes no new version. */
 export async function setVariable(
   db: Database,
-  place: Place,
+  scope: ValueScope,
   name: string,
   value: string,
   actor: string,
 ): Promise<Variable> {
+  refuseOurs(scope, name);
   return db.transaction().execute(async (tx) => {
     // The lock makes version numbers gapless under concurrent writers.
-    await tx.selectFrom("apps").select("name").where("name", "=", place.app).forUpdate().execute();
-    const last = await rowsOf(tx, place)
+    await tx.selectFrom("apps").select("name").where("name", "=", scope.app).forUpdate().execute();
+    const last = await rowsOf(tx, scope)
       .where("name", "=", name)
       .orderBy("version", "desc")
       .limit(1)
@@ -26,8 +27,7 @@ export async function setVariable(
     const row = await tx
       .insertInto("variables")
       .values({
-        app: place.app,
-        environment: place.environment,
+        ...columnsOf(scope),
         name,
         version: (last?.version ?? 0) + 1,
         value,
@@ -35,16 +35,16 @@ export async function setVariable(
       })
       .returningAll()
       .executeTakeFirstOrThrow();
-    await appendEvent(tx, frameOf(place, name, actor), {
+    await appendEvent(tx, eventFrame(scope, name, actor), {
       kind: "variable.set",
-      data: { name, version: row.version },
+      data: { name, version: row.version, ...(scope.pipelines && { pipelines: scope.pipelines }) },
     });
     return toVariable(row);
   });
 }
 
-export async function listVariables(db: Database, place: Place): Promise<Variable[]> {
-  const rows = await rowsOf(db, place)
+export async function listVariables(db: Database, scope: ValueScope): Promise<Variable[]> {
+  const rows = await rowsOf(db, scope)
     .distinctOn("name")
     .where("removed_at", "is", null)
     .orderBy("name")
@@ -54,27 +54,32 @@ export async function listVariables(db: Database, place: Place): Promise<Variabl
 }
 
 /** @throws NOT_FOUND */
-export async function getVariable(db: Database, place: Place, name: string): Promise<Variable> {
-  const found = (await listVariables(db, place)).find((one) => one.name === name);
+export async function getVariable(db: Database, scope: ValueScope, name: string): Promise<Variable> {
+  const found = (await listVariables(db, scope)).find((one) => one.name === name);
   if (found) return found;
-  throw notFound(place, name);
+  throw notFound(scope, name);
 }
 
 /** The next deployment has it no more; a rollback to a release that ran with it does. @throws NOT_FOUND */
-export async function removeVariable(db: Database, place: Place, name: string, actor: string): Promise<void> {
+export async function removeVariable(db: Database, scope: ValueScope, name: string, actor: string): Promise<void> {
+  const { app, environment, pipelines } = columnsOf(scope);
   await db.transaction().execute(async (tx) => {
     const removed = await tx
       .updateTable("variables")
       .set({ removed_at: new Date() })
-      .where("app", "=", place.app)
-      .where("environment", "=", place.environment)
+      .where("app", "=", app)
+      .where("environment", "=", environment)
+      .where("pipelines", "=", pipelines)
       .where("name", "=", name)
       .where("removed_at", "is", null)
       .returning("version")
       .execute();
-    if (removed.length === 0) throw notFound(place, name);
+    if (removed.length === 0) throw notFound(scope, name);
     const version = Math.max(...removed.map((row) => row.version));
-    await appendEvent(tx, frameOf(place, name, actor), { kind: "variable.removed", data: { name, version } });
+    await appendEvent(tx, eventFrame(scope, name, actor), {
+      kind: "variable.removed",
+      data: { name, version, ...(scope.pipelines && { pipelines: scope.pipelines }) },
+    });
   });
 }
 
@@ -84,21 +89,28 @@ export async function removeVariable(db: Database, place: Place, name: string, a
  */
 export async function resolveVariables(
   db: Database,
-  place: Place,
+  scope: ValueScope,
   versions?: Record<string, number>,
 ): Promise<{ values: Record<string, string>; versions: Record<string, number> }> {
   const chosen =
     versions === undefined
-      ? await listVariables(db, place)
-      : (await rowsOf(db, place).execute()).filter((row) => versions[row.name] === row.version);
+      ? await listVariables(db, scope)
+      : (await rowsOf(db, scope).execute()).filter((row) => versions[row.name] === row.version);
   return {
     values: Object.fromEntries(chosen.map(({ name, value }) => [name, value])),
     versions: Object.fromEntries(chosen.map(({ name, version }) => [name, version])),
   };
 }
 
-const rowsOf = (db: Database | Tx, place: Place) =>
-  db.selectFrom("variables").selectAll().where("app", "=", place.app).where("environment", "=", place.environment);
+const rowsOf = (db: Database | Tx, scope: ValueScope) => {
+  const { app, environment, pipelines } = columnsOf(scope);
+  return db
+    .selectFrom("variables")
+    .selectAll()
+    .where("app", "=", app)
+    .where("environment", "=", environment)
+    .where("pipelines", "=", pipelines);
+};
 
 const toVariable = (row: { name: string; value: string; version: number; created_at: Date }): Variable => ({
   name: row.name,
@@ -107,11 +119,15 @@ const toVariable = (row: { name: string; value: string; version: number; created
   updatedAt: row.created_at,
 });
 
-const frameOf = (place: Place, name: string, actor: string) => ({ ...place, subject: `variable:${name}`, actor });
+const eventFrame = (scope: ValueScope, name: string, actor: string) => ({
+  ...frameOf(scope),
+  subject: `variable:${name}`,
+  actor,
+});
 
-function notFound(place: Place, name: string) {
+function notFound(scope: ValueScope, name: string) {
   return fail("NOT_FOUND", {
-    message: `${place.app} has no variable ${name} in ${place.environment}.`,
-    hint: `List them with \`shipway var list --app ${place.app} --env ${place.environment}\`.`,
+    message: `${scope.app} has no variable ${name} ${whereOf(scope)}.`,
+    hint: `List them with \`shipway var list ${flagsOf(scope)}\`.`,
   });
 }

@@ -57,13 +57,13 @@ export type PlatformEvent =
   | { kind: "environment.mended"; data: { text: string } }
   | { kind: "environment.declared"; data: { branch: string | null; tag: string | null } }
   | { kind: "environment.removed"; data: { dataKept: boolean; remarks?: string[] } }
-  | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number } }
+  | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number; pipelines?: true } }
   | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
   | { kind: "backing.removed"; data: { name: string } }
   | { kind: "backing.drifted"; data: { name: string; text: string } }
   | { kind: "environment.driftFound"; data: { drift: TaskDrift[] } }
   | { kind: "environment.driftGone"; data: Record<string, never> }
-  | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number } }
+  | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number; pipelines?: true } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
   /** `takeover`: nothing real is changed, the state takes over what exists. */
   | {

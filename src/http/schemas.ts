@@ -325,6 +325,12 @@ export const VariableBody = z
   .object({ name: z.string(), value: z.string(), version: z.int(), updatedAt: Timestamp })
   .meta({ title: "Variable" });
 
+const deployment = {
+  environment: z.string().nullable().describe("Only for steps with this `deployment`; null: for every step"),
+};
+export const PipelineSecretBody = SecretBody.extend(deployment).meta({ title: "PipelineSecret" });
+export const PipelineVariableBody = VariableBody.extend(deployment).meta({ title: "PipelineVariable" });
+
 const { engine: Engine, version: Version } = BackingSpec.shape;
 export const BackingBody = z
   .object({
@@ -403,11 +409,14 @@ export const SetVariableRequest = z.strictObject({
     .max(65_536)
     .refine((value) => !value.includes("\u0000"), "an environment variable cannot hold a NUL character"),
 });
-export const VariableName = z
+export const VariableWord = z
   .string()
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, "use letters, digits and underscores")
-  .max(200)
-  .refine((name) => !name.startsWith("SHIPWAY_"), "names that start with SHIPWAY_ are set by Shipway");
+  .max(200);
+export const VariableName = VariableWord.refine(
+  (name) => !name.startsWith("SHIPWAY_"),
+  "names that start with SHIPWAY_ are set by Shipway",
+);
 export const SetSecretRequest = z.strictObject({ value: z.string().min(1).max(65_536) });
 export const CreateTokenRequest = z.strictObject({
   name: z.string().min(1).max(60),
@@ -430,6 +439,8 @@ export type Role = z.infer<typeof RoleBody>;
 export type Variable = z.infer<typeof VariableBody>;
 export type Backing = z.infer<typeof BackingBody>;
 export type SecretSummary = z.infer<typeof SecretBody>;
+export type PipelineSecret = z.infer<typeof PipelineSecretBody>;
+export type PipelineVariable = z.infer<typeof PipelineVariableBody>;
 export type TaskRun = z.infer<typeof TaskRunBody>;
 export type Started = z.infer<typeof StartedBody>;
 export type Status = z.infer<typeof StatusBody>;

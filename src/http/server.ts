@@ -33,6 +33,7 @@ import { infraRepositoryRoutes } from "./routes/infra-repositories.ts";
 import { infraStateRoutes } from "./routes/infra-state.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { notifyRoutes } from "./routes/notify.ts";
+import { pipelineValueRoutes } from "./routes/pipeline-values.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { taskRunRoutes } from "./routes/task-runs.ts";
@@ -126,6 +127,7 @@ export async function buildServer(
     environmentCostRoutes,
     metricsRoutes,
     variableRoutes,
+    pipelineValueRoutes,
     backingRoutes,
     deploymentRoutes,
     taskRunRoutes,

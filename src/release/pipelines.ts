@@ -1,5 +1,6 @@
 import type { Selectable } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
+import type { PipelineVersions } from "../environment/pipeline-values.ts";
 import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
@@ -19,8 +20,9 @@ export async function openPipeline(
   db: Database,
   change: DeliveredChange,
   steps: { id: string; name: string }[],
-  runner: CiSettings["steps"] = { kind: "docker" },
+  settled: { runner?: CiSettings["steps"]; values?: PipelineVersions } = {},
 ): Promise<PipelineRow> {
+  const { runner = { kind: "docker" }, values } = settled;
   return db.transaction().execute(async (tx) => {
     const app = await tx
       .selectFrom("apps")
@@ -47,6 +49,7 @@ export async function openPipeline(
         status: "running",
         reason: null,
         steps: JSON.stringify(steps),
+        value_versions: values === undefined ? null : JSON.stringify(values),
         runner: runner.kind === "docker" ? null : JSON.stringify(runner),
         ended_at: null,
         tidied_at: null,

@@ -84,6 +84,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("create index deployments_waiting on deployments (id) where status = 'waiting'").execute(db);
     },
   },
+  "017-pipeline-values": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of PIPELINE_VALUES) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -478,6 +483,16 @@ const TASK_RUNS = [
     ended_at timestamptz
   )`,
   "create index exec_sessions_open on exec_sessions (id) where ended_at is null",
+];
+
+/** Variables and secrets of pipeline steps, beside those of tasks. */
+const PIPELINE_VALUES = [
+  ...["variables", "secrets"].flatMap((table) => [
+    `alter table ${table} add column pipelines boolean not null default false`,
+    `alter table ${table} drop constraint ${table}_pkey`,
+    `alter table ${table} add primary key (app, environment, pipelines, name, version)`,
+  ]),
+  "alter table pipelines add column value_versions jsonb",
 ];
 
 // The kind of drift that somebody ignores was called `accepted`, as the command that takes drift over into the state is.

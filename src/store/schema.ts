@@ -1,5 +1,6 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
+import type { PipelineVersions } from "../environment/pipeline-values.ts";
 import type {
   DriftReport,
   InfraRunKind,
@@ -73,6 +74,8 @@ export type PipelinesTable = {
   steps: Json<{ id: string; name: string }[]>;
   /** Where its steps run; null for this server's Docker Engine. */
   runner: Json<CiSettings["steps"]> | null;
+  /** What its steps get of the team's variables and secrets; null for a pipeline from before there were any. */
+  value_versions: Json<PipelineVersions> | null;
   created_at: CreatedAt;
   ended_at: Date | null;
   /** When nothing of its steps was left anywhere. */
@@ -175,7 +178,10 @@ export type TokensTable = {
 
 export type SecretsTable = {
   app: string;
+  /** Empty for what every pipeline step of the app gets. */
   environment: string;
+  /** For pipeline steps, with an environment for those that have it as their deployment; false: for the environment's tasks. */
+  pipelines: Generated<boolean>;
   name: string;
   version: number;
   sealed: Buffer;
@@ -185,9 +191,11 @@ export type SecretsTable = {
   removed_at: Date | null;
 };
 
+/** `environment` and `pipelines` as in `secrets`. */
 export type VariablesTable = {
   app: string;
   environment: string;
+  pipelines: Generated<boolean>;
   name: string;
   version: number;
   value: string;

@@ -1,49 +1,77 @@
 import { z } from "zod";
+import { flagsOf } from "../../environment/value-scope.ts";
+import type { SecretSummary } from "../../http/schemas.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
-import { APP, AppFlag, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor } from "../input.ts";
+import {
+  APP,
+  AppFlag,
+  ENV,
+  EnvFlag,
+  holderOf,
+  isOf,
+  JSON_OUT,
+  JsonFlag,
+  PIPELINES,
+  PipelinesFlag,
+  STEPS,
+  sayFromWhen,
+  scopeFor,
+} from "../input.ts";
 import { askSecret } from "./login.ts";
 
-const Place = { ...AppFlag, ...EnvFlag };
+const Scope = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
+const SCOPE = [APP, ENV, PIPELINES];
 
 export const secretCommands: Command[] = [
   defineCommand({
     name: "secret set",
-    summary: "store a value that tasks get as a variable",
+    summary: "store a value that tasks, or pipeline steps, get as a variable",
     details:
-      "The value comes from stdin, or is asked for at the terminal; it is never an argument. Nobody can read it back.",
-    args: [{ name: "name", summary: "as `secrets:` of a service in shipway.yml names it" }],
-    options: [APP, ENV],
+      "The value comes from stdin, or is asked for at the terminal; it is never an argument. Nobody can read it back.\nTasks get those that their service names. With --pipelines every step has it as $NAME, masked in its log: whoever may push can use it in a script. With --env as well, only steps with that `deployment:` have it, in pipelines of branches and tags that the environment takes.",
+    args: [{ name: "name", summary: "as `secrets:` of a service in shipway.yml, or a script, names it" }],
+    options: SCOPE,
     examples: [
       { run: "shipway secret set STRIPE_KEY --env production", does: "asks for the value" },
       { run: "shipway secret set STRIPE_KEY < key.txt", does: "from a file" },
+      { run: "shipway secret set NPM_TOKEN --pipelines", does: "for every step of the app's pipelines" },
+      { run: "shipway secret set AWS_KEY --pipelines --env production", does: "for steps with deployment: production" },
     ],
-    input: z.strictObject({ name: z.string(), ...Place }),
+    input: z.strictObject({ name: z.string(), ...Scope }),
     async run(input, context) {
-      const { app, environment } = await placeFor(input, context);
-      const value = await askSecret(`Value of ${input.name} for ${app} ${environment}`, context);
-      const secret = await (await context.client()).setSecret(app, environment, input.name, value);
-      context.say(
-        `${context.colors.err.green("✓")} ${secret.name} is set for ${app} ${environment} (version ${secret.version}).`,
-      );
-      context.say(`  Tasks get it with the next deployment: \`shipway deploy --env ${environment}\``);
+      const { name } = input;
+      const scope = await scopeFor(input, context);
+      const value = await askSecret(`Value of ${name} for ${holderOf(scope)}`, context);
+      const client = await context.client();
+      const { version } = scope.pipelines
+        ? await client.setPipelineSecret(scope.app, scope.environment, name, value)
+        : await client.setSecret(scope.app, scope.environment, name, value);
+      context.say(`${context.colors.err.green("✓")} ${name} is set for ${holderOf(scope)} (version ${version}).`);
+      sayFromWhen(scope, context);
       return 0;
     },
   }),
   defineCommand({
     name: "secret list",
     summary: "names and versions; never values",
-    options: [APP, ENV, JSON_OUT],
-    examples: [{ run: "shipway secret list --env production", does: "what is set there" }],
-    input: z.strictObject({ ...Place, ...JsonFlag }),
+    options: [...SCOPE, JSON_OUT],
+    examples: [
+      { run: "shipway secret list --env production", does: "what is set there" },
+      { run: "shipway secret list --pipelines", does: "what pipeline steps have" },
+    ],
+    input: z.strictObject({ ...Scope, ...JsonFlag }),
     async run(input, context) {
-      const { app, environment } = await placeFor(input, context);
-      const secrets = await (await context.client()).listSecrets(app, environment);
+      const scope = await scopeFor(input, context);
+      const client = await context.client();
+      const secrets: (SecretSummary & { environment?: string | null })[] = scope.pipelines
+        ? (await client.listPipelineSecrets(scope.app)).filter(isOf(scope))
+        : await client.listSecrets(scope.app, scope.environment);
       if (input.json) context.json(secrets);
-      else if (secrets.length === 0) context.say(`No secret is set. \`shipway secret set NAME --env ${environment}\``);
+      else if (secrets.length === 0) context.say(`No secret is set. \`shipway secret set NAME ${flagsOf(scope)}\``);
       else
         context.table(secrets, [
           { title: "SECRET", value: ({ name }) => name },
+          ...(scope.pipelines ? [STEPS] : []),
           { title: "VERSION", value: ({ version }) => String(version), align: "right" },
           { title: "SET", value: ({ updatedAt }) => formatAgo(updatedAt, context.now()) },
         ]);
@@ -52,16 +80,23 @@ export const secretCommands: Command[] = [
   }),
   defineCommand({
     name: "secret remove",
-    summary: "forget a value; running tasks keep theirs",
+    summary: "forget a value; running tasks and pipelines keep theirs",
     args: [{ name: "name", summary: "the secret" }],
-    options: [APP, ENV],
-    examples: [{ run: "shipway secret remove STRIPE_KEY --env staging", does: "the next deployment has it no more" }],
-    input: z.strictObject({ name: z.string(), ...Place }),
+    options: SCOPE,
+    examples: [
+      { run: "shipway secret remove STRIPE_KEY --env staging", does: "the next deployment has it no more" },
+      { run: "shipway secret remove NPM_TOKEN --pipelines", does: "the next pipeline has it no more" },
+    ],
+    input: z.strictObject({ name: z.string(), ...Scope }),
     async run(input, context) {
-      const { app, environment } = await placeFor(input, context);
-      await (await context.client()).removeSecret(app, environment, input.name);
-      context.say(`${context.colors.err.green("✓")} ${input.name} is removed from ${app} ${environment}.`);
-      context.say("  Take it out of `secrets:` in shipway.yml too, or the next deployment will miss it.");
+      const { name } = input;
+      const scope = await scopeFor(input, context);
+      const client = await context.client();
+      if (scope.pipelines) await client.removePipelineSecret(scope.app, scope.environment, name);
+      else await client.removeSecret(scope.app, scope.environment, name);
+      context.say(`${context.colors.err.green("✓")} ${name} is removed from ${holderOf(scope)}.`);
+      if (scope.pipelines) context.say("  Pipelines that run end with what they began with.");
+      else context.say("  Take it out of `secrets:` in shipway.yml too, or the next deployment will miss it.");
       return 0;
     },
   }),

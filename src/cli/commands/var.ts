@@ -1,9 +1,26 @@
 import { z } from "zod";
+import { flagsOf } from "../../environment/value-scope.ts";
+import type { Variable } from "../../http/schemas.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
-import { APP, AppFlag, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor } from "../input.ts";
+import {
+  APP,
+  AppFlag,
+  ENV,
+  EnvFlag,
+  holderOf,
+  isOf,
+  JSON_OUT,
+  JsonFlag,
+  PIPELINES,
+  PipelinesFlag,
+  STEPS,
+  sayFromWhen,
+  scopeFor,
+} from "../input.ts";
 
-const Place = { ...AppFlag, ...EnvFlag };
+const Scope = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
+const SCOPE = [APP, ENV, PIPELINES];
 
 const Pair = z
   .string()
@@ -16,39 +33,51 @@ const Pair = z
 export const variableCommands: Command[] = [
   defineCommand({
     name: "var set",
-    summary: "set variables that every service of an environment gets",
+    summary: "set variables that every service of an environment, or pipeline steps, get",
     details:
-      "They win over `env` of shipway.yml, and lose to backing services, Terraform outputs and secrets of the same name. Everybody who may see the app can read them: what is secret belongs to `shipway secret set`.",
+      "With --pipelines every step has them as $NAME; with --env as well, only steps with that `deployment:`, in pipelines of branches and tags that the environment takes. Those of services win over `env` of shipway.yml, and lose to backing services, Terraform outputs and secrets of the same name. Everybody who may see the app can read them: what is secret belongs to `shipway secret set`.",
     args: [{ name: "pairs", summary: "NAME=VALUE, as often as you like", many: true }],
-    options: [APP, ENV],
-    examples: [{ run: "shipway var set LOG_LEVEL=debug REGION=eu --env staging", does: "two at once" }],
-    input: z.strictObject({ pairs: z.array(Pair).min(1), ...Place }),
+    options: SCOPE,
+    examples: [
+      { run: "shipway var set LOG_LEVEL=debug REGION=eu --env staging", does: "two at once" },
+      { run: "shipway var set NODE_ENV=test --pipelines", does: "for every step of the app's pipelines" },
+    ],
+    input: z.strictObject({ pairs: z.array(Pair).min(1), ...Scope }),
     async run({ pairs, ...input }, context) {
-      const { app, environment } = await placeFor(input, context);
+      const scope = await scopeFor(input, context);
       const client = await context.client();
       for (const { name, value } of pairs) {
-        const { version } = await client.setVariable(app, environment, name, value);
-        context.say(`${context.colors.err.green("✓")} ${name} is set for ${app} ${environment} (version ${version}).`);
+        const { version } = scope.pipelines
+          ? await client.setPipelineVariable(scope.app, scope.environment, name, value)
+          : await client.setVariable(scope.app, scope.environment, name, value);
+        context.say(`${context.colors.err.green("✓")} ${name} is set for ${holderOf(scope)} (version ${version}).`);
       }
-      context.say(`  Tasks get it with the next deployment: \`shipway deploy --app ${app} --env ${environment}\``);
+      sayFromWhen(scope, context);
       return 0;
     },
   }),
   defineCommand({
     name: "var list",
     summary: "variables with their values and versions",
-    options: [APP, ENV, JSON_OUT],
-    examples: [{ run: "shipway var list --env production", does: "what is set there" }],
-    input: z.strictObject({ ...Place, ...JsonFlag }),
+    options: [...SCOPE, JSON_OUT],
+    examples: [
+      { run: "shipway var list --env production", does: "what is set there" },
+      { run: "shipway var list --pipelines", does: "what pipeline steps have" },
+    ],
+    input: z.strictObject({ ...Scope, ...JsonFlag }),
     async run(input, context) {
-      const { app, environment } = await placeFor(input, context);
-      const variables = await (await context.client()).listVariables(app, environment);
+      const scope = await scopeFor(input, context);
+      const client = await context.client();
+      const variables: (Variable & { environment?: string | null })[] = scope.pipelines
+        ? (await client.listPipelineVariables(scope.app)).filter(isOf(scope))
+        : await client.listVariables(scope.app, scope.environment);
       if (input.json) context.json(variables);
       else if (variables.length === 0)
-        context.say(`No variable is set. \`shipway var set NAME=VALUE --env ${environment}\``);
+        context.say(`No variable is set. \`shipway var set NAME=VALUE ${flagsOf(scope)}\``);
       else
         context.table(variables, [
           { title: "VARIABLE", value: ({ name }) => name },
+          ...(scope.pipelines ? [STEPS] : []),
           { title: "VALUE", value: ({ value }) => value, flexible: true },
           { title: "VERSION", value: ({ version }) => String(version), align: "right" },
           { title: "SET", value: ({ updatedAt }) => formatAgo(updatedAt, context.now()) },
@@ -58,16 +87,25 @@ export const variableCommands: Command[] = [
   }),
   defineCommand({
     name: "var remove",
-    summary: "forget a variable; running tasks keep it",
+    summary: "forget a variable; running tasks and pipelines keep it",
     args: [{ name: "name", summary: "the variable" }],
-    options: [APP, ENV],
-    examples: [{ run: "shipway var remove LOG_LEVEL --env staging", does: "the next deployment has it no more" }],
-    input: z.strictObject({ name: z.string(), ...Place }),
+    options: SCOPE,
+    examples: [
+      { run: "shipway var remove LOG_LEVEL --env staging", does: "the next deployment has it no more" },
+      { run: "shipway var remove NODE_ENV --pipelines", does: "the next pipeline has it no more" },
+    ],
+    input: z.strictObject({ name: z.string(), ...Scope }),
     async run({ name, ...input }, context) {
-      const { app, environment } = await placeFor(input, context);
-      await (await context.client()).removeVariable(app, environment, name);
-      context.say(`${context.colors.err.green("✓")} ${name} is removed from ${app} ${environment}.`);
-      context.say(`  Tasks lose it with the next deployment: \`shipway deploy --app ${app} --env ${environment}\``);
+      const scope = await scopeFor(input, context);
+      const client = await context.client();
+      if (scope.pipelines) await client.removePipelineVariable(scope.app, scope.environment, name);
+      else await client.removeVariable(scope.app, scope.environment, name);
+      context.say(`${context.colors.err.green("✓")} ${name} is removed from ${holderOf(scope)}.`);
+      if (scope.pipelines) context.say("  Pipelines that run end with what they began with.");
+      else
+        context.say(
+          `  Tasks lose it with the next deployment: \`shipway deploy --app ${scope.app} --env ${scope.environment}\``,
+        );
       return 0;
     },
   }),
