@@ -1,6 +1,6 @@
 import { fail } from "../shared/errors.ts";
 import { didYouMean, readYaml, renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
-import { deploymentNote, readStep, readStepLists, type StepReader } from "./parse-step.ts";
+import { deploymentNote, namesIn, readStep, readStepLists, type StepReader } from "./parse-step.ts";
 import type {
   CacheDefinition,
   PipelineDefinition,
@@ -118,7 +118,7 @@ function readService(
   report: Report,
 ): ServiceDefinition {
   const at = field.key ?? field.at;
-  const empty: ServiceDefinition = { name, at, isDocker: name === "docker", variables: {} };
+  const empty: ServiceDefinition = { name, at, isDocker: name === "docker", variables: {}, names: [] };
   if (reader.isEmpty(field) && name === "docker") return empty;
   const fields = reader.readMap(field, `service "${name}"`, report);
   if (!fields) return empty;
@@ -134,21 +134,24 @@ function readService(
   return {
     ...empty,
     isDocker,
-    variables: readVariables(reader, fields.get("variables") ?? fields.get("environment"), report),
+    ...readVariables(reader, fields.get("variables") ?? fields.get("environment"), report),
     ...(named ? { image: named } : {}),
     ...(memoryMiB ? { memoryMiB } : {}),
   };
 }
 
-function readVariables(reader: YamlReader, field: Field | undefined, report: Report): Record<string, string> {
-  if (!field || reader.isEmpty(field)) return {};
+function readVariables(
+  reader: YamlReader,
+  field: Field | undefined,
+  report: Report,
+): Pick<ServiceDefinition, "variables" | "names"> {
+  if (!field || reader.isEmpty(field)) return { variables: {}, names: [] };
   const entries = [...(reader.readMap(field, "`variables`", report) ?? [])];
-  return Object.fromEntries(
-    entries.map(([name, value]) => [
-      name,
-      reader.isEmpty(value) ? "" : (reader.readText(value, `variable "${name}"`, report) ?? ""),
-    ]),
-  );
+  const variables = entries.map(([name, value]) => [
+    name,
+    reader.isEmpty(value) ? "" : (reader.readText(value, `variable "${name}"`, report) ?? ""),
+  ]);
+  return { variables: Object.fromEntries(variables), names: entries.flatMap(([, value]) => namesIn(value)) };
 }
 
 function readCache(reader: YamlReader, name: string, field: Field, report: Report): CacheDefinition | undefined {
@@ -330,6 +333,7 @@ function readStage(
       ignoreFailure: steps.readOnFail(fields.get("on-fail"), report),
       ...(name && !reader.isEmpty(name) ? { name: reader.readText(name, "`name`", report) ?? "" } : {}),
       ...(common.deployment === undefined ? {} : { deployment: common.deployment }),
+      ...(common.environment === undefined ? {} : { environment: common.environment }),
       ...(common.condition === undefined ? {} : { condition: common.condition }),
     },
   ];

@@ -5,6 +5,7 @@ import type {
   ChangesetCondition,
   CloneDefinition,
   ImageDefinition,
+  NamedVariable,
   ScriptEntry,
   StepDefinition,
   Written,
@@ -41,7 +42,6 @@ const STEP_KEYS = [
 
 /** Keys that change where or when a step runs in Bitbucket's cloud and have no meaning, or none yet, on one machine. */
 const WITHOUT_EFFECT: Record<string, string> = {
-  environment: "its variables are not loaded; Shipway's environments are in shipway.yml.",
   "concurrency-group": "has no effect yet: pipelines of one app do not wait for each other.",
   concurrency: "has no effect yet: pipelines of one app do not wait for each other.",
   oidc: "is not supported yet: BITBUCKET_STEP_OIDC_TOKEN is not set.",
@@ -80,7 +80,7 @@ export function readStep(reader: YamlReader) {
       };
       const name = text("name");
       const failFast = fields.get("fail-fast");
-      const { manual, deployment, condition } = common.readCommon(fields, report);
+      const { manual, deployment, environment, condition } = common.readCommon(fields, report);
       if (deployment !== undefined) {
         const at = fields.get("deployment")?.at ?? field.key;
         report.notes.push({ ...at, message: deploymentNote(deployment) });
@@ -98,6 +98,7 @@ export function readStep(reader: YamlReader) {
         clone: common.readClone(fields.get("clone"), report),
         manual,
         ...(deployment === undefined ? {} : { deployment }),
+        ...(environment === undefined ? {} : { environment }),
         ...(condition === undefined ? {} : { condition }),
         ignoreFailure: common.readOnFail(fields.get("on-fail"), report),
         ...(failFast ? { failFast: reader.readBoolean(failFast, "`fail-fast`", report) ?? false } : {}),
@@ -109,7 +110,7 @@ export function readStep(reader: YamlReader) {
 }
 
 export function deploymentNote(deployment: string): string {
-  return `\`deployment: ${deployment}\` runs like any other step, without its deployment variables; Shipway deploys by the environments of shipway.yml.`;
+  return `\`deployment: ${deployment}\` runs like any other step, with the variables that are set for it; Shipway deploys by the environments of shipway.yml.`;
 }
 
 function noteWithoutEffect(fields: Fields, report: Report): void {
@@ -286,7 +287,7 @@ function readCommonKeys(reader: YamlReader) {
       return {
         name: text,
         ...(runAsUser === undefined ? {} : { runAsUser }),
-        ...(username && password ? { login } : {}),
+        ...(username && password ? { login, names: [...namesIn(username), ...namesIn(password)] } : {}),
       };
     },
 
@@ -328,22 +329,35 @@ function readCommonKeys(reader: YamlReader) {
     readCommon(
       fields: Fields,
       report: Report,
-    ): { manual: boolean; deployment?: string; condition?: ChangesetCondition } {
-      const [trigger, deployment, condition] = ["trigger", "deployment", "condition"].map((key) => fields.get(key));
+    ): Pick<StepDefinition, "manual" | "deployment" | "environment" | "condition"> {
+      const [trigger, deployment, environment, condition] = ["trigger", "deployment", "environment", "condition"].map(
+        (key) => fields.get(key),
+      );
       const text = trigger && reader.readText(trigger, "`trigger`", report);
       if (trigger && text !== undefined && text !== "manual" && text !== "automatic") {
         report.problems.push({ ...trigger.at, message: "`trigger` must be manual or automatic" });
       }
-      const environment =
-        deployment && !reader.isEmpty(deployment) ? reader.readText(deployment, "`deployment`", report) : undefined;
+      const named = (field: Field | undefined, what: string) =>
+        field && !reader.isEmpty(field) ? reader.readText(field, what, report) : undefined;
+      const deploysTo = named(deployment, "`deployment`");
+      const valuesOf = deploysTo ?? named(environment, "`environment`");
+      const at = (deploysTo === undefined ? environment : deployment)?.at;
       const found = condition && readCondition(reader, condition, report);
       return {
         manual: text === "manual",
-        ...(environment === undefined ? {} : { deployment: environment }),
+        ...(deploysTo === undefined ? {} : { deployment: deploysTo }),
+        ...(valuesOf === undefined || at === undefined ? {} : { environment: { value: valuesOf, at } }),
         ...(found ? { condition: found } : {}),
       };
     },
   };
+}
+
+/** The `$NAMES` in a text. */
+export function namesIn({ node, at }: Field): NamedVariable[] {
+  const text = isScalar(node) ? String(node.value) : "";
+  const found = [...text.matchAll(/\$(?:\{(\w+)\}|(\w+))/g)];
+  return found.map(([whole, braced, bare]) => ({ value: braced ?? bare ?? "", at, isWhole: whole === text }));
 }
 
 function readCondition(reader: YamlReader, field: Field, report: Report): ChangesetCondition | undefined {

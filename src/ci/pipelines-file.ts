@@ -3,8 +3,16 @@ import type { YamlPosition, YamlProblem } from "../shared/yaml-problems.ts";
 /** What a name refers to is looked up by the plan; here each thing is only known as written, with its place. */
 export type Written<T> = { value: T; at: YamlPosition };
 
-/** `username` and `password` may be `$VARIABLES`. */
-export type ImageDefinition = { name: string; runAsUser?: number; login?: { username: string; password: string } };
+/** A `$NAME`, and whether it is the whole value: then nothing else can be meant. */
+export type NamedVariable = Written<string> & { isWhole: boolean };
+
+/** `username` and `password` may be `$VARIABLES`, which `names` has. */
+export type ImageDefinition = {
+  name: string;
+  runAsUser?: number;
+  login?: { username: string; password: string };
+  names?: NamedVariable[];
+};
 
 export type ScriptEntry = { kind: "command"; text: string } | { kind: "pipe"; name: string; at: YamlPosition };
 
@@ -30,6 +38,8 @@ export type StepDefinition = {
   clone: CloneDefinition;
   manual: boolean;
   deployment?: string;
+  /** Whose variables it gets: that of `deployment`, or of `environment`. */
+  environment?: Written<string>;
   condition?: ChangesetCondition;
   ignoreFailure: boolean;
   failFast?: boolean;
@@ -47,6 +57,7 @@ export type PipelineItem =
       items: Exclude<PipelineItem, { kind: "stage" }>[];
       manual: boolean;
       deployment?: string;
+      environment?: Written<string>;
       condition?: ChangesetCondition;
       ignoreFailure: boolean;
       at: YamlPosition;
@@ -73,6 +84,8 @@ export type ServiceDefinition = {
   isDocker: boolean;
   image?: ImageDefinition;
   variables: Record<string, string>;
+  /** `$NAMES` in the values of `variables`. */
+  names: NamedVariable[];
   memoryMiB?: number;
 };
 

@@ -4,6 +4,7 @@ import { matchesPathGlob, mostSpecific } from "./glob.ts";
 import { invalidPipelines } from "./parse-pipelines.ts";
 import type {
   ChangesetCondition,
+  NamedVariable,
   PipelineDefinition,
   PipelineItem,
   PipelinesFile,
@@ -25,7 +26,13 @@ export type PlannedRef = {
   custom?: string;
 };
 
-export type Planned = { status: "plan"; plan: PipelinePlan } | { status: "none"; reason: string };
+/** A `$NAME` that a step which is to run hands to a registry or a service, as written in the file. */
+export type UsedVariable = NamedVariable & { by: "login" | "service"; what: string; deployment?: string };
+
+/** What the file asks for beside what is in it. */
+export type Asked = { variables: UsedVariable[]; deployments: Written<string>[] };
+
+export type Planned = { status: "plan"; plan: PipelinePlan; asked?: Asked } | { status: "none"; reason: string };
 
 // Bitbucket's own figures (reference: image, options, services, step limits).
 const DEFAULT_IMAGE = "atlassian/default-image:latest";
@@ -67,7 +74,12 @@ export function planPipeline(file: PipelinesFile, ref: PlannedRef, on: "docker" 
   if (problems.length > 0) throw invalidPipelines(file.text, file.file, problems);
   const notes = [...file.notes, ...pipeline.notes, ...planner.notes].sort((a, b) => a.line - b.line);
   const texts = [...new Set(notes.map(({ line, message }) => `line ${line}: ${message}`))];
-  return { status: "plan", plan: { selector: pipeline.selector, stages, notes: texts } };
+  const { asked } = planner;
+  return {
+    status: "plan",
+    plan: { selector: pipeline.selector, stages, notes: texts },
+    ...(asked.variables.length + asked.deployments.length > 0 && { asked }),
+  };
 }
 
 function selectPipeline(file: PipelinesFile, ref: PlannedRef): PipelineDefinition | undefined {
@@ -87,6 +99,7 @@ function nothingFor(file: PipelinesFile, ref: PlannedRef): string {
 type Surroundings = {
   manual: boolean;
   deployment?: string;
+  environment?: Written<string>;
   condition?: ChangesetCondition;
   ignoreFailure: boolean;
   label?: string;
@@ -95,6 +108,7 @@ type Surroundings = {
 function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefinition, on: "docker" | "ecs") {
   const problems: YamlProblem[] = [];
   const notes: YamlProblem[] = [];
+  const asked: Asked = { variables: [], deployments: [] };
   const stages: PipelinePlan["stages"] = [];
   let heldBy: string | undefined;
 
@@ -125,6 +139,7 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
           manual: item.manual,
           ignoreFailure: item.ignoreFailure,
           ...(item.deployment === undefined ? {} : { deployment: item.deployment }),
+          ...(item.environment === undefined ? {} : { environment: item.environment }),
           ...(item.condition === undefined ? {} : { condition: item.condition }),
           ...(item.name === undefined ? {} : { label: item.name }),
         };
@@ -174,7 +189,11 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
     const held = heldBefore ?? (step.manual && !isFirst ? heldBy : undefined);
     const skip = held === undefined ? unchanged(step.condition ?? around.condition, ref) : `not run: ${held}`;
     const deployment = step.deployment ?? around.deployment;
+    const environment = step.environment ?? around.environment;
+    // Names of environments are in lower case; files for Bitbucket, which takes both, write `Production` as well.
+    const valuesOf = environment?.value.toLowerCase();
     const resolved = skip === undefined ? resolve(step) : nothingResolved(step);
+    if (skip === undefined) noteAsked(step, environment, valuesOf, parallel);
     return {
       id,
       name,
@@ -186,6 +205,7 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
         ...parallel,
         ...(deployment === undefined ? {} : { BITBUCKET_DEPLOYMENT_ENVIRONMENT: deployment }),
       },
+      ...(valuesOf === undefined ? {} : { deployment: valuesOf }),
       maxTimeMs: (step.maxTimeMinutes ?? file.options.maxTimeMinutes ?? DEFAULT_MAX_MINUTES) * 60_000,
       clone: cloneOf({ ...file.clone, ...step.clone }),
       ignoreFailure: step.ignoreFailure || around.ignoreFailure,
@@ -194,13 +214,35 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
     };
   }
 
+  function noteAsked(
+    step: StepDefinition,
+    environment: Written<string> | undefined,
+    deployment: string | undefined,
+    own: Record<string, string>,
+  ): void {
+    if (environment && deployment !== undefined) asked.deployments.push({ ...environment, value: deployment });
+    const use = (names: NamedVariable[] | undefined, by: UsedVariable["by"], what: string) => {
+      const unknown = (names ?? []).filter(({ value }) => !isGiven(value, { ...pipeline.variables, ...own }));
+      asked.variables.push(
+        ...unknown.map((one) => ({ ...one, by, what, ...(deployment !== undefined && { deployment }) })),
+      );
+    };
+    const image = step.image ?? file.image;
+    use(image?.names, "login", `the image ${image?.name}`);
+    for (const { value } of step.services) {
+      const service = file.services[value];
+      use(service?.image?.names, "login", `the image ${service?.image?.name} of service ${value}`);
+      use(service?.names, "service", `service ${value}`);
+    }
+  }
+
   type Resolved = Pick<
     StepPlan,
     "image" | "login" | "runAsUser" | "script" | "afterScript" | "services" | "caches" | "memoryMiB"
   >;
 
   function imageOf(step: StepDefinition): Pick<StepPlan, "image" | "login" | "runAsUser"> {
-    const { name, ...rest } = step.image ?? file.image ?? { name: DEFAULT_IMAGE };
+    const { name, names: _, ...rest } = step.image ?? file.image ?? { name: DEFAULT_IMAGE };
     return { image: name, ...rest };
   }
 
@@ -312,8 +354,12 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
     return { artifacts, downloadArtifacts: [...new Set(wanted.flatMap(({ paths }) => paths))] };
   }
 
-  return { planStages, problems, notes };
+  return { planStages, problems, notes, asked };
 }
+
+/** Set by the file, or by Shipway for every step. */
+const isGiven = (name: string, own: Record<string, string>): boolean =>
+  Object.hasOwn(own, name) || /^(BITBUCKET_\w+|CI)$/.test(name);
 
 function undefinedName(kind: string, name: string, known: readonly string[], where: string): string {
   const meant = didYouMean(name, known);

@@ -2,6 +2,7 @@ import { newMask } from "../events/mask-secrets.ts";
 import type { LogSink } from "../shared/log-line.ts";
 import type { PipelineContext, PipelinePlan, StepExecutor, StepOutcome, StepPlan, StepProgress } from "./executor.ts";
 import type { CiOutcome } from "./outcome.ts";
+import { contextFor, type RunContext } from "./step-values.ts";
 
 /** What happens in a pipeline run, in order per step. After a crash an event may come a second time, never with other content. */
 export type CiEvent =
@@ -34,11 +35,7 @@ export type StepLog = { sink: LogSink; alreadyLogged: number; close?: () => Prom
  * The caller removes what is left with `executor.cleanUp(runId)` once the outcome is stored.
  * @throws what the executor throws, after the other steps of the stage have ended.
  */
-export async function runPipeline(
-  plan: PipelinePlan,
-  context: PipelineContext,
-  deps: RunPipelineDeps,
-): Promise<CiOutcome> {
+export async function runPipeline(plan: PipelinePlan, context: RunContext, deps: RunPipelineDeps): Promise<CiOutcome> {
   const steps = plan.stages.flatMap((stage) => stage.steps);
   await deps.onEvent({
     kind: "pipelineStarted",
@@ -85,7 +82,7 @@ function stops(outcomes: readonly StepOutcome[], steps: readonly StepPlan[]): bo
 
 async function runStage(
   stage: PipelinePlan["stages"][number],
-  context: PipelineContext,
+  context: RunContext,
   deps: RunPipelineDeps,
 ): Promise<StepOutcome[]> {
   const group = new AbortController();
@@ -102,7 +99,7 @@ async function runStage(
   });
   const results = await Promise.allSettled(
     stage.steps.map(async (step, index) => {
-      const outcome = journaled[index] ?? (await runStep(step, context, deps, signal));
+      const outcome = journaled[index] ?? (await runStep(step, contextFor(context, step), deps, signal));
       onEnded(step, outcome);
       return outcome;
     }),

@@ -2,8 +2,8 @@ import type { PipelineContext, StepPlan } from "./executor.ts";
 import { CLONE_DIR } from "./step-places.ts";
 
 /**
- * The environment of a step's container: Bitbucket's default variables, then the step's own, then the run's variables and secrets, which may override
- * them by name. This is the one place where secrets are revealed; they never become arguments or labels.
+ * The environment of a step's container: Bitbucket's default variables, then the team's variables and secrets, then what the file sets for the step. This is
+ * the one place where secrets are revealed; they never become arguments or labels.
  */
 export function stepEnvironment(context: PipelineContext, step: StepPlan): Record<string, string> {
   const secrets = Object.entries(context.secrets).map(([name, secret]) => [name, secret.reveal()]);
@@ -23,9 +23,9 @@ export function stepEnvironment(context: PipelineContext, step: StepPlan): Recor
     GIT_CONFIG_COUNT: "1",
     GIT_CONFIG_KEY_0: "safe.directory",
     GIT_CONFIG_VALUE_0: "*",
-    ...step.variables,
     ...context.variables,
     ...Object.fromEntries(secrets),
+    ...step.variables,
   };
 }
 

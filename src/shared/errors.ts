@@ -6,6 +6,7 @@ export const ERRORS = {
   SPEC_INVALID: { kind: "user", http: 400, exit: 2 },
   SPEC_MISSING: { kind: "user", http: 400, exit: 2 },
   PIPELINES_INVALID: { kind: "user", http: 400, exit: 2 },
+  PIPELINE_VALUES_MISSING: { kind: "user", http: 400, exit: 2 },
   REQUEST_INVALID: { kind: "user", http: 400, exit: 2 },
   USAGE: { kind: "user", http: 400, exit: 2 },
   TOKEN_INVALID: { kind: "user", http: 401, exit: 2 },

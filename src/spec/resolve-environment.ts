@@ -54,8 +54,14 @@ function approvalOf({ approvers, approvalWithin }: AppSpec["environments"][strin
   return { ...(approvers && { approvers }), ...(approvalWithin !== undefined && { withinMs: approvalWithin }) };
 }
 
+/** Which refs an environment takes. */
+export type RefRules = { branch?: string | undefined; tag?: string | undefined };
+
 /** The environments a pushed ref deploys to, in the order they are declared. */
-export function environmentsFor(spec: AppSpec, { refKind, refName }: Pick<Change, "refKind" | "refName">): string[] {
+export function environmentsFor(
+  spec: { environments: Record<string, RefRules> },
+  { refKind, refName }: Pick<Change, "refKind" | "refName">,
+): string[] {
   return Object.entries(spec.environments)
     .filter(([, rules]) => {
       const pattern = refKind === "branch" ? rules.branch : rules.tag;

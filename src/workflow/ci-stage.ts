@@ -4,6 +4,8 @@ import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, planPipeline } from "../ci/plan.ts";
 import { type RunPipelineDeps, runPipeline } from "../ci/run-pipeline.ts";
+import { withoutHidden } from "../ci/step-values.ts";
+import { openValues, type PipelineValues, type PipelineVersions } from "../environment/pipeline-values.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
@@ -22,13 +24,15 @@ import {
   saveStep,
   setTidied,
 } from "../release/pipelines.ts";
-import { toProblem } from "../shared/errors.ts";
+import { errorCode, ShipwayError, toProblem } from "../shared/errors.ts";
+import type { Secret } from "../shared/secret.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Store } from "../store/open-store.ts";
 import { findCiSettings } from "./ci-settings.ts";
 import type { Logger } from "./durable.ts";
+import { notesOnValues, settleValues } from "./pipeline-values.ts";
 
 export type CiDeps = {
   store: Store;
@@ -57,20 +61,25 @@ export async function planCi(
   return planPipeline(parsePipelines(text, PIPELINES_FILE), ref, spec.ci?.steps);
 }
 
-/** Runs the pipeline of a change, or goes on with it. Where its steps run is settled when it begins: settings that change meanwhile are for the next. */
+/**
+ * Runs the pipeline of a change, or goes on with it. Where its steps run and what they get is settled when it begins: settings, variables and secrets that
+ * change meanwhile are for the next.
+ */
 export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<CiOutcome>> {
-  const { store, repositories, sealer } = deps;
+  const { store, repositories } = deps;
   const planned = await planCi(deps, change, spec);
   if (planned.status === "none") {
     const frame = frameOf(change, `change:${change.id}`);
     await appendEvent(store.db, frame, { kind: "delivery.note", data: { text: `No tests: ${planned.reason}.` } });
     return { ok: true, value: planned };
   }
-  const steps = planned.plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
-  const runner = async () => (await findCiSettings(store.db, sealer, spec)).steps;
-  const pipeline =
-    (await findPipelineOf(store.db, change.id)) ?? (await openPipeline(store.db, change, steps, await runner()));
-  const mask = newMask(await deps.secrets.allOfApp(change.app));
+  const pipeline = (await findPipelineOf(store.db, change.id)) ?? (await begin(deps, change, spec, planned));
+  const values = await openValues(
+    { db: store.db, secrets: deps.secrets },
+    change.app,
+    pipeline.value_versions ?? NO_VALUES,
+  );
+  const mask = newMask([...(await deps.secrets.allOfApp(change.app)), ...secretsOf(values)]);
   const context = {
     runId: pipeline.id,
     app: change.app,
@@ -79,14 +88,16 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
     refKind: change.refKind,
     refName: change.refName,
     buildNumber: pipeline.number,
-    variables: {},
-    secrets: {},
+    ...withoutHidden(values.every),
+    deployments: values.deployments,
   };
-  const outcome = await runPipeline(planned.plan, context, await pipelineDeps(deps, change, pipeline, mask)).catch(
+  const notes = [...planned.plan.notes, ...notesOnValues(planned.asked, pipeline.value_versions)];
+  const plan = { ...planned.plan, notes };
+  const outcome = await runPipeline(plan, context, await pipelineDeps(deps, change, pipeline, mask)).catch(
     async (error: unknown) => {
       const reason = toProblem(error).message;
       await end(deps, change, pipeline, mask, { status: "failed", durationMs: 0, reason }).catch(() => undefined);
-      throw error;
+      throw masked(error, mask);
     },
   );
   await end(deps, change, pipeline, mask, outcome);
@@ -103,6 +114,37 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
 }
 
 type Mask = (text: string) => string;
+
+const NO_VALUES: PipelineVersions = { every: { variables: {}, secrets: {} }, deployments: {} };
+
+async function begin(
+  deps: CiDeps,
+  change: DeliveredChange,
+  spec: AppSpec,
+  { plan, asked }: Extract<Planned, { status: "plan" }>,
+): Promise<PipelineRow> {
+  const { store, sealer, repositories } = deps;
+  const readFile = () => repositories.readFile(change.app, change.commit, PIPELINES_FILE);
+  const values = await settleValues(deps, change, asked, { file: PIPELINES_FILE, readFile });
+  const runner = (await findCiSettings(store.db, sealer, spec)).steps;
+  const steps = plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
+  return openPipeline(store.db, change, steps, { runner, values });
+}
+
+const secretsOf = ({ every, deployments }: PipelineValues): Secret[] =>
+  [every, ...Object.values(deployments)].flatMap(({ secrets }) => Object.values(secrets));
+
+/** A registry may quote in its refusal who logged in. */
+function masked(error: unknown, mask: Mask): unknown {
+  const code = errorCode(error);
+  if (code === undefined) return error;
+  const { message, hint } = toProblem(error);
+  return new ShipwayError(code, {
+    message: mask(message),
+    ...(hint !== undefined && { hint: mask(hint) }),
+    cause: error,
+  });
+}
 
 const frameOf = (change: DeliveredChange, subject: string) => ({
   app: change.app,

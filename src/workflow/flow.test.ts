@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { memoryExecutor } from "../ci/drivers/memory.ts";
 import type { StepExecutor } from "../ci/executor.ts";
 import { declareEnvironment } from "../environment/environments.ts";
+import { newestVersions } from "../environment/pipeline-values.ts";
 import { newSealer } from "../environment/sealing.ts";
 import { newSecrets, type Secrets } from "../environment/secrets.ts";
 import { removeVariable, setVariable } from "../environment/variables.ts";
@@ -15,9 +16,10 @@ import { MISSING_PREFIX, memoryBuilder } from "../image/drivers/memory.ts";
 import type { ImagePublisher } from "../image/publisher.ts";
 import { newInfraCode } from "../infra/infra-code.ts";
 import { approveDeployment } from "../release/approval.ts";
-import { openDeliveries } from "../release/deliveries.ts";
+import { getChange, openDeliveries } from "../release/deliveries.ts";
 import { getDeployment, listDeployments, runningDeployments } from "../release/deployments.ts";
-import { untidiedPipelines } from "../release/pipelines.ts";
+import { stepLogId } from "../release/log-ids.ts";
+import { openPipeline, untidiedPipelines } from "../release/pipelines.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
@@ -202,11 +204,13 @@ const OUTPUTS = [
   "",
 ].join("\n");
 
-type Push = { spec?: string; pipelines?: string; message?: string; files?: Record<string, string> };
+type Push = { branch?: string; spec?: string; pipelines?: string; message?: string; files?: Record<string, string> };
 
-async function pushed({ spec = SPEC, pipelines, message = "Change", files = {} }: Push = {}): Promise<string> {
-  const before = (await repositories.refs(app)).get("refs/heads/main");
+async function pushed(push: Push = {}): Promise<string> {
+  const { branch = "main", spec = SPEC, pipelines, message = "Change", files = {} } = push;
+  const before = (await repositories.refs(app)).get(`refs/heads/${branch}`);
   const commit = await commitTo(repositories, app, {
+    ref: `refs/heads/${branch}`,
     message,
     files: {
       Dockerfile: "FROM scratch\n",
@@ -217,9 +221,9 @@ async function pushed({ spec = SPEC, pipelines, message = "Change", files = {} }
     ...(before && { parent: before }),
   });
   const ref = {
-    ref: "refs/heads/main",
+    ref: `refs/heads/${branch}`,
     refKind: "branch" as const,
-    refName: "main",
+    refName: branch,
     oldCommit: before,
     newCommit: commit,
     forced: false,
@@ -664,6 +668,70 @@ describe("an environment with approval: required", () => {
     const problem = { code: "APPROVAL_REFUSED" };
     expect(await getDeployment(store.db, id)).toMatchObject({ status: "failed", problem });
     expect(target.answering(place(), "web")).toBeUndefined();
+  });
+});
+
+describe("what the team set for pipelines", () => {
+  const steps = { pipelines: true as const };
+  const deploying = [
+    "image: any",
+    "pipelines:",
+    "  default:",
+    "    - step: { name: Test, script: [echo $COLOR $TOKEN $KEY] }",
+    "    - step: { name: Publish, deployment: Production, script: [echo $COLOR $TOKEN $KEY] }",
+    "",
+  ].join("\n");
+  const printed = async () => {
+    const { id } = await store.db.selectFrom("pipelines").select("id").where("app", "=", app).executeTakeFirstOrThrow();
+    const logs = fileLogStore(join(dir, "logs"));
+    const lines = await Promise.all(["1", "2"].map((step) => logs.read(stepLogId(id, step), 0, 10)));
+    return lines.map((log) => log.filter(({ text }) => !text.startsWith("+ ")).map(({ text }) => text));
+  };
+  const setAll = async () => {
+    await setVariable(store.db, { app, ...steps }, "COLOR", "red", "ada");
+    await secrets.set({ app, ...steps }, "TOKEN", "t0ken-of-steps", "ada");
+    await setVariable(store.db, { ...place(), ...steps }, "COLOR", "blue", "ada");
+    await secrets.set({ ...place(), ...steps }, "KEY", "k3y-of-production", "ada");
+    await secrets.set(place(), "TOKEN", "t0ken-of-tasks", "ada");
+  };
+
+  it("reaches their steps, with a deployment's own only those of that deployment, and secrets masked", async () => {
+    await setAll();
+    expect(await delivered({ pipelines: deploying })).toMatchObject({ status: "live" });
+    expect(await printed()).toEqual([["red **** "], ["blue **** ****"]]);
+  });
+
+  it("stays as it was when the pipeline began, after a crash as well", async () => {
+    await setAll();
+    const change = await getChange(store.db, await pushed({ pipelines: deploying }));
+    const values = await newestVersions({ db: store.db, secrets }, app, ["production"]);
+    await openPipeline(store.db, change, [], { values });
+    await setVariable(store.db, { app, ...steps }, "COLOR", "green", "ada");
+    await secrets.remove({ ...place(), ...steps }, "KEY", "ada");
+    await runAll(newJournal().life());
+    expect(await printed()).toEqual([["red **** "], ["blue **** ****"]]);
+  });
+
+  it("is not for a branch that the environment does not take, whatever that branch's own shipway.yml says", async () => {
+    await delivered();
+    const spec = `${SPEC}environments: { production: { branch: "**" } }\n`;
+    expect(await delivered({ branch: "mine", pipelines: deploying, spec })).toMatchObject({ status: "live" });
+    await setAll();
+    ranOn = [];
+    const { at, problem } = await delivered({ branch: "mine", pipelines: deploying, spec });
+    expect({ at, code: problem?.code, ranOn }).toEqual({ at: "ci", code: "PIPELINE_VALUES_MISSING", ranOn: [] });
+    expect(problem?.message).toMatch(/yml:5:42 .*for branch main only, as main has it, not for branch mine$/m);
+  });
+
+  it("is asked for before anything begins where a login needs it, under the line and with the command", async () => {
+    const login = "image: { name: r.example/a, username: $REGISTRY_USER, password: $REGISTRY_PASSWORD }";
+    await setVariable(store.db, { app, ...steps }, "REGISTRY_USER", "ada", "ada");
+    ranOn = [];
+    const { problem } = await delivered({ pipelines: deploying.replace("image: any", login) });
+    expect({ code: problem?.code, ranOn }).toEqual({ code: "PIPELINE_VALUES_MISSING", ranOn: [] });
+    expect(problem?.message).toContain("bitbucket-pipelines.yml:1:65");
+    expect(problem?.hint).toContain(`shipway secret set REGISTRY_PASSWORD --app ${app} --pipelines\n`);
+    expect(problem?.hint).not.toContain("REGISTRY_USER");
   });
 });
 

@@ -142,7 +142,7 @@ async function interpret(
   const limit = AbortSignal.timeout(step.maxTimeMs);
   const signal = AbortSignal.any([container.stop.signal, limit]);
   const secrets = Object.entries(context.secrets).map(([name, secret]) => [name, secret.reveal()]);
-  const variables: Record<string, string> = { ...step.variables, ...context.variables, ...Object.fromEntries(secrets) };
+  const variables: Record<string, string> = { ...context.variables, ...Object.fromEntries(secrets), ...step.variables };
   const changed = () => {
     for (const listener of container.listeners) listener();
   };
