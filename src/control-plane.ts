@@ -124,7 +124,16 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const repositories = gitRepositories({ dir: join(dataDir, "repositories"), searchPath: options.searchPath });
   const mirrors = gitMirrors({ dir: join(dataDir, "mirrors"), git: repositories.git });
   const drivers = chooseDrivers(options, { instance, key, git: repositories.git });
-  const { engine: docker, builderOf, executorOf, namespace, targetOf, publisherOf, publisherAt } = drivers;
+  const {
+    engine: docker,
+    builderOf,
+    executorOf,
+    namespace,
+    targetOf,
+    publisherOf,
+    publisherAt,
+    accountSecretsOf,
+  } = drivers;
   const target = placedTarget(targetOf, (place) => runtimesOf(store.db, place));
   const secrets = newSecrets(store.db, sealer);
   const logs = fileLogStore(join(dataDir, "logs"));
@@ -194,6 +203,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         logs,
         targetOf,
         publisherOf,
+        accountSecretsOf,
         httpPort: options.httpPort,
         startDeployment,
         startInfra,

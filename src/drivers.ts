@@ -3,6 +3,7 @@ import { readFile, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import Docker from "dockerode";
 import type { Logger as Pino } from "pino";
+import { type AccountSecrets, openAccountSecrets } from "./aws/account-secrets.ts";
 import { dockerExecutor } from "./ci/drivers/docker/docker-executor.ts";
 import { executorWithoutEngine } from "./ci/drivers/docker/without-engine.ts";
 import { lazyExecutor } from "./ci/drivers/ecs/lazy-executor.ts";
@@ -55,6 +56,8 @@ export type Drivers = {
   targetOf: TargetOf;
   /** Undefined for tasks on an engine that is not there. */
   publisherOf(runtime: RuntimeSettings): Pick<ImagePublisher, "publish"> | undefined;
+  /** The secrets of the AWS account that a runtime is in; undefined on an engine. */
+  accountSecretsOf(runtime: RuntimeSettings): AccountSecrets | undefined;
   /** Where images were pushed to, by `ACCOUNT.REGION`: for what is cleaned up there. */
   publisherAt(registry: string): ImagePublisher;
   engine: Engine | undefined;
@@ -203,9 +206,10 @@ function newRuntimes(
     docker,
     onDocker,
   }: { instance: string; key: Buffer; docker: Docker | undefined; onDocker: RolloutTarget },
-): Pick<Drivers, "targetOf" | "publisherOf" | "publisherAt"> {
+): Pick<Drivers, "targetOf" | "publisherOf" | "publisherAt" | "accountSecretsOf"> {
   const targets = new Map<string, RolloutTarget>();
   const publishers = new Map<string, ImagePublisher>();
+  const accounts = new Map<string, AccountSecrets>();
   const alone = newKeyedLock();
   const pulled = docker && enginePublisher({ docker, registryEndpoint });
   // Keyed, so that the name of a secret's version says nothing about its content.
@@ -232,6 +236,11 @@ function newRuntimes(
       return getOrMake(publishers, `${region} ${architecture}`, () =>
         ecrPublisher({ docker, install: instance, aws: { region }, architecture, registryEndpoint, alone }),
       );
+    },
+    accountSecretsOf(runtime) {
+      if (runtime.kind === "docker") return undefined;
+      const { region, executionRole } = runtime.settings;
+      return getOrMake(accounts, `${region} ${executionRole}`, () => openAccountSecrets({ region, executionRole }));
     },
     publisherAt(registry) {
       const [account = "", region = ""] = registry.split(".");

@@ -148,7 +148,7 @@ export function toAwsError(error: unknown, asked: Asked | undefined): unknown {
 }
 
 /** The statement to add, for the very thing that was refused. */
-function policyLine(action: string, subject: string | undefined): string {
+export function policyLine(action: string, subject: string | undefined): string {
   return JSON.stringify({ Effect: "Allow", Action: action, Resource: subject?.startsWith("arn:") ? subject : "*" });
 }
 

@@ -1,7 +1,7 @@
 import { fail, type ShipwayError } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { renderSpecProblems } from "../spec/parse-spec.ts";
-import { declaredOutputs, missingOutputs } from "./declared-outputs.ts";
+import { declaredOutputs, missingOutputs, wantedOutputs } from "./declared-outputs.ts";
 import type { TerraformFile } from "./terraform-files.ts";
 
 const SPEC_FILE = "shipway.yml";
@@ -10,7 +10,7 @@ const SPEC_FILE = "shipway.yml";
 export type ReadFolder = (dir: string) => Promise<TerraformFile[] | undefined>;
 
 /**
- * What `infra.outputs` of these environments name and the code does not declare, as one error under the user's own lines. Code in a repository of its own,
+ * What `infra.outputs` and `secrets` of these environments name and the code does not declare, as one error under the user's own lines. Code in a repository of its own,
  * folders that are not there and files that cannot be read are for others to complain about. `text` is the spec as it is written.
  */
 export async function findMissingOutputs(
@@ -22,7 +22,7 @@ export async function findMissingOutputs(
   const problems = await Promise.all(
     environments.map(async (environment) => {
       const infra = Object.hasOwn(spec.environments, environment) ? spec.environments[environment]?.infra : undefined;
-      if (!infra || infra.repository !== undefined || Object.keys(infra.outputs).length === 0) return [];
+      if (!infra || infra.repository !== undefined || wantedOutputs(spec, environment).length === 0) return [];
       const files = await read(infra.dir);
       const declared = files === undefined || files.length === 0 ? undefined : declaredOutputs(files);
       return declared === undefined ? [] : missingOutputs(spec, environment, declared);
@@ -30,7 +30,7 @@ export async function findMissingOutputs(
   );
   if (problems.flat().length === 0) return undefined;
   return fail("INFRA_OUTPUT_MISSING", {
-    message: `${SPEC_FILE} takes variables from outputs that the Terraform code does not declare:\n\n${renderSpecProblems(text, SPEC_FILE, problems.flat())}`,
+    message: `${SPEC_FILE} takes variables or secrets from outputs that the Terraform code does not declare:\n\n${renderSpecProblems(text, SPEC_FILE, problems.flat())}`,
     hint: 'Declare them (`output "NAME" { value = … }`), or name others.',
   });
 }

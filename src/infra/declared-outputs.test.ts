@@ -88,6 +88,10 @@ describe("findMissingOutputs", () => {
     "        CACHE: cache",
     "  staging:",
     "    infra: { dir: infra, outputs: { X: nothing } }",
+    "  account:",
+    "    runtime: ecs",
+    "    infra: { dir: infra }",
+    "    secrets: { KEY: { output: arns.db } }",
     "  apart:",
     "    infra: { repository: platform-infra, dir: infra, outputs: { X: nothing } }",
   ].join("\n");
@@ -109,6 +113,12 @@ describe("findMissingOutputs", () => {
       "   11 |         QUEUE: queue_url",
       "      |                ^^^^^^^^^",
     ]);
+  });
+
+  it("shows a secret's output, too, and looks for the map of an entry", async () => {
+    const error = await find(["account"], 'output "arn" {}');
+    expect(error?.message).toContain('25  infra declares no output "arns": did you mean "arn"?');
+    expect(await find(["account"], 'output "arns" {}')).toBeUndefined();
   });
 
   it("is silent where all is there, the folder is not, a file cannot be read, or the code lies elsewhere", async () => {

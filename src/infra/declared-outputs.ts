@@ -38,18 +38,36 @@ function outputsInJson(text: string): string[] | undefined {
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
 
-/** Outputs that an environment of the spec takes variables from and that its folder does not declare, where the spec names them. */
+/** Outputs that an environment of the spec takes variables or secrets from, each with the place where the spec names it. */
+export function wantedOutputs(spec: AppSpec, environment: string): { path: string[]; output: string }[] {
+  const found = Object.hasOwn(spec.environments, environment) ? spec.environments[environment] : undefined;
+  const variables = Object.entries(found?.infra?.outputs ?? {}).map(([name, output]) => ({
+    path: ["infra", "outputs", name],
+    output,
+  }));
+  const secrets = Object.entries(found?.secrets ?? {}).flatMap(([name, source]) =>
+    typeof source === "string"
+      ? []
+      : [{ path: ["secrets", name, "output"], output: source.output.split(".")[0] ?? "" }],
+  );
+  return [...variables, ...secrets].map(({ path, output }) => ({
+    path: ["environments", environment, ...path],
+    output,
+  }));
+}
+
+/** Of these, those that the folder does not declare. */
 export function missingOutputs(spec: AppSpec, environment: string, declared: readonly string[]): SpecProblem[] {
-  const infra = Object.hasOwn(spec.environments, environment) ? spec.environments[environment]?.infra : undefined;
-  return Object.entries(infra?.outputs ?? {})
-    .filter(([, output]) => !declared.includes(output))
-    .map(([variable, output]) => {
+  const dir = spec.environments[environment]?.infra?.dir;
+  return wantedOutputs(spec, environment)
+    .filter(({ output }) => !declared.includes(output))
+    .map(({ path, output }) => {
       const meant = didYouMean(output, declared);
       const there = declared.length === 0 ? "it declares none" : `it declares ${declared.join(", ")}`;
       return {
-        path: ["environments", environment, "infra", "outputs", variable],
+        path,
         at: "value",
-        message: `${infra?.dir} declares no output "${output}": ${meant === undefined ? there : `did you mean "${meant}"?`}`,
+        message: `${dir} declares no output "${output}": ${meant === undefined ? there : `did you mean "${meant}"?`}`,
       };
     });
 }

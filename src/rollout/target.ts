@@ -61,8 +61,15 @@ export type ObservedBacking = {
   isChanged: boolean;
 };
 
-/** `env` wins over the release's own variables, `secrets` over both. */
-export type TaskVariables = { env: Record<string, string>; secrets: Record<string, Secret> };
+/**
+ * `env` wins over the release's own variables, `secrets` over both, `references` over all: secrets that the runtime reads itself when a task starts, by
+ * variable, as its task definitions name them. Only ECS has any.
+ */
+export type TaskVariables = {
+  env: Record<string, string>;
+  secrets: Record<string, Secret>;
+  references?: Record<string, string>;
+};
 
 /** A release with all that its tasks are started with; `variables` is keyed by service. Holds secrets, so it is never stored. */
 export type RunnableRelease = { release: Release; variables: Record<string, TaskVariables> };

@@ -25,6 +25,7 @@ export const ERRORS = {
   PIPELINE_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   COMMIT_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   SECRET_MISSING: { kind: "user", http: 400, exit: 2 },
+  SECRET_NOT_USABLE: { kind: "user", http: 409, exit: 2 },
   SECRET_KEY_WRONG: { kind: "user", http: 409, exit: 2 },
   BACKING_REFUSED: { kind: "user", http: 409, exit: 2 },
   DOCKER_MISSING: { kind: "user", http: 409, exit: 2 },

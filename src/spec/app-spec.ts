@@ -4,6 +4,7 @@ import { parseDurationMs } from "../shared/duration.ts";
 import { Name } from "../source/name.ts";
 import { isRefName } from "../source/ref-name.ts";
 import { ADDRESS_FORM, parseRepositoryAddress } from "../source/repository-address.ts";
+import { readSecretReference } from "./secret-reference.ts";
 
 const DURATION_FORM = "write a duration with its unit, such as 500ms, 5s, 2m or 1h";
 /** A timer of Node.js cannot wait longer than 24.8 days; one that is asked to fires at once (Node.js, `setTimeout`). */
@@ -115,7 +116,9 @@ const Service = z.strictObject({
   secrets: z
     .array(VariableName)
     .default([])
-    .describe("Names of secrets (shipway secret set) handed over as environment variables."),
+    .describe(
+      "Names of secrets handed over as environment variables: stored by shipway secret set, or named under secrets of the environment.",
+    ),
   domains: z.array(Hostname).default([]).describe("Host names that lead to this service, beside the default one."),
   release: Command.optional().describe(
     "Run once with the new image before any traffic moves, such as a migration. Its failure stops the deployment.",
@@ -378,6 +381,29 @@ const Aws = z.strictObject({
     .describe("How long CloudWatch keeps the log lines of tasks."),
 });
 
+/** `NAME`, or `NAME.ENTRY` of a map. */
+const OutputPath = z
+  .string()
+  .regex(
+    /^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)?$/,
+    "write the name of a Terraform output, or NAME.ENTRY for an entry of a map",
+  );
+
+const SecretSource = z.union([
+  z.string().superRefine((text, context) => {
+    const read = readSecretReference(text);
+    if ("problem" in read) context.addIssue({ code: "custom", message: read.problem });
+  }),
+  z.strictObject({
+    output: OutputPath.describe("Terraform output of this environment with the ARN: NAME, or NAME.ENTRY of a map."),
+    key: z
+      .string()
+      .regex(/^[^:]+$/, "write a key of the secret's JSON, without a colon")
+      .optional()
+      .describe("Of a secret that is JSON: the key whose value the task gets. Default: all of it."),
+  }),
+]);
+
 const Environment = z.strictObject({
   runtime: z
     .enum(["docker", "ecs"])
@@ -389,6 +415,12 @@ const Environment = z.strictObject({
     .optional()
     .describe("The app's backing services do not run here: their addresses come from infra or variables."),
   infra: Infra.optional().describe("Terraform that this environment needs; see docs/infrastructure.md."),
+  secrets: z
+    .record(VariableName, SecretSource)
+    .optional()
+    .describe(
+      "Of the secrets that services name, those that lie in the AWS account: where. ECS reads them, Shipway never does.",
+    ),
   branch: z.string().optional().describe("A push to a branch that matches this glob deploys here."),
   tag: z.string().optional().describe("A tag that matches this glob deploys here."),
   approval: z
@@ -458,6 +490,7 @@ export type InfraSpec = z.infer<typeof Infra>;
 export type AwsSpec = z.infer<typeof Aws>;
 export type CiSpec = z.infer<typeof Ci>;
 export type VerifySpec = z.infer<typeof Verify>;
+export type SecretSource = z.infer<typeof SecretSource>;
 
 /** What one environment runs: the spec with that environment's overrides applied. */
 export type EnvironmentSpec = {
@@ -470,6 +503,8 @@ export type EnvironmentSpec = {
   aws?: AwsSpec;
   /** Undefined where releases need nobody's approval. */
   approval?: ApprovalRule;
+  /** Of the secrets that services name, those that lie in the AWS account. */
+  secretSources?: Record<string, SecretSource>;
   bakeMs: number;
   standbyMs: number;
 };

@@ -15,6 +15,18 @@ function problemsOf(changes: { web?: object; services?: object } & Input): strin
   return checkSpec(spec).map(({ path, message }) => `${path.join(".")}: ${message}`);
 }
 
+const ON_ECS = {
+  runtime: "ecs" as const,
+  aws: {
+    region: "eu-central-1",
+    cluster: "c",
+    listener: `arn:aws:elasticloadbalancing:eu-central-1:123456789012:listener/app/shop/${"0".repeat(16)}/${"0".repeat(16)}`,
+    subnets: ["subnet-0a1b2c3d"],
+    securityGroups: ["sg-0a1b2c3d"],
+    executionRole: "arn:aws:iam::123456789012:role/x",
+  },
+};
+
 describe("checkSpec", () => {
   it.each([
     {
@@ -61,6 +73,48 @@ describe("checkSpec", () => {
       name: "a domain of two services",
       spec: { web: { domains: ["a.b"] }, services: { api: { image: "a", port: 1, domains: ["a.b"] } } },
       problem: 'services.api.domains.0: a.b is claimed by service "web" already',
+    },
+    {
+      name: "secrets of an account on Docker",
+      spec: { web: { secrets: ["A"] }, environments: { p: { secrets: { A: "ssm:/a" } } } },
+      problem: /^environments.p.secrets: only ECS reads .*`shipway secret set A --env p`/,
+    },
+    {
+      name: "a secret of the account that no service takes",
+      spec: { web: { secrets: ["PASSWORD"] }, environments: { p: { ...ON_ECS, secrets: { PASWORD: "ssm:/a" } } } },
+      problem: 'environments.p.secrets.PASWORD: no service has PASWORD among its secrets: did you mean "PASSWORD"?',
+    },
+    {
+      name: "a secret that lies in another Region",
+      spec: {
+        web: { secrets: ["A"] },
+        environments: { p: { ...ON_ECS, secrets: { A: "arn:aws:ssm:eu-west-1:123456789012:parameter/a" } } },
+      },
+      problem:
+        "environments.p.secrets.A: this lies in eu-west-1, and the environment runs in eu-central-1: name one of eu-central-1",
+    },
+    {
+      name: "a secret that is a variable, too",
+      spec: {
+        web: { secrets: ["A"] },
+        environments: { p: { ...ON_ECS, env: { A: "1" }, secrets: { A: "ssm:/a" } } },
+      },
+      problem: "environments.p.secrets.A: A is in env of p, too: keep one",
+    },
+    {
+      name: "a secret that is handed over as an output, too",
+      spec: {
+        web: { secrets: ["A"] },
+        environments: {
+          p: { ...ON_ECS, infra: { dir: "infra", outputs: { A: "a" } }, secrets: { A: { output: "a_arn" } } },
+        },
+      },
+      problem: /^environments.p.secrets.A: A is in outputs of infra, too/,
+    },
+    {
+      name: "an output without infra",
+      spec: { web: { secrets: ["A"] }, environments: { p: { ...ON_ECS, secrets: { A: { output: "a_arn" } } } } },
+      problem: "environments.p.secrets.A.output: output needs infra, which gives it",
     },
     {
       name: "a ref of the app's own repository",

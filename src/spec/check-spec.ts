@@ -2,7 +2,8 @@ import { posix } from "node:path";
 import { refGlobProblem } from "../shared/ref-glob.ts";
 import { didYouMean } from "../shared/yaml-problems.ts";
 import { parseRepositoryAddress } from "../source/repository-address.ts";
-import { type AppSpec, FARGATE_MEMORY_MIB, type InfraSpec, type ServiceSpec } from "./app-spec.ts";
+import { type AppSpec, FARGATE_MEMORY_MIB, type InfraSpec, type SecretSource, type ServiceSpec } from "./app-spec.ts";
+import { readSecretReference } from "./secret-reference.ts";
 
 /** What is wrong, at the place of the spec where the user can mend it. */
 export type SpecProblem = { path: (string | number)[]; at: "key" | "value"; message: string };
@@ -174,8 +175,46 @@ function checkEnvironment(spec: AppSpec, name: string): SpecProblem[] {
     ...infra,
     ...overrides,
     ...checkRuntime(spec, name),
+    ...checkSecretSources(spec, name),
     ...checkReserved([...path, "env"], environment.env),
   ];
+}
+
+/** Secrets that lie in the account: each where a service takes it, from one place only, and in the environment's own Region. */
+function checkSecretSources(spec: AppSpec, name: string): SpecProblem[] {
+  const environment = spec.environments[name];
+  const sources = Object.entries(environment?.secrets ?? {});
+  if (environment === undefined || sources.length === 0) return [];
+  const path = ["environments", name, "secrets"];
+  if (environment.runtime !== "ecs") {
+    const message = `only ECS reads secrets of an AWS account, and ${name} runs on Docker: take them out here and store the values in Shipway (\`shipway secret set ${sources[0]?.[0]} --env ${name}\`), or write runtime: ecs`;
+    return [{ path, at: "key", message }];
+  }
+  const { infra, aws, env } = environment;
+  return sources.flatMap(([secret, source]): SpecProblem[] => {
+    const problem = (message: string, at: SpecProblem["at"] = "key", rest: string[] = []) => [
+      { path: [...path, secret, ...rest], at, message },
+    ];
+    const takers = Object.entries(spec.services).filter(([, { secrets }]) => secrets.includes(secret));
+    if (takers.length === 0) {
+      const meant = didYouMean(secret, [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))]);
+      const cure = meant === undefined ? `list it at the service: secrets: [${secret}]` : `did you mean "${meant}"?`;
+      return problem(`no service has ${secret} among its secrets: ${cure}`);
+    }
+    if (Object.hasOwn(env, secret)) return problem(`${secret} is in env of ${name}, too: keep one`);
+    if (Object.hasOwn(infra?.outputs ?? {}, secret))
+      return problem(`${secret} is in outputs of infra, too, which hand over the output itself: keep one`);
+    if (typeof source !== "string")
+      return infra === undefined ? problem("output needs infra, which gives it", "key", ["output"]) : [];
+    return regionProblem(source, aws?.region).flatMap((message) => problem(message, "value"));
+  });
+}
+
+/** ECS could cross Regions, at the price of a task that does not start when the other Region is away; nobody means it. */
+function regionProblem(source: SecretSource & string, region: string | undefined): string[] {
+  const read = readSecretReference(source);
+  if ("problem" in read || read.region === undefined || region === undefined || read.region === region) return [];
+  return [`this lies in ${read.region}, and the environment runs in ${region}: name one of ${region}`];
 }
 
 /** Settings without which there is no place to run; a task role and a public address one can do without. */

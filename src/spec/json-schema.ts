@@ -7,6 +7,7 @@ export type JsonSchema = {
   properties?: Record<string, JsonSchema>;
   additionalProperties?: JsonSchema | boolean;
   items?: JsonSchema;
+  anyOf?: JsonSchema[];
   default?: unknown;
   [key: string]: unknown;
 };
@@ -29,7 +30,7 @@ export function knownKeysAt(schema: JsonSchema, path: readonly PropertyKey[]): s
     if (typeof segment === "number") here = here?.items;
     else here = here?.properties?.[String(segment)] ?? additional(here);
   }
-  return Object.keys(here?.properties ?? {});
+  return [here, ...(here?.anyOf ?? [])].flatMap((one) => Object.keys(one?.properties ?? {}));
 }
 
 function additional(schema: JsonSchema | undefined): JsonSchema | undefined {

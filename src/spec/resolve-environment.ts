@@ -45,6 +45,7 @@ export function resolveEnvironment(spec: AppSpec, environment: string): Environm
     runtime: rules.runtime ?? "docker",
     ...(rules.aws && { aws: rules.aws }),
     ...(rules.approval === "required" && { approval: approvalOf(rules) }),
+    ...(rules.secrets && { secretSources: rules.secrets }),
     bakeMs: spec.bake,
     standbyMs: spec.standby,
   };

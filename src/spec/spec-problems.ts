@@ -60,7 +60,10 @@ function problemsOf(issue: Issue, raw: unknown, schema: JsonSchema): FieldProble
   if (value === null)
     return [{ path: issue.path, at: "key", message: `${label} has no value: write ${wanted(issue)}` }];
   if (issue.code === "invalid_union") {
-    const deeper = issue.errors.find((branch) => branch.length > 0 && branch.every(({ path }) => path.length > 0));
+    const deeper = issue.errors.find(
+      (branch) =>
+        branch.length > 0 && branch.every(({ path, code }) => path.length > 0 || code === "unrecognized_keys"),
+    );
     if (deeper)
       return deeper.flatMap((inner) =>
         problemsOf({ ...inner, path: [...issue.path, ...inner.path] } as Issue, raw, schema),

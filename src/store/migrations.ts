@@ -89,6 +89,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of PIPELINE_VALUES) await sql.raw(statement).execute(db);
     },
   },
+  "018-account-secrets": {
+    async up(db: Kysely<unknown>) {
+      await sql.raw("alter table deployments add column account_secrets jsonb").execute(db);
+    },
+  },
 };
 
 const FIRST = [

@@ -1,6 +1,7 @@
 import type { ColumnType, Generated } from "kysely";
 import type { StepOutcome } from "../ci/executor.ts";
 import type { PipelineVersions } from "../environment/pipeline-values.ts";
+import type { UsedSecret } from "../environment/secret-sources.ts";
 import type {
   DriftReport,
   InfraRunKind,
@@ -121,6 +122,8 @@ export type DeploymentsTable = {
   secret_versions: Json<Record<string, number>>;
   /** Null until they are chosen. */
   variable_versions: ColumnType<Record<string, number> | null, string | undefined, string>;
+  /** Secrets of the AWS account that its tasks get, by variable, in which version; null until they are chosen. */
+  account_secrets: ColumnType<Record<string, UsedSecret> | null, string | undefined, string>;
   /** The infrastructure that the release ran with here; null where the environment has none, and before the rollout. */
   infra: ColumnType<DeployedInfra | null, string | undefined, string>;
   /** Set where somebody has to approve what goes live. */

@@ -1,4 +1,6 @@
+import type { AccountSecrets } from "../aws/account-secrets.ts";
 import type { Sealer } from "../environment/sealing.ts";
+import { storedSecretNames, type UsedSecret } from "../environment/secret-sources.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { resolveVariables } from "../environment/variables.ts";
 import { appendEvent } from "../events/event-stream.ts";
@@ -44,6 +46,7 @@ import type { Repositories } from "../source/repositories.ts";
 import type { EnvironmentSpec } from "../spec/app-spec.ts";
 import type { Store } from "../store/open-store.ts";
 import type { DeployedInfra } from "../store/schema.ts";
+import { chooseAccountSecrets, usedSecrets, valuesFrom } from "./account-secrets.ts";
 import { backingOf, type EnvironmentBacking } from "./backings.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 import { provision } from "./provision-stage.ts";
@@ -59,6 +62,8 @@ export type DeploymentDeps = {
   targetOf: TargetOf;
   /** Undefined where images need not be brought, or cannot be. */
   publisherOf?: (runtime: RuntimeSettings) => Pick<ImagePublisher, "publish"> | undefined;
+  /** Undefined where a runtime has no account with secrets. */
+  accountSecretsOf?: (runtime: RuntimeSettings) => AccountSecrets | undefined;
   /** Where the apps answer. */
   httpPort: number;
   startDeployment(id: string): Promise<void>;
@@ -110,21 +115,29 @@ async function rollOutDeployment(
   try {
     const record = await getRelease(deps.store.db, place.app, deployment.release);
     const { release: resolved, environmentSpec } = resolveRelease(record, place.environment);
-    const runtime = runtimeOf(place, environmentSpec, await outputValues(deps, place, environmentSpec));
+    const outputs = await outputValues(deps, place, environmentSpec);
+    const runtime = runtimeOf(place, environmentSpec, outputs);
     await recordRuntime(deps.store.db, place, runtime);
+    const note = (text: string) => emit({ kind: "note", text });
+    const accountSecrets = await chooseAccountSecrets(deps, deployment, {
+      spec: environmentSpec,
+      runtime,
+      outputs,
+      note,
+    });
     const names = new Map(record.images.map(({ service, name }) => [service, name]));
     const release = await publish(deps, resolved, runtime, { names, step, log: logs.sink("images"), emit });
     const target = deps.targetOf(runtime);
     const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
     const addresses = target.backingVariables(place, backing.all);
     const [variables, before] = await Promise.all([
-      variablesOf(deps, deployment, environmentSpec, addresses),
+      variablesOf(deps, deployment, environmentSpec, { backing: addresses, accountSecrets }),
       findPrevious(deps, deployment, addresses),
     ]);
     // A release that serves elsewhere is not replaced but left: it serves until the names lead here, for as long as a standby is kept.
     const isMoved = before !== undefined && runtimeKey(before.runtime) !== runtimeKey(runtime);
     const previous = isMoved ? undefined : before;
-    if (isMoved) await emit({ kind: "note", text: movedText(before.release.number, environmentSpec) });
+    if (isMoved) await note(movedText(before.release.number, environmentSpec));
     const outcome = await rollOut(
       {
         place,
@@ -229,9 +242,9 @@ async function variablesOf(
   deps: DeploymentDeps,
   deployment: Deployment,
   spec: EnvironmentSpec,
-  backing: BackingVariables,
+  { backing, accountSecrets }: { backing: BackingVariables; accountSecrets: Record<string, UsedSecret> },
 ): Promise<Record<string, TaskVariables>> {
-  const names = [...new Set(Object.values(spec.services).flatMap(({ secrets }) => secrets))];
+  const names = storedSecretNames(Object.values(spec.services), spec.secretSources);
   const restored = deployment.kind === "rollback" ? await versionsOf(deps, deployment) : undefined;
   const kept = Object.keys(deployment.secret_versions).length > 0 ? deployment.secret_versions : restored?.secrets;
   const [{ values, versions }, variables, outputs] = await Promise.all([
@@ -244,6 +257,7 @@ async function variablesOf(
     .set({
       secret_versions: JSON.stringify(versions),
       variable_versions: JSON.stringify(variables.versions),
+      account_secrets: JSON.stringify(accountSecrets),
       infra: JSON.stringify((await deployedInfra(deps, deployment, spec)) ?? null),
     })
     .where("id", "=", deployment.id)
@@ -252,6 +266,7 @@ async function variablesOf(
     env: variables.values,
     given: { ...backing, ...outputs },
     values,
+    references: valuesFrom(accountSecrets),
   });
 }
 
@@ -262,21 +277,24 @@ function handedOver(
     env,
     given,
     values,
-  }: { env: Record<string, string>; given: Record<string, Secret>; values: Record<string, Secret> },
+    references,
+  }: {
+    env: Record<string, string>;
+    given: Record<string, Secret>;
+    values: Record<string, Secret>;
+    references: Record<string, string>;
+  },
 ): Record<string, TaskVariables> {
   return Object.fromEntries(
     services.map(([name, { secrets }]) => [
       name,
-      {
-        env,
-        secrets: {
-          ...given,
-          ...Object.fromEntries(secrets.flatMap((one) => (values[one] ? [[one, values[one]]] : []))),
-        },
-      },
+      { env, secrets: { ...given, ...pick(values, secrets) }, references: pick(references, secrets) },
     ]),
   );
 }
+
+const pick = <T>(all: Record<string, T>, names: string[]): Record<string, T> =>
+  Object.fromEntries(Object.entries(all).filter(([name]) => names.includes(name)));
 
 /** What the environment's Terraform gives its services; where a backing service has a variable of the same name, the output wins. */
 async function outputsOf(
@@ -407,10 +425,11 @@ export async function liveVariables(
   const record = await getRelease(deps.store.db, deployment.app, deployment.release);
   const { release, environmentSpec } = resolveRelease(record, deployment.environment);
   const versions = await versionsOf(deps, deployment);
-  const names = [...new Set(release.services.flatMap(({ secrets }) => secrets))];
-  const [{ values }, variables, outputs] = await Promise.all([
+  const names = storedSecretNames(release.services, environmentSpec.secretSources);
+  const [{ values }, variables, accountSecrets, outputs] = await Promise.all([
     deps.secrets.resolve(deployment, names, versions?.secrets),
     resolveVariables(deps.store.db, deployment, versions?.variables),
+    usedSecrets(deps.store, deployment),
     // Tasks of a release that served before must come up again also when an output has gone since.
     outputsOf(deps, deployment, environmentSpec).catch((error: unknown) => {
       if (hasCode(error, "INFRA_OUTPUT_MISSING")) return {};
@@ -419,7 +438,12 @@ export async function liveVariables(
   ]);
   return handedOver(
     release.services.map((service) => [service.name, service]),
-    { env: variables.values, given: { ...backing, ...outputs }, values },
+    {
+      env: variables.values,
+      given: { ...backing, ...outputs },
+      values,
+      references: valuesFrom(accountSecrets ?? {}),
+    },
   );
 }
 

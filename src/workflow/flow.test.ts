@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { AccountSecrets, LookedUp } from "../aws/account-secrets.ts";
 import { memoryExecutor } from "../ci/drivers/memory.ts";
 import type { StepExecutor } from "../ci/executor.ts";
 import { declareEnvironment } from "../environment/environments.ts";
@@ -38,6 +39,7 @@ import { recordPush } from "../source/record-push.ts";
 import { gitRepositories, type Repositories } from "../source/repositories.ts";
 import { commitTo } from "../source/testing.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
+import type { SecretReference } from "../spec/secret-reference.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
 import { newBackings } from "./backings.ts";
@@ -86,6 +88,26 @@ const publisherOf = ({ kind }: RuntimeSettings): Pick<ImagePublisher, "publish">
     return kind === "docker" ? `engine:${digest.slice(-8)}` : `registry.example.com/${service}@${digest}`;
   },
 });
+
+/** Versions of the account's secrets and parameters, by what a task definition calls them; what is not there is missing, "denied" is denied. */
+let inAccount: Record<string, string> = {};
+let looks = 0;
+const accountSecretsOf = ({ kind }: RuntimeSettings): AccountSecrets | undefined =>
+  kind === "docker" ? undefined : { lookUp: async (references) => references.map(lookedUp) };
+function lookedUp(reference: SecretReference): LookedUp {
+  looks += 1;
+  const name = reference.kind === "secret" ? reference.arn : (reference.names[0] ?? "");
+  const newest = inAccount[name];
+  if (newest === undefined) return { status: "missing", why: "there is no such secret" };
+  if (newest === "denied")
+    return { status: "denied", why: "Shipway's role may not look", policy: `{"Allow":"${name}"}` };
+  if (reference.kind === "parameter")
+    return { status: "found", valueFrom: name, version: newest, isPinned: false, resource: name };
+  const version = reference.versionId ?? newest;
+  if (version === "gone") return { status: "missing", why: "its version gone is not there (any more)" };
+  const valueFrom = `${name}:${reference.key ?? ""}::${version}`;
+  return { status: "found", valueFrom, version, isPinned: true, resource: name };
+}
 
 /** As of builds away from this machine: images are in a registry, and named by that. */
 let builtElsewhere = false;
@@ -182,7 +204,7 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
       },
       step,
     ),
-    ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, httpPort: 8080 }, step),
+    ...newDeploymentStages({ ...shared, ...infra, targetOf, publisherOf, accountSecretsOf, httpPort: 8080 }, step),
   });
   for (const id of await openDeliveries(store.db, app)) {
     if ((await deploymentsOf(id)).length > 0) continue;
@@ -300,6 +322,96 @@ describe("an environment that moves to ECS", () => {
     expect(answers()).toEqual([1, undefined]);
     expect(await row()).toMatchObject({ live_release: 1 });
     expect((await runtimesOf(store.db, place())).current).toEqual({ kind: "docker" });
+  });
+});
+
+describe("secrets of the account", () => {
+  const SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf";
+  const TAKEN = SPEC.replace("port:", "secrets: [DB, MAIL, OWN]\n    port:");
+  const withSources = (sources = `{ DB: "${SECRET}:password", MAIL: "ssm:/shop/mail" }`) => ({
+    spec: `${TAKEN}${ECS}    secrets: ${sources}\n`,
+  });
+  const references = async () => {
+    const [task] = (await onEcs.observe(place())).filter(({ traffic }) => traffic === "serving");
+    return onEcs.variablesOf(task?.tasks[0]?.name ?? "")?.references;
+  };
+  const notes = async () =>
+    (await readEvents(store.db, { app, limit: 1_000 }))
+      .filter(({ kind }) => kind === "rollout.note")
+      .map(({ data }) => String(data.text));
+  const newestDeployment = () =>
+    store.db
+      .selectFrom("deployments")
+      .selectAll()
+      .where("app", "=", app)
+      .orderBy("created_at", "desc")
+      .executeTakeFirstOrThrow();
+  const rollBack = async (to?: number) => {
+    await requestRollback(store.db, place(), to, "ada");
+    await runAll(newJournal().life());
+    return newestDeployment();
+  };
+  beforeEach(async () => {
+    inAccount = { [SECRET]: "one", "/shop/mail": "1" };
+    await secrets.set(place(), "OWN", "stored here", "ada");
+  });
+
+  it("reach tasks in the version of their deployment, beside those stored here, and a rollback restores it", async () => {
+    expect(await delivered(withSources())).toMatchObject({ status: "live" });
+    expect(await references()).toEqual({ DB: `${SECRET}:password::one`, MAIL: "/shop/mail" });
+    inAccount = { [SECRET]: "two", "/shop/mail": "2" };
+    await delivered(withSources());
+    expect(await references()).toEqual({ DB: `${SECRET}:password::two`, MAIL: "/shop/mail" });
+    await delivered(withSources());
+    // r1 is not on standby any more, so its tasks are started anew.
+    expect(await rollBack(1)).toMatchObject({
+      status: "succeeded",
+      account_secrets: { DB: { version: "one", isPinned: true }, MAIL: { version: "2", isPinned: false } },
+    });
+    expect(await references()).toEqual({ DB: `${SECRET}:password::one`, MAIL: "/shop/mail" });
+    expect(await notes()).toContainEqual(expect.stringMatching(/MAIL is not as it was: r1 ran with version 1 .* 2\.$/));
+  });
+
+  it("are not looked at by who goes back to what stands by", async () => {
+    await delivered(withSources());
+    await delivered(withSources());
+    looks = 0;
+    expect(await rollBack()).toMatchObject({ status: "succeeded" });
+    expect(looks).toBe(0);
+  });
+
+  it("that are not there or may not be looked at stop a deployment before it starts anything, all with their lines", async () => {
+    inAccount = { "/shop/mail": "denied" };
+    await delivered(withSources());
+    const { problem } = await newestDeployment();
+    expect(problem).toMatchObject({ code: "SECRET_NOT_USABLE" });
+    expect(problem?.message).toMatch(/shipway.yml at [0-9a-f]{7}:\d+:\d+ {2}DB: there is no such secret/);
+    expect(problem?.message).toMatch(/MAIL: Shipway's role may not look \(ssm:\/shop\/mail\)/);
+    expect(problem?.hint).toContain('{"Allow":"/shop/mail"}');
+    expect(await onEcs.observe(place())).toEqual([]);
+  });
+
+  it("whose old version is gone stop a rollback, which says how to go on with today's", async () => {
+    await delivered(withSources());
+    await delivered(withSources());
+    await delivered(withSources());
+    await store.db
+      .updateTable("deployments")
+      .set({
+        account_secrets: JSON.stringify({ DB: { from: SECRET, valueFrom: "", version: "gone", isPinned: true } }),
+      })
+      .where("release", "=", 1)
+      .where("app", "=", app)
+      .execute();
+    const { status, problem } = await rollBack(1);
+    expect([status, problem?.code]).toEqual(["failed", "SECRET_NOT_USABLE"]);
+    expect(problem?.hint).toContain(`shipway deploy --app ${app} --env production --release r1`);
+  });
+
+  it("win over a value of that name that is stored here, which is said", async () => {
+    await secrets.set(place(), "DB", "stored long ago", "ada");
+    await delivered(withSources());
+    expect(await notes()).toContainEqual(expect.stringContaining(`shipway secret remove DB --app ${app}`));
   });
 });
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-SERVICES = {"codebuild": "codebuild", "ecs": "ecs", "elasticloadbalancing": "elbv2", "logs": "logs", "cloudwatch": "cloudwatch", "s3": "s3", "secretsmanager": "secretsmanager", "ecr": "ecr", "ec2": "ec2", "iam": "iam", "sts": "sts", "servicequotas": "service-quotas", "tag": "resourcegroupstaggingapi", "application-autoscaling": "application-autoscaling"}
+SERVICES = {"codebuild": "codebuild", "ecs": "ecs", "elasticloadbalancing": "elbv2", "logs": "logs", "cloudwatch": "cloudwatch", "s3": "s3", "secretsmanager": "secretsmanager", "ssm": "ssm", "ecr": "ecr", "ec2": "ec2", "iam": "iam", "sts": "sts", "servicequotas": "service-quotas", "tag": "resourcegroupstaggingapi", "application-autoscaling": "application-autoscaling"}
 TYPES = {"RegisterTaskDefinition": "AWS::ECS::TaskDefinition", "CreateService": "AWS::ECS::Service"}
 # Of the API alone, not of CloudFormation's resource.
 NOT_IN_TEMPLATE = {"clientToken"}

@@ -1,4 +1,5 @@
 import type { ContainerDefinition, RunTaskCommandInput, Task } from "@aws-sdk/client-ecs";
+import { SSM } from "@aws-sdk/client-ssm";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { until } from "../../../shared/until.ts";
 import { networkOf } from "./rollout/ensure.ts";
@@ -170,6 +171,9 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
     const { secrets } = stage.aws;
     const { ARN, VersionId } = await secrets.createSecret({ Name: "one", SecretString: '{"KEY":"first"}' });
     await secrets.putSecretValue({ SecretId: "one", SecretString: '{"KEY":"second"}' });
+    const ssm = new SSM({ region: stage.settings.region, endpoint: stage.endpoint });
+    for (const Value of ["old", "new"])
+      await ssm.putParameter({ Name: "/shop/parameter", Value, Type: "SecureString", Overwrite: true });
     const arn = await start(
       [
         shell("app", "exit 9", {
@@ -181,6 +185,7 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
             { name: "PINNED", valueFrom: `${ARN}:KEY::${VersionId}` },
             { name: "NEWEST", valueFrom: `${ARN}:KEY::` },
             { name: "WHOLE", valueFrom: ARN ?? "" },
+            { name: "PARAMETER", valueFrom: "/shop/parameter" },
           ],
           user: "1234",
           workingDirectory: "/var/tmp",
@@ -190,7 +195,7 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
         containerOverrides: [
           {
             name: "app",
-            command: ["sh", "-c", 'echo "$A $B $PINNED $NEWEST $WHOLE $(id -u) $(pwd)"'],
+            command: ["sh", "-c", 'echo "$A $B $PINNED $NEWEST $WHOLE $PARAMETER $(id -u) $(pwd)"'],
             environment: [{ name: "B", value: "overridden" }],
           },
         ],
@@ -199,7 +204,7 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
     const [line] = await until("it says so", () => linesTo(EXPECTED, arn, "app"), WITHIN);
     expect(line).toBe(EXPECTED);
   });
-  const EXPECTED = 'defined overridden first second {"KEY":"second"} 1234 /var/tmp';
+  const EXPECTED = 'defined overridden first second {"KEY":"second"} new 1234 /var/tmp';
 
   it("ends with its exit code, and all its lines, long and many, in order with their times", async () => {
     const arn = await start([

@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { SSM } from "@aws-sdk/client-ssm";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openAccountSecrets } from "../../../aws/account-secrets.ts";
 import { newId } from "../../../shared/new-id.ts";
 import { Secret } from "../../../shared/secret.ts";
 import type { Place, Release } from "../../release.ts";
@@ -83,7 +85,8 @@ async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise
       ecsService(place, "worker", "worker"),
     ],
   });
-  const variables = { env: { A: "1" }, secrets: { DB_URL: new Secret("DB_URL", "mysql://db") } };
+  const references = await ofTheAccount(stage, onCall);
+  const variables = { env: { A: "1" }, secrets: { DB_URL: new Secret("DB_URL", "mysql://db") }, references };
   for (const number of [1, 2]) {
     const one = release(number);
     await target.prepare(place, one);
@@ -107,4 +110,19 @@ async function liveALife(stage: AwsStage, onCall: (call: Call) => void): Promise
   await target.reconcile(place, { live: { release: release(2), variables: {} }, inProgress: [] });
   await target.tidy(place, [release(2)], AbortSignal.timeout(30_000));
   await target.destroy(place, "remove");
+}
+
+/** A secret and a parameter, as a deployment looks them up. */
+async function ofTheAccount(stage: AwsStage, onCall: (call: Call) => void): Promise<Record<string, string>> {
+  const { region, executionRole } = stage.settings;
+  const { ARN } = await stage.aws.secrets.createSecret({ Name: "shop/mail", SecretString: '{"token":"one"}' });
+  await new SSM({ region, endpoint: stage.endpoint }).putParameter({ Name: "/shop/key", Value: "1", Type: "String" });
+  const account = openAccountSecrets({ region, executionRole, endpoint: stage.endpoint, attempts: 1, onCall });
+  const [secret, parameter] = await account.lookUp([
+    { kind: "secret", arn: ARN ?? "", region, key: "token" },
+    { kind: "parameter", names: ["/shop/key"] },
+  ]);
+  await account.lookUp([{ kind: "secret", arn: ARN ?? "", region, versionId: "gone" }]);
+  if (secret?.status !== "found" || parameter?.status !== "found") throw new Error("they were just made");
+  return { MAIL_TOKEN: secret.valueFrom, KEY: parameter.valueFrom };
 }

@@ -11,7 +11,11 @@ import { type AwsStage, ecsService, hasMoto, newAwsStage, TEST_CREDENTIALS, targ
 const hasCli = spawnSync("aws", ["--version"], { stdio: "ignore" }).status === 0;
 if (!hasCli) console.warn("SKIPPED: changes made by AWS's own command line. They need: pip install awscli");
 
-const VARIABLES: TaskVariables = { env: { MODE: "calm" }, secrets: { DB_URL: new Secret("DB_URL", "mysql://first") } };
+const VARIABLES: TaskVariables = {
+  env: { MODE: "calm" },
+  secrets: { DB_URL: new Secret("DB_URL", "mysql://first") },
+  references: { MAIL_TOKEN: "/shop/mail" },
+};
 
 describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own command line", () => {
   let stage: AwsStage;
@@ -20,6 +24,7 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
   beforeAll(async () => {
     stage = await newAwsStage();
     target = await openEcsTarget(targetOptions(stage));
+    aws("ssm", "put-parameter", "--name", "/shop/mail", "--value", "s3cret", "--type", "SecureString");
   });
   afterAll(async () => stage?.cleanUp());
 
@@ -116,7 +121,11 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
 
   it("is told from variables that were declared anew since, whose secrets are not shown", async () => {
     const { place, desired } = await serve();
-    const anew = { env: { MODE: "busy" }, secrets: { DB_URL: new Secret("DB_URL", "mysql://second") } };
+    const anew = {
+      env: { MODE: "busy" },
+      secrets: { DB_URL: new Secret("DB_URL", "mysql://second") },
+      references: { MAIL_TOKEN: "/shop/mail-2" },
+    };
     const drift = await target.findDrift(place, desired(anew));
     expect(summed(drift)).toEqual([
       {
@@ -125,6 +134,7 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
         attributes: [
           { path: "env.MODE", before: "busy", after: "calm" },
           { path: "secrets.DB_URL", before: "(hidden)", after: "(another value, hidden)" },
+          { path: "secrets.MAIL_TOKEN", before: "/shop/mail-2", after: "/shop/mail" },
         ],
         mendsItself: false,
       },

@@ -1,5 +1,5 @@
 import type { Place } from "../../../release.ts";
-import type { DesiredState, RolloutTarget } from "../../../target.ts";
+import type { DesiredState, RolloutTarget, TaskVariables } from "../../../target.ts";
 import { type ChangedRevision, driftOf, planMending, type ServiceView, slotOf } from "../account/slots.ts";
 import type { Ground } from "../ground.ts";
 import { secretContent } from "./ensure.ts";
@@ -69,14 +69,14 @@ async function changedRevisions(
 ): Promise<Map<string, ChangedRevision>> {
   const changed = new Map<string, ChangedRevision>();
   for (const service of live?.release.services ?? []) {
-    const { env, secrets } = live?.variables[service.name] ?? { env: {}, secrets: {} };
+    const { env, secrets, references }: TaskVariables = live?.variables[service.name] ?? { env: {}, secrets: {} };
     const release = live?.release.number ?? 0;
     const slot = views.filter((view) => view.service === service.name).map((view) => slotOf(view, release))[0];
     const seen = slot?.primary && (await reader.revision(slot.primary.taskDefinition));
     if (seen === undefined) continue;
     const { keys, versionId } = secretContent(fingerprint, secrets);
     const secret = keys.length === 0 ? undefined : { arn: ANY_SECRET, versionId, keys };
-    const drift = revisionDrift({ install, place, release, service, settings, env, secret }, seen);
+    const drift = revisionDrift({ install, place, release, service, settings, env, secret, references }, seen);
     if (drift !== undefined) changed.set(service.name, drift);
   }
   return changed;

@@ -35,7 +35,7 @@ export function revisionDrift(
     ["storage", declared.ephemeralStorage?.sizeInGiB, definition.ephemeralStorage?.sizeInGiB],
     ["logs", wanted?.logConfiguration?.options?.["awslogs-group"], seen?.logConfiguration?.options?.["awslogs-group"]],
   ]);
-  const variables = [...changedEnvironment(wanted, seen), ...changedSecrets(wanted, seen)];
+  const variables = [...changedEnvironment(wanted, seen), ...changedSecrets(wanted, seen, input.references ?? {})];
   if (settings.length + variables.length === 0) return undefined;
   // With the variables it has, it is the very revision that Shipway registered.
   const withItsOwn = { ...wanted, environment: byName(seen?.environment), ...secretsOf(seen) };
@@ -70,13 +70,17 @@ function changedEnvironment(
     });
 }
 
-/** By the version that each refers to. */
-function changedSecrets(wanted: ContainerDefinition | undefined, seen: ContainerDefinition | undefined): Attributes {
+/** Secrets of the account by where they lie, which is no secret; ours by the version that each refers to. */
+function changedSecrets(
+  wanted: ContainerDefinition | undefined,
+  seen: ContainerDefinition | undefined,
+  references: Record<string, string>,
+): Attributes {
   const versions = (container: ContainerDefinition | undefined) =>
     new Map(
-      (container?.secrets ?? []).map(({ name, valueFrom }) => [
-        name ?? "",
-        valueFrom?.split(":").slice(7).join(":") ?? "",
+      (container?.secrets ?? []).map(({ name = "", valueFrom = "" }) => [
+        name,
+        Object.hasOwn(references, name) ? valueFrom : valueFrom.split(":").slice(7).join(":"),
       ]),
     );
   const [before, after] = [versions(wanted), versions(seen)];
@@ -84,9 +88,17 @@ function changedSecrets(wanted: ContainerDefinition | undefined, seen: Container
     .filter((name) => before.get(name) !== after.get(name))
     .map((name) => ({
       path: `secrets.${name}`,
-      before: before.has(name) ? HIDDEN : NOT_SET,
-      after: after.has(name) ? (before.has(name) ? "(another value, hidden)" : HIDDEN) : NOT_SET,
+      ...(Object.hasOwn(references, name)
+        ? { before: before.get(name) ?? NOT_SET, after: after.get(name) ?? NOT_SET }
+        : hiddenChange(before, after, name)),
     }));
+}
+
+function hiddenChange(before: Map<string, string>, after: Map<string, string>, name: string) {
+  return {
+    before: before.has(name) ? HIDDEN : NOT_SET,
+    after: after.has(name) ? (before.has(name) ? "(another value, hidden)" : HIDDEN) : NOT_SET,
+  };
 }
 
 const valuesOf = (list: ContainerDefinition["environment"]) =>

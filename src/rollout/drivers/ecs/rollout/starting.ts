@@ -117,7 +117,7 @@ async function defineTask(
   place: Place,
   release: number,
   service: ReleaseService,
-  { env, secrets }: TaskVariables,
+  { env, secrets, references }: TaskVariables,
   command?: string[],
 ): Promise<string> {
   const { install, settings } = ground;
@@ -130,6 +130,7 @@ async function defineTask(
     settings,
     env,
     secret,
+    references,
     ...(command !== undefined && { run: { command } }),
   });
   return await ensureTaskDefinition(ground, definition);

@@ -77,6 +77,19 @@ describe("a task definition", () => {
     ]);
   });
 
+  it("names secrets of the account as they are, each in place of a variable of its name", () => {
+    const secret = { arn: "arn:s", versionId: "v1", keys: ["B", "C"] };
+    const references = { A: "/shop/mail", B: "arn:t:::v9" };
+    expect(container({ secret, references })).toMatchObject({
+      environment: [],
+      secrets: [
+        { name: "A", valueFrom: "/shop/mail" },
+        { name: "B", valueFrom: "arn:t:::v9" },
+        { name: "C", valueFrom: "arn:s:C::v1" },
+      ],
+    });
+  });
+
   it("asks for a disk only above what Fargate gives for nothing", () => {
     expect(define({ settings: { ...settings, storageGiB: 21 } }).ephemeralStorage).toEqual({ sizeInGiB: 21 });
   });

@@ -14,6 +14,8 @@ export type TaskDefinitionInput = {
   env: Record<string, string>;
   /** Names of the variables in the secret, and which version of it; undefined without secrets. */
   secret: { arn: string; versionId: string; keys: string[] } | undefined;
+  /** Secrets of the account, by variable, as `valueFrom` names them. */
+  references?: Record<string, string> | undefined;
   /** A command that runs once and whose output is its result. */
   run?: { command: string[] };
 };
@@ -59,9 +61,10 @@ export function specOf(input: TaskDefinitionInput, definition: RegisterTaskDefin
 }
 
 function containerOf(input: TaskDefinitionInput): ContainerDefinition {
-  const { install, place, release, service, settings, secret, run } = input;
+  const { install, place, release, service, settings, run } = input;
   const env = { ...service.env, ...input.env };
   const command = run?.command ?? service.command;
+  const readByEcs = secretsOf(input);
   return {
     name: service.name,
     image: service.image,
@@ -72,13 +75,11 @@ function containerOf(input: TaskDefinitionInput): ContainerDefinition {
     ...(command !== undefined && { command }),
     // ECS refuses a name that is both: the secret wins, as everywhere.
     environment: Object.keys(env)
-      .filter((name) => !secret?.keys.includes(name))
+      .filter((name) => !readByEcs.has(name))
       .sort()
       .map((name) => ({ name, value: env[name] ?? "" })),
-    ...(secret !== undefined && {
-      secrets: [...secret.keys]
-        .sort()
-        .map((name) => ({ name, valueFrom: `${secret.arn}:${name}::${secret.versionId}` })),
+    ...(readByEcs.size > 0 && {
+      secrets: [...readByEcs.keys()].sort().map((name) => ({ name, valueFrom: readByEcs.get(name) ?? "" })),
     }),
     ...(run === undefined &&
       servesTraffic(service) && {
@@ -101,6 +102,12 @@ function containerOf(input: TaskDefinitionInput): ContainerDefinition {
       },
     },
   };
+}
+
+/** Where ECS reads each secret variable; one that lies in the account wins over one of Shipway's own. */
+function secretsOf({ secret, references = {} }: TaskDefinitionInput): Map<string, string> {
+  const own = (secret?.keys ?? []).map((name) => [name, `${secret?.arn}:${name}::${secret?.versionId}`] as const);
+  return new Map([...own, ...Object.entries(references)]);
 }
 
 /** Limits of the Amazon ECS API (HealthCheck): interval 5 to 300 s, timeout 2 to 60 s, retries 1 to 10, start period up to 300 s. */
