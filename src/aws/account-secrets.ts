@@ -2,7 +2,7 @@ import type { SecretsManager } from "@aws-sdk/client-secrets-manager";
 import type { SSM } from "@aws-sdk/client-ssm";
 import type { SecretReference } from "../spec/secret-reference.ts";
 import { kindOf, noneWithout, policyLine, toAwsError } from "./aws-errors.ts";
-import { type AwsOptions, clientConfig, GUARD_AT, newAwsGuard, partitionOf } from "./calls.ts";
+import { type AwsOptions, newAwsCalls, partitionOf } from "./calls.ts";
 
 /** What is known of a secret of the account without its value. */
 export type LookedUp =
@@ -155,10 +155,10 @@ async function openClients(options: AwsOptions) {
     import("@aws-sdk/client-secrets-manager"),
     import("@aws-sdk/client-ssm"),
   ]);
-  const config = clientConfig(options);
-  const guard = newAwsGuard(options);
-  const clients = { secrets: new SecretsManager(config), ssm: new SSM(config) };
-  clients.secrets.middlewareStack.add(guard.of("secretsmanager"), GUARD_AT);
-  clients.ssm.middlewareStack.add(guard.of("ssm"), GUARD_AT);
-  return { ...clients, askedOf: guard.askedOf };
+  const calls = newAwsCalls(options);
+  return {
+    secrets: calls.open(SecretsManager, "secretsmanager"),
+    ssm: calls.open(SSM, "ssm"),
+    askedOf: calls.askedOf,
+  };
 }

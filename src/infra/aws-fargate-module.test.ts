@@ -40,6 +40,9 @@ const LONGEST = {
   name: `shipway-${"x".repeat(12)}`,
   log_bucket: `shipway-${"x".repeat(12)}-logs-123456789012-ap-southeast-1`,
   state_bucket: `shipway-${"x".repeat(12)}-state-123456789012-ap-southeast-1`,
+  app_secrets: `arn:aws-us-gov:secretsmanager:ap-southeast-1:123456789012:secret:shipway-${"x".repeat(12)}-backing/*`,
+  app_parameters: "arn:aws-us-gov:ssm:ap-southeast-1:123456789012:parameter/shipway/*",
+  app_secret_keys: `arn:aws-us-gov:kms:ap-southeast-1:123456789012:key/${"0".repeat(36)}`,
 };
 const fill = (text: string, values: Record<string, string>) =>
   text.replace(/\$\{(\w+)\}/g, (_all, name: string) => values[name] ?? `[no value ${name}]`);
@@ -131,6 +134,16 @@ describe("the policies of terraform/aws-fargate", () => {
       expect(Condition).toEqual({ StringEquals: { "iam:PassedToService": "ecs-tasks.amazonaws.com" } });
     const passed = passes.flatMap(({ Resource }) => list(Resource));
     expect(passed.filter((arn) => !/:role\/\$\{name\}-(exec|task|task-\*|step)$/.test(arn))).toEqual([]);
+  });
+
+  it("let the driver see which versions of the account's secrets there are, by every call it makes for that", async () => {
+    const text = await readFile(join(import.meta.dirname, "../aws/account-secrets.ts"), "utf8");
+    const made = [...text.matchAll(/\b(secrets|ssm)\.([a-z]\w+)\(/g)].map(
+      ([, client = "", call = ""]) =>
+        `${client === "ssm" ? "ssm" : "secretsmanager"}:${call.slice(0, 1).toUpperCase()}${call.slice(1)}`,
+    );
+    const looks = statementsOfDriver(policies).filter(({ Sid }) => /^(Secrets|Parameters)Versions$/.test(Sid));
+    expect(new Set(made)).toEqual(new Set(looks.flatMap(({ Action }) => list(Action))));
   });
 
   it.skipIf(!existsSync(DRIVER))("allow every call that the ecs driver makes", async () => {

@@ -20,6 +20,14 @@ resource "aws_iam_role_policy" "execution" {
   policy = local.policies["execution"]
 }
 
+resource "aws_iam_role_policy" "execution_keys" {
+  count = length(var.app_secret_keys) > 0 ? 1 : 0
+
+  name   = "keys"
+  role   = aws_iam_role.execution.id
+  policy = local.policies["execution-keys"]
+}
+
 # What the apps themselves may do: nothing, until a team attaches its own policies.
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
@@ -92,7 +100,7 @@ resource "aws_iam_policy" "state" {
 
 resource "aws_iam_role_policies_exclusive" "execution" {
   role_name    = aws_iam_role.execution.name
-  policy_names = [aws_iam_role_policy.execution.name]
+  policy_names = concat([aws_iam_role_policy.execution.name], aws_iam_role_policy.execution_keys[*].name)
 }
 
 resource "aws_iam_role_policy_attachments_exclusive" "execution" {

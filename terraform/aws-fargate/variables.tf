@@ -174,6 +174,28 @@ variable "exec" {
   default     = false
 }
 
+variable "app_secrets" {
+  description = "ARNs of secrets (Secrets Manager) and parameters (Systems Manager) that services name in shipway.yml, * for any text: tasks may be started with them, and Shipway may look at their versions. Those of backing are among them."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.app_secrets : can(regex("^arn:aws[a-z-]*:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:|ssm:[a-z0-9-]+:[0-9]{12}:parameter/)[^*\"\\s]", arn))])
+    error_message = "Each must be the ARN of a secret (arn:aws:secretsmanager:…:secret:shop/*) or of a parameter (arn:aws:ssm:…:parameter/shop/*), with at least the beginning of a name."
+  }
+}
+
+variable "app_secret_keys" {
+  description = "ARNs of your KMS keys that app_secrets are encrypted with. Those with AWS's own keys need none."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.app_secret_keys : can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[a-z0-9-]+$", arn))])
+    error_message = "Each must be the ARN of a key (arn:aws:kms:…:key/…), not of an alias."
+  }
+}
+
 variable "steps" {
   description = "Let pipeline steps run on this cluster, for ci: { steps: ecs } in shipway.yml: a security group and a policy of their own."
   type        = bool

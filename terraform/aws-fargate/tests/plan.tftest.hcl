@@ -39,6 +39,41 @@ run "defaults" {
   }
 }
 
+run "secrets_of_the_account" {
+  command = plan
+  variables {
+    app_secrets = [
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/*",
+      "arn:aws:ssm:eu-central-1:123456789012:parameter/shop/*",
+    ]
+    app_secret_keys = ["arn:aws:kms:eu-central-1:123456789012:key/0a1b"]
+  }
+
+  assert {
+    condition = (
+      one([for one in jsondecode(aws_iam_role_policy.execution.policy).Statement : one.Resource if one.Sid == "SecretsRead"])[2] == var.app_secrets[0] &&
+      one([for one in jsondecode(aws_iam_role_policy.execution.policy).Statement : one.Resource if one.Sid == "ParametersRead"])[1] == var.app_secrets[1]
+    )
+    error_message = "Tasks are started with them."
+  }
+  assert {
+    condition     = one([for one in jsondecode(aws_iam_policy.driver["storage"].policy).Statement : one.Resource if one.Sid == "SecretsVersions"]) == ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:shipway-backing/*", var.app_secrets[0]]
+    error_message = "Shipway may look at their versions, and at those of the databases' secrets."
+  }
+  assert {
+    condition     = jsondecode(aws_iam_role_policy.execution_keys[0].policy).Statement[0].Resource[0] == var.app_secret_keys[0]
+    error_message = "Their keys may be used to read them."
+  }
+}
+
+run "refuses_all_secrets_there_are" {
+  command = plan
+  variables {
+    app_secrets = ["arn:aws:secretsmanager:eu-central-1:123456789012:secret:*"]
+  }
+  expect_failures = [var.app_secrets]
+}
+
 run "pipeline_steps" {
   command = plan
   variables {
