@@ -76,7 +76,7 @@ describe("findMissingOutputs", () => {
   const text = [
     "app: shop",
     "services:",
-    "  web: { build: {}, port: 3000 }",
+    "  web: { build: {}, port: 3000, secrets: [KEY] }",
     "environments:",
     "  production:",
     "    branch: main",
@@ -117,7 +117,7 @@ describe("findMissingOutputs", () => {
 
   it("shows a secret's output, too, and looks for the map of an entry", async () => {
     const error = await find(["account"], 'output "arn" {}');
-    expect(error?.message).toContain('25  infra declares no output "arns": did you mean "arn"?');
+    expect(error?.message).toContain(':31  infra declares no output "arns": did you mean "arn"?');
     expect(await find(["account"], 'output "arns" {}')).toBeUndefined();
   });
 
