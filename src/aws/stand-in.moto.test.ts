@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import Docker from "dockerode";
@@ -6,10 +6,10 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { findFreePort } from "../shared/free-port.ts";
 import { until } from "../shared/until.ts";
 import { startStandIn } from "./stand-in.ts";
+import { hasMoto } from "./testing.ts";
 
 const ENGINE = "/var/run/docker.sock";
 const ROOT = join(import.meta.dirname, "../..");
-const hasMoto = spawnSync("python3", ["-c", "import moto.server"], { stdio: "ignore" }).status === 0;
 const canRun = hasMoto && existsSync(ENGINE);
 if (!canRun) console.warn("SKIPPED: what a stand-in for AWS leaves behind. It needs moto and a Docker Engine.");
 
@@ -41,7 +41,8 @@ describe.skipIf(!canRun)("a stand-in for AWS with real containers", { timeout: 2
     await ask("/backing");
     await until(
       "they run",
-      async () => (await left()).filter((one) => one.startsWith("container")).length === 2,
+      async () =>
+        (await docker.listContainers({ filters: ofStage() })).filter(({ State }) => State === "running").length === 2,
       WITHIN,
     );
   }, 200_000);
@@ -49,8 +50,10 @@ describe.skipIf(!canRun)("a stand-in for AWS with real containers", { timeout: 2
     owner.kill("SIGKILL");
   });
 
+  const ofStage = () => ({ label: [`shipway.aws-stage=${stage}`] });
+
   async function left(): Promise<string[]> {
-    const filters = { label: [`shipway.aws-stage=${stage}`] };
+    const filters = ofStage();
     const [containers, networks, { Volumes }] = await Promise.all([
       docker.listContainers({ all: true, filters }),
       docker.listNetworks({ filters }),

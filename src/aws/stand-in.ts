@@ -34,7 +34,7 @@ export type StandIn = {
 
 const STARTS_WITHIN_MS = 50_000;
 /** As long as removing the containers of some dozen tasks may take on a busy machine. */
-const CLOSES_WITHIN_MS = 60_000;
+const CLOSES_WITHIN_MS = 120_000;
 
 export async function startStandIn(options: StandInOptions): Promise<StandIn> {
   const [port, control] = [await findFreePort(), await findFreePort()];

@@ -28,7 +28,10 @@ from surroundings import Surroundings
 STAGE_LABEL = "shipway.aws-stage"
 # The registry whose images a stage pulled, so that they are removed with it.
 REGISTRY_LABEL = "shipway.aws-stage.registry"
-REMOVED_WITHIN_SECONDS = 40
+# What is being started is waited for: a container removed under the engine's hands leaves a network that cannot be removed.
+STARTED_WITHIN_SECONDS = 60
+# The engine lets go of a network a while after its last container.
+LEFT_WITHIN_SECONDS = 5
 # Without a load balancer ECS waits so long after RUNNING before it calls a task steady.
 STEADY_SECONDS = 40
 
@@ -122,7 +125,7 @@ class Fargate:
     # -- the end
 
     def close(self):
-        self.gate.close(REMOVED_WITHIN_SECONDS / 2)
+        self.gate.close(STARTED_WITHIN_SECONDS)
         remove_stage(self.engine, self.id, self.registry)
 
 
@@ -158,9 +161,10 @@ def sweep(engine):
 
 def remove_stage(engine, stage, registry):
     mine = {"label": ["%s=%s" % (STAGE_LABEL, stage)]}
-    ends = time.monotonic() + REMOVED_WITHIN_SECONDS
+    ends = None
     while True:
         for container in engine.call("GET", "/containers/json", all=1, filters=mine):
+            ends = None
             engine.attempt("DELETE", "/containers/%s" % container["Id"], force=1, v=1)
         for volume in engine.call("GET", "/volumes", filters=mine)["Volumes"] or []:
             engine.attempt("DELETE", "/volumes/%s" % volume["Name"], force=1)
@@ -173,7 +177,8 @@ def remove_stage(engine, stage, registry):
                 engine.attempt("DELETE", "/networks/%s" % network["Id"])
             return
         except EngineError:
-            # A container that was just made is on it.
+            # A container that was just made is on it; or none is, and the engine has miscounted: until it is restarted nobody can remove it.
+            ends = ends or time.monotonic() + LEFT_WITHIN_SECONDS
             if time.monotonic() > ends:
-                raise
+                return
             time.sleep(0.2)

@@ -1,8 +1,8 @@
-import { spawnSync } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { startStandIn } from "../../../aws/stand-in.ts";
+import { hasMoto } from "../../../aws/testing.ts";
 import type { Place, ReleaseService } from "../../release.ts";
 import type { EcsSettings } from "../../runtime.ts";
 import { newService } from "../../testing.ts";
@@ -12,7 +12,8 @@ import type { EcsTargetOptions } from "./ecs-target.ts";
 import type { EcsTimes } from "./ground.ts";
 
 /** Where the emulator is missing its tests are skipped, and say so. */
-export const hasMoto = spawnSync("python3", ["-c", "import moto.server"], { stdio: "ignore" }).status === 0;
+export { hasMoto };
+
 if (!hasMoto)
   console.warn("SKIPPED: tests of the ECS driver. They need the AWS emulator: pip install 'moto[server]==5.2.1'");
 
