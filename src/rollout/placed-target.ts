@@ -55,6 +55,9 @@ export function placedTarget(
       for (const target of await everywhere(place)) await target.tidy(place, kept, signal);
     },
     measure: async (place, releases, options) => (await at(place)).measure(place, releases, options),
+    async halt(place, spared) {
+      for (const target of await everywhere(place)) await target.halt(place, spared);
+    },
     async destroy(place, data) {
       const remarks: string[] = [];
       for (const target of await everywhere(place)) remarks.push(...(await target.destroy(place, data)));

@@ -257,6 +257,13 @@ export interface RolloutTarget {
   measure(place: Place, releases: Release[], options: { sinceMs: number }): Promise<Measured>;
 
   /**
+   * Takes away all of the place that runs or carries traffic, of every release, and waits until it has ended: what lies beneath it (a cluster, a load
+   * balancer) can go after this. Data, secrets and logs stay for a later start, as do the backing services named in `spared`, and their network.
+   * @throws AWS_LEFTOVERS
+   */
+  halt(place: Place, spared: readonly string[]): Promise<void>;
+
+  /**
    * Removes everything of the place; the data of backing services and volumes only where asked. Where a runtime can tell, it looks whether anything is left.
    * @returns what is still there and is not ours to remove, in sentences
    * @throws AWS_LEFTOVERS

@@ -131,6 +131,21 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
       ]);
     });
 
+    it("is halted: nothing of any release is there or answers, twice is no error, and a release starts as in a new place", async () => {
+      const place = newPlace();
+      const first = releaseOf(place, 1, { web: "web", worker: "worker" });
+      await serve(place, first);
+      await serve(place, releaseOf(place, 2, { web: "web", worker: "worker" }));
+      await target.park(place, first);
+      await target.halt(place, []);
+      expect(await target.observe(place)).toEqual([]);
+      expect(await harness.answering(place, "web")).toBeUndefined();
+      await target.halt(place, []);
+      expect(await target.reconcile(place, { inProgress: [] })).toEqual([]);
+      await serve(place, releaseOf(place, 2, { web: "web", worker: "worker" }));
+      expect(await harness.answering(place, "web")).toBe(2);
+    });
+
     it.each(["web-broken", "web-exits", "worker-exits"] as const)(
       "finds a %s task unhealthy and keeps the evidence",
       async (behaviour) => {
@@ -566,6 +581,18 @@ export function describeRolloutTarget(driver: string, newHarness: () => Promise<
         expect(await stateIn(place)).toBe("missing");
         expect(await target.removeBacking(place, "cache", "remove")).toBe(true);
         expect(await target.removeBacking(place, "cache", "remove")).toBe(false);
+      });
+
+      it("goes when its place is halted, with its data left behind, or is spared", async () => {
+        const place = newPlace();
+        await serve(place, releaseOf(place, 1, { web: "web" }));
+        await ensure(place);
+        await target.halt(place, ["cache"]);
+        expect(await target.observe(place)).toEqual([]);
+        expect(await stateIn(place)).toBe("running");
+        await target.halt(place, []);
+        expect(await stateIn(place)).toBe("missing");
+        await expect(ensure(place, cache({ engine: "mariadb" }))).rejects.toMatchObject({ code: "BACKING_REFUSED" });
       });
 
       it("leaves its data behind when its place is destroyed without them", async () => {

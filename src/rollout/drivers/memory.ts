@@ -351,6 +351,14 @@ export function memoryTarget(options: { onCall?: (method: string) => void | Prom
       );
       return { everyMs, sinceMs, services, notes: ["Figures of a runtime in memory."] };
     },
+    async halt(place, spared) {
+      await call("halt");
+      for (const task of inPlace(place)) remove(task);
+      const isSpared = (key: string) => spared.some((name) => key === `${placeKey(place)}/${name}`);
+      for (const key of [...backings.keys()].filter((one) => one.startsWith(`${placeKey(place)}/`)))
+        if (!isSpared(key)) backings.delete(key);
+      if (spared.length === 0) prepared.delete(placeKey(place));
+    },
     async destroy(place, data) {
       await call("destroy");
       for (const task of inPlace(place)) remove(task);

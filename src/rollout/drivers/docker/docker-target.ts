@@ -130,6 +130,18 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
     // Nothing of a release that is stopped stays here but its image, which the builder prunes.
     tidy: async () => undefined,
 
+    async halt(place, spared) {
+      touch(place);
+      const seen = await ground.seen(place);
+      const isSpared = ({ role, service }: SeenContainer) => role === "backing" && spared.includes(service);
+      await router.update((state) => withoutPlace(state, place));
+      await sideBySide(
+        seen.filter((one) => !isSpared(one)),
+        (one) => stopContainer(docker, one.id),
+      );
+      if (!seen.some(isSpared)) await leaveNetwork(ground, place);
+    },
+
     async destroy(place, data) {
       touch(place);
       const seen = await ground.seen(place);
@@ -138,12 +150,7 @@ export function dockerTarget(options: DockerTargetOptions): RolloutTarget {
       await sideBySide(seen, (one) =>
         data === "keep" ? stopContainer(docker, one.id) : removeContainer(docker, one.id),
       );
-      const name = networkName(instance, place);
-      if ((await findNetwork(docker, name)) !== undefined) {
-        await router.detach(name);
-        await removeNetwork(docker, name);
-      }
-      ground.forgetNetwork(place);
+      await leaveNetwork(ground, place);
       if (data === "remove") await removeVolumes(ground, place);
       return [];
     },
@@ -160,6 +167,15 @@ async function runningContainer(ground: Ground, place: Place, name: string): Pro
   const found = await findExecutable(ground, place, name);
   if (found?.state === "running") return found;
   throw notRunning(name);
+}
+
+async function leaveNetwork({ docker, router, instance, forgetNetwork }: Ground, place: Place): Promise<void> {
+  const name = networkName(instance, place);
+  if ((await findNetwork(docker, name)) !== undefined) {
+    await router.detach(name);
+    await removeNetwork(docker, name);
+  }
+  forgetNetwork(place);
 }
 
 async function removeVolumes({ docker, instance }: Ground, place: Place): Promise<void> {

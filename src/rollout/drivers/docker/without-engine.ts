@@ -48,6 +48,7 @@ export function targetWithoutEngine(): RolloutTarget {
     tidy: async () => undefined,
     measure: async (place, releases, { sinceMs }) =>
       releases.length === 0 ? { everyMs: 60_000, sinceMs, services: [], notes: [] } : refuse(place),
+    halt: async () => undefined,
     destroy: async () => [],
   };
 }

@@ -9,7 +9,7 @@ import { type AwsClients, openAws } from "./aws-clients.ts";
 import { newExec } from "./commands/exec.ts";
 import { type EcsTimes, type Ground, newRecall, TIMES } from "./ground.ts";
 import { withPublicErrors } from "./public-errors.ts";
-import { destroyPlace } from "./removal/destroy.ts";
+import { destroyPlace, haltPlace } from "./removal/destroy.ts";
 import { tidyPlace } from "./removal/tidy.ts";
 import { newMending } from "./rollout/mending.ts";
 import { newProving } from "./rollout/proving.ts";
@@ -110,6 +110,8 @@ function newEcsTarget(ground: Ground): RolloutTarget {
     forgetRun: async () => undefined,
 
     tidy: (place, kept, signal) => tidyPlace(ground, place, kept, signal),
+
+    halt: (place) => recall.changing(place, () => haltPlace(ground, place)),
 
     destroy: (place, data) => recall.changing(place, () => destroyPlace(ground, place, data)),
   };

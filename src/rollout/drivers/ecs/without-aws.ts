@@ -59,6 +59,7 @@ export function lazyEcsTarget(settings: EcsSettings, open: () => Promise<Rollout
     readLogs: async (place, source, options, log) => (await opened()).readLogs(place, source, options, log),
     tidy: async (place, kept, signal) => (await opened()).tidy(place, kept, signal),
     measure: async (place, releases, options) => (await opened()).measure(place, releases, options),
+    halt: async (place, spared) => (await opened()).halt(place, spared),
     destroy: async (place, data) => (await opened()).destroy(place, data),
   };
 }

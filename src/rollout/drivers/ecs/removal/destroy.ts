@@ -7,7 +7,7 @@ import { deleteRevisions, findFamilies, revisionsOf } from "../families.ts";
 import type { Ground } from "../ground.ts";
 import { logGroupName, readFamily, SLOTS, secretName, targetGroupName } from "../names.ts";
 import { readTags, requireOurs } from "../tags.ts";
-import { RECOVERY_DAYS } from "./left-kinds.ts";
+import { RECOVERY_DAYS, RUNNING } from "./left-kinds.ts";
 import { sweepPlace } from "./sweep.ts";
 import { taggedBehind } from "./tagged-behind.ts";
 
@@ -25,6 +25,18 @@ export async function destroyPlace(ground: Ground, place: Place, data: KeptData)
   for (const family of families) await destroyFamily(ground, family);
   await destroyLogs(ground, place);
   return await sweepPlace(ground, place, families);
+}
+
+/**
+ * Takes away what runs and what carries traffic, and waits until it is gone. Secrets, logs, images and task definitions stay: a later start finds them, and
+ * nothing beneath the place is held by them.
+ */
+export async function haltPlace(ground: Ground, place: Place): Promise<void> {
+  const families = await findFamilies(ground.aws, ground.install, place);
+  const { rules, services } = await servicesOf(ground, place, families);
+  await destroyTraffic(ground, place, services, rules);
+  for (const family of families) await stopTasks(ground, family, "the environment is stopped");
+  await sweepPlace(ground, place, families, RUNNING);
 }
 
 /** Services that anything was ever made for, by their task definitions and by what is behind the listener. */
@@ -47,12 +59,15 @@ export async function destroyOf(
   rules: Rule[],
   data: KeptData,
 ): Promise<void> {
+  await destroyTraffic(ground, place, services, rules);
+  for (const service of services) await destroySecret(ground, secretName(ground.install, place, service), data);
+}
+
+async function destroyTraffic(ground: Ground, place: Place, services: string[], rules: Rule[]): Promise<void> {
   await destroyRules(ground, place, services, rules);
   await destroyServices(ground, place, services);
-  for (const service of services) {
+  for (const service of services)
     for (const name of SLOTS) await destroyTargetGroup(ground, targetGroupName(ground.install, place, service, name));
-    await destroySecret(ground, secretName(ground.install, place, service), data);
-  }
 }
 
 async function destroyRules({ aws, install }: Ground, place: Place, services: string[], rules: Rule[]): Promise<void> {
@@ -94,12 +109,15 @@ async function destroySecret({ aws, install }: Ground, SecretId: string, data: K
   await aws.secrets.deleteSecret({ SecretId, ...until }).catch(noneWithout("ResourceNotFound"));
 }
 
-async function destroyFamily({ aws, settings }: Ground, family: string): Promise<void> {
+async function stopTasks({ aws, settings }: Ground, family: string, why: string): Promise<void> {
   const { cluster } = settings;
   const running = await aws.ecs.listTasks({ cluster, family }).catch(noneWithout("ClusterNotFound"));
-  for (const task of running?.taskArns ?? []) {
-    await aws.ecs.stopTask({ cluster, task, reason: "Shipway: the environment is removed" });
-  }
+  for (const task of running?.taskArns ?? []) await aws.ecs.stopTask({ cluster, task, reason: `Shipway: ${why}` });
+}
+
+async function destroyFamily(ground: Ground, family: string): Promise<void> {
+  const { aws } = ground;
+  await stopTasks(ground, family, "the environment is removed");
   await deleteRevisions(aws, await revisionsOf(aws, family, "ACTIVE"), await revisionsOf(aws, family, "INACTIVE"));
 }
 

@@ -24,6 +24,9 @@ export const leftKinds = (aws: AwsClients): LeftKind[] => [
   logGroup(aws),
 ];
 
+/** What runs or carries traffic, by what it is called: the rest costs nothing that stands in anybody's way. */
+export const RUNNING: ReadonlySet<string> = new Set(["listener rule", "ECS service", "target group", "task"]);
+
 function listenerRule({ elb }: AwsClients): LeftKind {
   return {
     called: "listener rule",

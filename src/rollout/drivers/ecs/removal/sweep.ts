@@ -15,15 +15,22 @@ type Left = { arn: string; kind: LeftKind | undefined; state: LeftState };
 type KnownLeft = Left & { kind: LeftKind };
 
 /**
- * Looks for what is left of a place that was removed, removes what is ours, and waits for what is ending. `families` are its task definitions' before.
+ * Looks for what is left of a place that was removed, removes what is ours, and waits for what is ending. `families` are its task definitions' before; with
+ * `only`, what is called otherwise is passed over.
  * @returns what is still there and is not removed, in sentences
  * @throws AWS_LEFTOVERS when something of ours stays although it was asked to go
  */
-export async function sweepPlace(ground: Ground, place: Place, families: string[]): Promise<string[]> {
+export async function sweepPlace(
+  ground: Ground,
+  place: Place,
+  families: string[],
+  only?: ReadonlySet<string>,
+): Promise<string[]> {
   const { times } = ground;
   const remarks: string[] = [];
   const tagged = await findTagged(ground.aws, tagsFor(ground.install, place)).catch(withRemark(remarks));
-  const left = await lookAt(ground.aws, [...tagged, ...(await findListed(ground, place, families, remarks))]);
+  const found = await lookAt(ground.aws, [...tagged, ...(await findListed(ground, place, families, remarks))]);
+  const left = found.filter(({ kind }) => only === undefined || (kind !== undefined && only.has(kind.called)));
   for (const { arn, kind } of left) {
     if (kind === undefined) remarks.push(`${arn} carries this environment's tags and is none of what Shipway makes.`);
   }

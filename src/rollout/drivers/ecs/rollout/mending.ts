@@ -1,3 +1,4 @@
+import { noneWithout } from "../../../../aws/aws-errors.ts";
 import type { Place } from "../../../release.ts";
 import type { DesiredState, RolloutTarget, TaskVariables } from "../../../target.ts";
 import { type ChangedRevision, driftOf, planMending, type ServiceView, slotOf } from "../account/slots.ts";
@@ -28,7 +29,10 @@ export function newMending(
     async reconcile(place, desired) {
       if (recall.changedAt(place) > Date.now() - times.quietMs) return [];
       const plan = (views: ServiceView[]) => planMending(views, asScaled(settings, desired, views));
-      if (plan(await reader.steadyViews(place)).length === 0) return [];
+      // Of a place that is stopped, Terraform may have destroyed what it stood on.
+      const orNone = desired.live === undefined ? noneWithout("ClusterNotFound", "ListenerNotFound") : undefined;
+      const steady = reader.steadyViews(place);
+      if (plan((await (orNone ? steady.catch(orNone) : steady)) ?? []).length === 0) return [];
       // What differed a while ago is looked at again before anything is touched.
       const readAt = Date.now();
       const mendings = plan(await reader.views(place));
