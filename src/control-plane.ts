@@ -22,6 +22,7 @@ import { newStates } from "./infra/states.ts";
 import type { NotifyDeps } from "./notify/deliver.ts";
 import { httpSend } from "./notify/drivers/http-send.ts";
 import { runtimesOf } from "./release/runtimes.ts";
+import type { StartedTeardown } from "./release/teardowns.ts";
 import { placedTarget } from "./rollout/placed-target.ts";
 import { newDeferred } from "./shared/deferred.ts";
 import { fail, hasCode, toProblem } from "./shared/errors.ts";
@@ -43,6 +44,7 @@ import { applyInfra, runInfra } from "./workflow/infra-stages.ts";
 import { startNotifyLoop } from "./workflow/notify-loop.ts";
 import { startReconcileLoop } from "./workflow/reconcile-loop.ts";
 import { runTask } from "./workflow/task-run.ts";
+import { finishTeardown, runTeardown } from "./workflow/teardown.ts";
 
 /** Somebody waits for a plan, so more of them than of drift checks. */
 const PLANS_AT_ONCE = 4;
@@ -221,6 +223,8 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         infra: Workflow;
         "infra-apply": Workflow;
         "task-run": Workflow;
+        teardown: Workflow;
+        "teardown-rest": Workflow;
       }>
     >();
   const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
@@ -228,6 +232,20 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
   const startTaskRun = async (id: string): Promise<void> => (await launched.promise).start("task-run", id);
   const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>
     (await launched.promise).start(workflow, id);
+
+  const startTeardown = async ({ workflow, id }: StartedTeardown): Promise<void> =>
+    (await launched.promise).start(workflow, id);
+  const teardown = {
+    db: store.db,
+    repositories,
+    secrets,
+    code,
+    target,
+    infraDir: infra.dir,
+    startInfra,
+    startDeployment,
+    log,
+  };
 
   const routerReady = startRouter(options, docker);
   routerReady.catch(() => undefined);
@@ -249,7 +267,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     repositories,
     infra,
     notify,
-    engine: { startDelivery, startDeployment, startInfra, startTaskRun },
+    engine: { startDelivery, startDeployment, startInfra, startTaskRun, startTeardown },
     docker,
     apiUrl,
     publicUrl: options.publicUrl,
@@ -272,9 +290,11 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     {
       deliver: (id, step) => deliver(id, stagesFor(step)),
       deploy: (id, step) => deploy(id, stagesFor(step)),
-      infra: (id, step) => runInfra({ ...infra, startInfra, log }, id, step),
-      "infra-apply": (id, step) => applyInfra({ ...infra, startInfra, log }, id, step),
+      infra: (id, step) => runInfra({ ...infra, startInfra, startTeardown, log }, id, step),
+      "infra-apply": (id, step) => applyInfra({ ...infra, startInfra, startTeardown, log }, id, step),
       "task-run": (id, step) => runTask({ store, secrets, sealer, logs, target, log }, id, step),
+      teardown: (id, step) => runTeardown(teardown, id, step),
+      "teardown-rest": (id, step) => finishTeardown(teardown, id, step),
     },
   );
   launched.resolve(engine);
@@ -305,6 +325,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     startDelivery: (id) => engine.startIfNew("deliver", id),
     startDeployment: (id) => engine.startIfNew("deploy", id),
     startTaskRun: (id) => engine.startIfNew("task-run", id),
+    startTeardown: ({ workflow, id }) => engine.startIfNew(workflow, id),
     log,
   });
   closing.push(() => loop.stop());

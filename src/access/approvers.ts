@@ -1,4 +1,5 @@
 import type { Database, Tx } from "../store/open-store.ts";
+import type { Role } from "./roles.ts";
 import { namesWithRole } from "./tokens.ts";
 
 /** Who may approve what somebody asked for; undefined: others than its authors, unless nobody else has the role. */
@@ -10,10 +11,15 @@ export type Judged = { mayApprove: boolean; others: string[] };
 /** Where no rule is written, one who is alone with the right to approve may do so: nobody else could, and a team of one must not be locked out. */
 export async function judgeApprover(
   db: Database | Tx,
-  { app, authors, approvers }: { app: string; authors: ReadonlySet<string>; approvers: Approvers },
+  {
+    app,
+    authors,
+    approvers,
+    role = "tester",
+  }: { app: string; authors: ReadonlySet<string>; approvers: Approvers; role?: Role },
   actor: string,
 ): Promise<Judged> {
-  const others = (await namesWithRole(db, "tester", app)).filter((name) => !authors.has(name));
+  const others = (await namesWithRole(db, role, app)).filter((name) => !authors.has(name));
   const mayApprove = approvers === "anyone" || !authors.has(actor) || (approvers === undefined && others.length === 0);
   return { mayApprove, others };
 }

@@ -26,6 +26,8 @@ import {
   TaskLogLineBody,
   TaskRunBody,
   type TaskRunRequest,
+  TeardownBody,
+  type TeardownRequestBody,
   TokenBody,
   VariableBody,
 } from "../http/schemas.ts";
@@ -89,10 +91,9 @@ export function apiClient(server: Server) {
     getEnvironment: (app: string, environment: string) => get(EnvironmentBody, environmentPath(app, environment)),
     declareEnvironment: (app: string, environment: string, rules: { branch?: string; tag?: string }) =>
       change(EnvironmentBody, "PUT", environmentPath(app, environment), rules),
-    removeEnvironment: async (app: string, environment: string, query: { data: KeptData }) => {
-      const options = { query, timeoutMs: REMOVAL_TIMEOUT_MS };
-      return parseAnswer(server, await call("DELETE", environmentPath(app, environment), options), RemovedBody);
-    },
+    tearDown: (app: string, environment: string, request: z.input<typeof TeardownRequestBody>) =>
+      change(TeardownBody, "POST", `${environmentPath(app, environment)}/teardowns`, request),
+    getTeardown: (id: string) => get(TeardownBody, `/api/teardowns/${encodeURIComponent(id)}`),
     environmentCost: (
       app: string,
       environment: string,

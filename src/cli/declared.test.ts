@@ -1,6 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Backing } from "../http/schemas.ts";
-import { newEnvironment, newTestCli, startTestServer, type TestCli, type TestServer } from "./testing.ts";
+import type { InfraRunView } from "../http/infra-schemas.ts";
+import type { Backing, TeardownView } from "../http/schemas.ts";
+import {
+  newEnvironment,
+  newEvent,
+  newTestCli,
+  sendEvents,
+  startTestServer,
+  type TestCli,
+  type TestServer,
+} from "./testing.ts";
 
 const IN_DEMO = "/api/apps/launches/environments/demo";
 const cache: Backing = {
@@ -17,14 +26,49 @@ const cache: Backing = {
 let server: TestServer;
 let cli: TestCli;
 let backing: Backing[];
+let refusal: { code: string; message: string } | undefined;
+const teardown: TeardownView = {
+  ...{ id: "t_1", app: "launches", environment: "demo", until: "removed", infra: "destroy", data: "keep" },
+  ...{ overrule: null, status: "succeeded", actor: "ada", infraRun: "i_1", problem: null, remarks: [] },
+  createdAt: "2026-11-23T11:59:00.000Z",
+  endedAt: "2026-11-23T11:59:30.000Z",
+};
+const waiting: InfraRunView = {
+  ...{ id: "i_1", app: "launches", environment: "demo", kind: "destroy", status: "waiting", repository: null },
+  ...{ commit: "c", refName: "main", actor: "ada", approvedBy: null, takeover: null, overrule: null, canceledBy: null },
+  ...{ deliveryId: "t_1", createdAt: "2026-11-23T11:59:00.000Z", startedAt: null, endedAt: null, plan: null },
+  ...{ problem: null, timings: {}, logs: [] },
+};
+const of = { environment: "demo", deliveryId: "t_1" };
+const told = [
+  newEvent(1, "teardown.started", { until: "removed", infra: "destroy", data: "keep" }, of),
+  newEvent(2, "environment.stopped", { release: 7, until: "removed" }, of),
+  newEvent(3, "infra.waiting", { runId: "i_1", reasons: ["it destroys aws_vpc.main"] }, of),
+  newEvent(4, "environment.removed", { dataKept: true, remarks: ["The ECS service team stays."] }, of),
+  newEvent(5, "teardown.ended", { until: "removed", status: "succeeded", remarks: [] }, of),
+];
 beforeEach(async () => {
   backing = [cache];
+  refusal = undefined;
   server = await startTestServer((app) => {
     const demo = newEnvironment({ name: "demo", rule: "branch demo/*", declared: { branch: "demo/*", tag: null } });
     const variable = { name: "SIZE", value: "a=b", version: 3, updatedAt: "2026-11-23T11:59:00.000Z" };
     app.put(IN_DEMO, async () => demo);
     app.get(IN_DEMO, async () => demo);
-    app.delete(IN_DEMO, async () => ({ remarks: ["The ECS service team has a name such as Shipway gives."] }));
+    app.post(`${IN_DEMO}/teardowns`, async (_request, reply) => reply.status(202).send(teardown));
+    app.get("/api/teardowns/t_1", async () => teardown);
+    app.get("/api/events", (_request, reply) =>
+      sendEvents(
+        reply,
+        told.map((event) => ({ id: event.id, event: event.kind, data: event })),
+      ),
+    );
+    app.get("/api/infra/runs/i_1", async () => waiting);
+    app.post("/api/infra/runs/i_1/approve", async (_request, reply) =>
+      refusal === undefined
+        ? reply.status(202).send({ runId: "i_1", deliveryId: "t_1" })
+        : reply.status(409).send({ error: refusal }),
+    );
     app.get(`${IN_DEMO}/variables`, async () => [variable]);
     app.put(`${IN_DEMO}/variables/:name`, async (request) => ({ ...variable, ...(request.params as object) }));
     app.delete(`${IN_DEMO}/variables/:name`, async (_request, reply) => reply.status(204).send());
@@ -53,14 +97,33 @@ describe("shipway env", () => {
     const refused = await run("env remove demo");
     expect(refused.code).toBe(2);
     expect(refused.err).toMatch(/r7 serves there[\s\S]*--yes/);
-    expect(asked().some(([what]) => String(what).startsWith("DELETE"))).toBe(false);
-    expect((await run("env remove demo --yes")).err).toMatch(/its data are kept[\s\S]*! The ECS service team/);
-    expect((await run("env remove demo --data remove --yes")).code).toBe(0);
-    expect(asked().flatMap(([what]) => (String(what).startsWith("DELETE") ? [what] : []))).toEqual([
-      "DELETE ?data=keep",
-      "DELETE ?data=remove",
+    expect(asked().some(([what]) => String(what).includes("teardowns"))).toBe(false);
+    const removed = await run("env remove demo --yes");
+    expect([removed.code, removed.err]).toEqual([
+      0,
+      expect.stringMatching(
+        /nothing of it runs[\s\S]*demo is removed[\s\S]*! The ECS service team[\s\S]*you kept them/,
+      ),
+    ]);
+    const forGood = await run("env remove demo --data remove --infra destroy --yes --json");
+    expect([forGood.err.includes("you kept them"), JSON.parse(forGood.out).id]).toEqual([false, "t_1"]);
+    expect(asked().flatMap(([what, body]) => (what === "POST /teardowns" ? [body] : []))).toEqual([
+      { until: "removed", infra: "keep", data: "keep" },
+      { until: "removed", infra: "destroy", data: "remove" },
     ]);
     expect((await run("env remove demo --data maybe --yes")).code).toBe(2);
+    expect((await run("env remove demo --approve --yes")).err).toContain("--approve goes with --infra destroy");
+  });
+
+  it("approves the plan that destroys only for who said so, and says why it may not", async () => {
+    const approvals = () => asked().filter(([what]) => String(what).includes("approve")).length;
+    expect((await run("env stop demo --infra destroy")).err).toContain("It goes on by itself then.");
+    expect(approvals()).toBe(0);
+    await run("env stop demo --infra destroy --approve");
+    expect(approvals()).toBe(1);
+    refusal = { code: "INFRA_APPROVAL_REFUSED", message: "olga has to" };
+    const { code, err } = await run("env stop demo --infra destroy --approve");
+    expect([code, err]).toEqual([0, expect.stringMatching(/! olga has to[\s\S]*somebody else has approved/)]);
   });
 });
 

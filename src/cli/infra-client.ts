@@ -1,5 +1,6 @@
 import { z } from "zod";
 import {
+  type DestroyInfraRequest,
   IgnoredDriftBody,
   InfraBody,
   InfraRepositoryBody,
@@ -30,6 +31,8 @@ export function infraClient(server: Server) {
       environment: string,
       body: { kind: "plan" | "apply" | "drift"; ref?: string; again?: true },
     ) => post(InfraStartedBody, `${infraPath(app, environment)}/runs`, body),
+    destroyInfra: (app: string, environment: string, body: z.input<typeof DestroyInfraRequest>) =>
+      post(InfraStartedBody, `${infraPath(app, environment)}/destroy`, body),
     createInfraRepository: (app: string, name: string) => post(InfraRepositoryBody, repositoriesPath(app), { name }),
     listInfraRepositories: (app: string) => get(z.array(InfraRepositoryBody), repositoriesPath(app)),
     removeInfraRepository: async (app: string, name: string) => {

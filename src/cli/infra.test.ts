@@ -65,6 +65,7 @@ const viewed: InfraRunView = {
   approvedBy: null,
   canceledBy: "ada",
   takeover: null,
+  overrule: null,
   deliveryId: "i_3",
   createdAt: "2026-11-23T11:59:00.000Z",
   startedAt: null,

@@ -157,6 +157,7 @@ export function newEnvironment(changes: Partial<Environment> = {}): Environment 
     ],
     runningDeployment: null,
     waitingDeployment: null,
+    stopped: null,
     declared: null,
     ...changes,
   };

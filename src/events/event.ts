@@ -56,6 +56,22 @@ export type PlatformEvent =
   | { kind: "environment.resumed"; data: Record<string, never> }
   | { kind: "environment.mended"; data: { text: string } }
   | { kind: "environment.declared"; data: { branch: string | null; tag: string | null } }
+  | { kind: "environment.stopped"; data: { teardownId: string; release: number | null; until: "stopped" | "removed" } }
+  | {
+      kind: "teardown.started";
+      data: { teardownId: string; until: "stopped" | "removed"; infra: "keep" | "destroy"; data: "keep" | "remove" };
+    }
+  | {
+      kind: "teardown.ended";
+      data: {
+        teardownId: string;
+        until: "stopped" | "removed";
+        status: "succeeded" | "failed" | "canceled";
+        durationMs: number;
+        remarks: string[];
+        problem?: Problem;
+      };
+    }
   | { kind: "environment.removed"; data: { dataKept: boolean; remarks?: string[] } }
   | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number; pipelines?: true } }
   | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
@@ -75,6 +91,8 @@ export type PlatformEvent =
         refName: string;
         repository?: string;
         takeover?: true;
+        /** Of a destroy: why what is protected goes, too. */
+        overrule?: string;
       };
     }
   | { kind: "infra.planned"; data: { runId: string; changes: PlannedChange[]; outputs: string[]; takeover?: true } }

@@ -60,16 +60,31 @@ function tell<S extends z.ZodType>(schema: S, lines: (data: z.output<S>, event: 
 
 const Mark = { takeover: z.literal(true).optional() };
 
-const TITLES: Record<string, string> = { plan: "infra plan", apply: "infra", drift: "drift check" };
+const TITLES: Record<string, string> = {
+  plan: "infra plan",
+  apply: "infra",
+  destroy: "destroying the infra",
+  drift: "drift check",
+};
 
 const TALES: Record<string, Tell> = {
   "infra.queued": tell(z.object({ waitsFor: z.string() }), ({ waitsFor }, { environment }) => [
     `  … infra of ${environment} waits for run ${waitsFor}`,
   ]),
   "infra.started": tell(
-    z.object({ kind: z.string(), commit: z.string(), refName: z.string(), repository: z.string().optional(), ...Mark }),
-    ({ kind, commit, refName, repository, takeover }, { environment }) => [
+    z.object({
+      kind: z.string(),
+      commit: z.string(),
+      refName: z.string(),
+      repository: z.string().optional(),
+      overrule: z.string().optional(),
+      ...Mark,
+    }),
+    ({ kind, commit, refName, repository, takeover, overrule }, { environment, actor }) => [
       `→ ${takeover ? "taking over the drift" : (TITLES[kind] ?? "infra")} of ${environment}  ${repository === undefined ? "" : `${plain(shortAddress(repository))} `}${plain(refName)} ${commit.slice(0, 7)}`,
+      ...(overrule === undefined
+        ? []
+        : wrap("! ", `${plain(actor)} wants destroyed what is protected, too: ${plain(overrule)}`)),
     ],
   ),
   "infra.planned": tell(z.object({ changes: z.array(Change), outputs: z.array(z.string()), ...Mark }), planned),
@@ -221,7 +236,11 @@ function ended(
     return [`✓ the state of ${environment} says what exists (${took}); whether the code does is looked at next`];
   if (status === "succeeded")
     return [
-      kind === "apply" && changes > 0 ? `✓ infra of ${environment} applied in ${took}` : `✓ ${title} done in ${took}`,
+      kind === "destroy"
+        ? `✓ infra of ${environment} destroyed in ${took}; the next deployment makes it anew`
+        : kind === "apply" && changes > 0
+          ? `✓ infra of ${environment} applied in ${took}`
+          : `✓ ${title} done in ${took}`,
     ];
   if (status === "canceled" && problem === undefined)
     return [`! ${title} of ${environment} was turned down; nothing was changed`];

@@ -134,6 +134,40 @@ const PLATFORM: Record<string, Tell> = {
       ...remarks.flatMap((remark) => wrap("! ", remark)),
     ],
   ),
+  "teardown.started": tell(
+    z.object({ until: z.string(), infra: z.string(), data: z.string() }),
+    ({ until, infra, data }, { environment }) => {
+      const also = infra === "destroy" ? ", and destroying its infrastructure" : "";
+      return wrap(
+        "→ ",
+        `${until === "removed" ? `removing ${environment} (data: ${data})` : `stopping ${environment}`}${also}`,
+      );
+    },
+  ),
+  "environment.stopped": tell(
+    z.object({ release: z.number().nullable(), until: z.string() }),
+    ({ release, until }, { app, environment }) => [
+      `✓ ${environment} is stopped: nothing of it runs any more`,
+      ...(until === "removed" || release === null
+        ? []
+        : [
+            hint(
+              `r${release} comes back with \`shipway env start ${environment} --app ${app}\`, or with the next push`,
+            ),
+          ]),
+    ],
+  ),
+  "teardown.ended": tell(
+    z.object({ status: z.string(), problem: ProblemData.optional() }),
+    // A success was told as what it is: stopped, destroyed, removed.
+    ({ status, problem }) =>
+      problem === undefined
+        ? []
+        : [
+            ...wrap(status === "failed" ? "✗ " : "! ", problem.message),
+            ...(problem.hint === undefined ? [] : wrap("  → ", problem.hint)),
+          ],
+  ),
   "backing.drifted": tell(z.object({ text: z.string() }), ({ text }, { environment }) => [
     ...wrap("! ", `${environment}: ${text}`),
     hint(`see \`shipway backing list --env ${environment}\`; a deployment or an infra apply puts it right`),

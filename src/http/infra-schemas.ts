@@ -27,7 +27,7 @@ export const InfraRunBody = z
     id: z.string(),
     app: z.string(),
     environment: z.string(),
-    kind: z.enum(["plan", "apply", "drift"]),
+    kind: z.enum(["plan", "apply", "destroy", "drift"]),
     status: z.enum(["queued", "running", "waiting", "succeeded", "failed", "unknown", "superseded", "canceled"]),
     repository: z.string().nullable().describe("Where the code lies; null for the app's own repository"),
     commit: z.string(),
@@ -38,6 +38,7 @@ export const InfraRunBody = z
       .object({ addresses: z.array(z.string()) })
       .nullable()
       .describe("Of a run that changes nothing real and takes over into the state what exists (of these, or of all)"),
+    overrule: z.string().nullable().describe("Of a destroy: why what is protected goes, too"),
     canceledBy: z.string().nullable().describe("Who asked to stop it while it ran"),
     deliveryId: z.string(),
     createdAt: Timestamp,
@@ -197,6 +198,15 @@ export const StartInfraRequest = z.strictObject({
       "Branch, tag or commit; default: the default branch. Of the infra repository where the environment names one",
     ),
   again: z.literal(true).optional().describe("Apply what was applied last once more, which puts back what drifted"),
+});
+export const DestroyInfraRequest = z.strictObject({
+  ref: z.string().min(1).optional().describe("Code to destroy with; default: that of the last apply"),
+  overrule: z
+    .string()
+    .min(1)
+    .max(500)
+    .optional()
+    .describe("Why what `protect` and `maxDestroy` keep is to go, too; on the record"),
 });
 export const RecoverRequest = z.strictObject({
   way: z.enum(["push", "import", "accept"]),

@@ -6,10 +6,14 @@ import { dirname, join } from "node:path";
 import { terraformCli } from "../infra/drivers/terraform-cli.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import type { Terraform } from "../infra/terraform.ts";
+import type { StartedTeardown } from "../release/teardowns.ts";
+import { assertNever } from "../shared/assert-never.ts";
 import { runProgram } from "../shared/run-program.ts";
 import { until } from "../shared/until.ts";
 import { createApp } from "../source/apps.ts";
+import type { DurableStep } from "../workflow/durable.ts";
 import { applyInfra, type InfraStageDeps, runInfra } from "../workflow/infra-stages.ts";
+import { finishTeardown, runTeardown, type TeardownDeps } from "../workflow/teardown.ts";
 import type { InfraRunView, InfraView, RecoveryView } from "./infra-schemas.ts";
 import { serveGit } from "./serve-git.ts";
 import { newTestPlatform, type TestPlatform } from "./testing.ts";
@@ -33,8 +37,9 @@ export type InfraTest = TestPlatform & {
   /** Waits for the workflows that are under way. */
   idle(): Promise<void>;
   /** Runs a workflow again, as recovery after a crash does. */
-  resume(run: StartedRun): Promise<void>;
+  resume(run: StartedRun | StartedTeardown, step?: DurableStep): Promise<void>;
   deps: InfraStageDeps;
+  teardown: TeardownDeps;
   dir: string;
 };
 
@@ -63,15 +68,42 @@ export async function newInfraTest(
     ...platform.infra,
     ...(options.lockWaitSeconds !== undefined && { lockWaitSeconds: options.lockWaitSeconds }),
     startInfra: async (run) => start(run),
+    startTeardown: async (teardown) => start(teardown),
     log: { info: () => undefined, warn: () => undefined, error: (details) => console.error(details) },
   };
-  const resume = ({ workflow, id }: StartedRun): Promise<void> =>
-    (workflow === "infra" ? runInfra : applyInfra)(deps, id, (_name, work) => work());
-  const start = (run: StartedRun): void => {
+  const { repositories, secrets, target } = platform;
+  const teardown: TeardownDeps = {
+    ...{
+      db: platform.store.db,
+      repositories,
+      secrets,
+      target,
+      code: platform.infra.code,
+      infraDir: platform.infra.dir,
+    },
+    ...{ startInfra: deps.startInfra, startDeployment: platform.engine.startDeployment, log: deps.log },
+  };
+  const once: DurableStep = (_name, work) => work();
+  const resume = ({ workflow, id }: StartedRun | StartedTeardown, step = once): Promise<void> => {
+    switch (workflow) {
+      case "infra":
+        return runInfra(deps, id, step);
+      case "infra-apply":
+        return applyInfra(deps, id, step);
+      case "teardown":
+        return runTeardown(teardown, id, step);
+      case "teardown-rest":
+        return finishTeardown(teardown, id, step);
+      default:
+        return assertNever(workflow);
+    }
+  };
+  const start = (run: StartedRun | StartedTeardown): void => {
     const work = resume(run).finally(() => running.delete(work));
     running.add(work);
   };
   platform.engine.startInfra = async (run) => start(run);
+  platform.engine.startTeardown = async (one) => start(one);
   await createApp(platform.store.db, platform.repositories, "shop", "ada");
   const token = await test.tokenFor("admin");
   const checkout = join(dir, "checkout");
@@ -107,6 +139,7 @@ export async function newInfraTest(
   return {
     ...test,
     deps,
+    teardown,
     dir,
     ask,
     tryAsk,

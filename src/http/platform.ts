@@ -5,6 +5,7 @@ import type { ImagePublisher } from "../image/publisher.ts";
 import type { InfraDeps } from "../infra/run-terraform.ts";
 import type { StartedRun } from "../infra/runs.ts";
 import type { NotifyDeps } from "../notify/deliver.ts";
+import type { StartedTeardown } from "../release/teardowns.ts";
 import type { ServiceUse } from "../rollout/measurement.ts";
 import type { RolloutTarget } from "../rollout/target.ts";
 import type { Repositories } from "../source/repositories.ts";
@@ -36,6 +37,7 @@ export type Platform = {
     startDeployment(deploymentId: string): Promise<void>;
     startInfra(run: StartedRun): Promise<void>;
     startTaskRun(runId: string): Promise<void>;
+    startTeardown(teardown: StartedTeardown): Promise<void>;
   };
   /** The container engine, whose version is undefined when it does not answer; undefined for a Shipway that runs without one. */
   docker: { version(): Promise<string | undefined>; latestUse(): ServiceUse[] } | undefined;

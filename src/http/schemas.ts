@@ -48,6 +48,15 @@ export const EnvironmentBody = z
       .object({ id: z.string(), release: z.int() })
       .nullable()
       .describe("The deployment that waits here for an approval"),
+    stopped: z
+      .object({
+        release: z.int().nullable().describe("What served until then, and what a start brings back"),
+        by: z.string(),
+        since: Timestamp.nullable().describe(
+          "Null while it is being stopped, or where stopping did not come to its end",
+        ),
+      })
+      .nullable(),
     declared: z
       .object({ branch: z.string().nullable(), tag: z.string().nullable() })
       .nullable()
@@ -235,6 +244,39 @@ export const RemovedBody = z
       .describe("What is still there and is not Shipway's to remove, in sentences; usually none"),
   })
   .meta({ title: "Removed" });
+
+export const TeardownRequestBody = z.strictObject({
+  until: z.enum(["stopped", "removed"]).describe("Only what runs, or all of the environment"),
+  infra: z.enum(["keep", "destroy"]).default("keep").describe("What becomes of what its Terraform has made"),
+  data: z.enum(["keep", "remove"]).default("keep").describe("What becomes of the data of backing services and volumes"),
+  overrule: z
+    .string()
+    .min(1)
+    .max(500)
+    .optional()
+    .describe("Why what `protect` and `maxDestroy` keep is destroyed, too; on the record"),
+});
+export const TeardownBody = z
+  .object({
+    id: z.string(),
+    app: z.string(),
+    environment: z.string(),
+    until: z.enum(["stopped", "removed"]),
+    infra: z.enum(["keep", "destroy"]),
+    data: z.enum(["keep", "remove"]),
+    overrule: z.string().nullable(),
+    status: z
+      .enum(["running", "waiting", "finishing", "succeeded", "failed", "canceled"])
+      .describe("waiting: for the infra run that destroys, and that for its approval"),
+    actor: z.string(),
+    infraRun: z.string().nullable(),
+    problem: ProblemBody.nullable(),
+    remarks: z.array(z.string()).describe("What is still there and is not Shipway's to remove"),
+    createdAt: Timestamp,
+    endedAt: Timestamp.nullable(),
+  })
+  .meta({ title: "Teardown" });
+export type TeardownView = z.infer<typeof TeardownBody>;
 
 export const EventBody = z
   .object({

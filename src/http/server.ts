@@ -37,6 +37,7 @@ import { pipelineValueRoutes } from "./routes/pipeline-values.ts";
 import { streamRoutes } from "./routes/streams.ts";
 import { systemRoutes } from "./routes/system.ts";
 import { taskRunRoutes } from "./routes/task-runs.ts";
+import { teardownRoutes } from "./routes/teardowns.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 import { variableRoutes } from "./routes/variables.ts";
 import { ErrorBody } from "./schemas.ts";
@@ -131,6 +132,7 @@ export async function buildServer(
     backingRoutes,
     deploymentRoutes,
     taskRunRoutes,
+    teardownRoutes,
     execRoutes,
     streamRoutes,
     tokenRoutes,

@@ -37,6 +37,7 @@ async function reconcile(): Promise<void> {
     ...parts,
     executorOf: () => memoryExecutor(),
     startDelivery: none,
+    startTeardown: none,
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },
     startDeployment: none,

@@ -18,6 +18,7 @@ import { getChange } from "../release/deliveries.ts";
 import { endDeployment, requestDeployment } from "../release/deployments.ts";
 import { openPipeline } from "../release/pipelines.ts";
 import { recordRelease } from "../release/releases.ts";
+import type { StartedTeardown } from "../release/teardowns.ts";
 import { type MemoryTarget, memoryTarget } from "../rollout/drivers/memory.ts";
 import { createApp } from "../source/apps.ts";
 import { gitMirrors } from "../source/mirrors.ts";
@@ -103,6 +104,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       startDelivery: async (id: string) => void started.push(`deliver ${id}`),
       startDeployment: async (id: string) => void started.push(`deploy ${id}`),
       startTaskRun: async (id: string) => void started.push(`task-run ${id}`),
+      startTeardown: async ({ workflow, id }: StartedTeardown) => void started.push(`${workflow} ${id}`),
       startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
     docker: { version: async () => "20.10.24", latestUse: () => [] },

@@ -9,6 +9,7 @@ import type { Deployment as DeploymentRow } from "../release/deployments.ts";
 import { stepLogId } from "../release/log-ids.ts";
 import { addressesOf, type ReleaseRecord, resolveRelease } from "../release/resolve-release.ts";
 import { logOf, type TaskRun as StoredRun } from "../release/task-runs.ts";
+import type { Teardown as StoredTeardown } from "../release/teardowns.ts";
 import type { ObservedService } from "../rollout/target.ts";
 import type { AppRecord } from "../source/apps.ts";
 import { isFromOutside } from "../spec/resolve-environment.ts";
@@ -24,6 +25,7 @@ import type {
   ReleaseSummary,
   SecretSummary,
   TaskRun,
+  TeardownView,
   Token,
   Variable,
 } from "./schemas.ts";
@@ -83,11 +85,13 @@ export function viewEnvironment(
   live: ReleaseRecord | undefined,
   { observed, waiting }: { observed: ObservedService[]; waiting: DeploymentRow | undefined },
   httpPort: number,
+  /** Of a stopped environment, what served until then. */
+  last: ReleaseRecord | undefined = live,
 ): Environment {
   const declared = declarationOf(row);
   // What the API says of it may have changed since the release was made; shipway.yml's own words have not.
-  const isOwn = live !== undefined && row.name in live.spec.environments && !isFromOutside(live.spec, row.name);
-  const rule = isOwn ? live.spec.environments[row.name] : declared;
+  const isOwn = last !== undefined && row.name in last.spec.environments && !isFromOutside(last.spec, row.name);
+  const rule = isOwn ? last.spec.environments[row.name] : declared;
   const resolved = live && resolveRelease(live, row.name).release;
   return {
     app: row.app,
@@ -112,6 +116,10 @@ export function viewEnvironment(
     })),
     runningDeployment: row.running_deployment,
     waitingDeployment: waiting === undefined ? null : { id: waiting.id, release: waiting.release },
+    stopped:
+      row.live_release !== null || row.stopped_by === null
+        ? null
+        : { release: row.stopped_release, by: row.stopped_by, since: row.stopped_at?.toISOString() ?? null },
     declared: declared ? { branch: declared.branch, tag: declared.tag } : null,
   };
 }
@@ -172,6 +180,16 @@ export function viewTaskRun(row: StoredRun): TaskRun {
     endedAt: row.ended_at?.toISOString() ?? null,
     durationMs: row.ended_at === null ? null : row.ended_at.getTime() - row.created_at.getTime(),
     logId: logOf(row),
+  };
+}
+
+export function viewTeardown(row: StoredTeardown): TeardownView {
+  const { id, app, environment, until, infra, data, overrule, status, actor, problem, remarks } = row;
+  return {
+    ...{ id, app, environment, until, infra, data, overrule, status, actor, problem, remarks },
+    infraRun: row.infra_run,
+    createdAt: row.created_at.toISOString(),
+    endedAt: row.ended_at?.toISOString() ?? null,
   };
 }
 

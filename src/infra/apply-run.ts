@@ -25,7 +25,7 @@ import {
   SENSITIVE_FILE,
   SHOWN_ERRORS,
 } from "./run-terraform.ts";
-import { getRun, type InfraRun, journalApply, keepTimings, type RunResult } from "./runs.ts";
+import { commandFor, getRun, type InfraRun, journalApply, keepTimings, type RunResult } from "./runs.ts";
 import { idsIn, lockedBy, parseState } from "./states.ts";
 import { describeStopped } from "./stop-run.ts";
 import { describeErrors, errorsIn, holderIn } from "./terraform-errors.ts";
@@ -85,7 +85,7 @@ async function planAgain(deps: InfraDeps, run: InfraRun): Promise<MadePlan> {
   const more = differing.length > SHOWN_ERRORS ? ` and ${differing.length - SHOWN_ERRORS} more` : "";
   throw fail("INFRA_PLAN_STALE", {
     message: `While run ${run.id} waited for its approval, what it was planned from has changed: ${shown}${more}. Nothing was applied.`,
-    hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+    hint: `Plan anew: \`${commandFor(run)}\`.`,
   });
 }
 
@@ -120,7 +120,7 @@ async function sensitiveInPlan(deps: InfraDeps, workspace: OpenWorkspace): Promi
 
 /** The very bytes that were planned and approved, made from the state that is there now. @throws INFRA_PLAN_STALE */
 async function writePlan(deps: InfraDeps, run: InfraRun, workspace: OpenWorkspace): Promise<void> {
-  const again = `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`;
+  const again = `Plan anew: \`${commandFor(run)}\`.`;
   const kept = openPlan(deps, run);
   if (kept === undefined || run.planned_at === null || Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
     throw fail("INFRA_PLAN_STALE", { message: `The plan of run ${run.id} is not good any more.`, hint: again });
@@ -205,7 +205,7 @@ function refusalOf(run: InfraRun, events: readonly StreamEvent[]) {
   if (!errorsIn(events).some(({ summary }) => summary === "Saved plan is stale")) return undefined;
   return fail("INFRA_PLAN_STALE", {
     message: `The state of ${run.environment} has changed since run ${run.id} was planned; nothing was applied.`,
-    hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+    hint: `Plan anew: \`${commandFor(run)}\`.`,
   });
 }
 
@@ -215,7 +215,7 @@ function stoppedMidway(run: InfraRun, by: string, howFar: string): RunResult {
     problem: toProblem(
       fail("INFRA_CANCELED", {
         message: `Run ${run.id} was stopped in the middle, as ${by} asked: ${howFar}.`,
-        hint: `Apply again, and it goes on from there: \`shipway infra apply --app ${run.app} --env ${run.environment}\`. All of its output: \`shipway infra runs ${run.id} --log\`.`,
+        hint: `Apply again, and it goes on from there: \`${commandFor(run)}\`. All of its output: \`shipway infra runs ${run.id} --log\`.`,
       }),
     ),
   };
@@ -259,6 +259,6 @@ async function askForOutputs(deps: InfraDeps, run: InfraRun, workspace: OpenWork
   if (exitCode === 0) return parseOutputs(stdout);
   throw fail("INFRA_FAILED", {
     message: `Everything is applied, but the outputs could not be read: ${stderr.trim().split("\n").slice(-3).join(" ")}`,
-    hint: `Try again: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+    hint: `Try again: \`${commandFor(run)}\`.`,
   });
 }

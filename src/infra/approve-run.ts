@@ -2,10 +2,12 @@ import { judgeApprover, suchAs } from "../access/approvers.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import { fail, toProblem } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
+import { requireNothingRuns } from "./ask-destroy.ts";
 import {
   blocked,
   canceledUnchanged,
   closeRun,
+  commandFor,
   frameOf,
   getRun,
   type InfraRun,
@@ -47,17 +49,19 @@ export async function waitForApproval(db: Database, run: InfraRun, reasons: stri
 
 /**
  * Lets a waiting run go on.
- * @throws INFRA_APPROVAL_REFUSED when it does not wait, or when its environment wants somebody else's approval; INFRA_BLOCKED; INFRA_PLAN_STALE
+ * @throws INFRA_APPROVAL_REFUSED when it does not wait, or when its environment wants somebody else's approval; INFRA_BLOCKED; INFRA_PLAN_STALE;
+ * ENVIRONMENT_BUSY when it destroys, and something was started there meanwhile
  */
 export async function approveRun(db: Database, id: string, actor: string): Promise<StartedRun | undefined> {
   return db.transaction().execute(async (tx) => {
     const seen = await getRun(tx, id);
+    if (seen.kind === "destroy" && seen.status === "waiting") await requireNothingRuns(tx, seen);
     const environment = await lockEnvironment(tx, seen);
     const run = await getRun(tx, id);
     if (run.status !== "waiting") {
       throw fail("INFRA_APPROVAL_REFUSED", {
         message: `Run ${id} does not wait for an approval: it is ${run.status}.`,
-        hint: "Plan anew with `shipway infra apply`.",
+        hint: `Plan anew: \`${commandFor(run)}\`.`,
       });
     }
     await refuseOwnApproval(tx, run, actor);
@@ -65,7 +69,7 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
     if (run.planned_at !== null && Date.now() - run.planned_at.getTime() > PLAN_GOOD_FOR_MS) {
       throw fail("INFRA_PLAN_STALE", {
         message: `The plan of run ${id} is older than a day; what exists may differ from it by now.`,
-        hint: `Plan anew: \`shipway infra apply --app ${run.app} --env ${run.environment}\`.`,
+        hint: `Plan anew: \`${commandFor(run)}\`.`,
       });
     }
     await tx.updateTable("infra_runs").set({ status: "queued", approved_by: actor }).where("id", "=", id).execute();
@@ -74,10 +78,18 @@ export async function approveRun(db: Database, id: string, actor: string): Promi
   });
 }
 
+/** What no code says (that everything goes, that the state is to say something else) is an operator's to approve. */
+export const approverOf = ({ kind, takeover }: Pick<InfraRun, "kind" | "takeover">): "operator" | "tester" =>
+  kind === "destroy" || takeover !== null ? "operator" : "tester";
+
 /** Whoever asked for the run, or pushed or deployed its commit, is its author. */
 async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<void> {
   const authors = await authorsOf(tx, run);
-  const { mayApprove, others } = await judgeApprover(tx, { ...run, authors, approvers: run.spec.approvers }, actor);
+  const { mayApprove, others } = await judgeApprover(
+    tx,
+    { ...run, authors, approvers: run.spec.approvers, role: approverOf(run) },
+    actor,
+  );
   if (mayApprove) return;
   throw fail("INFRA_APPROVAL_REFUSED", {
     message: `${actor} asked for run ${run.id} or pushed its commit; ${run.environment} wants the approval of somebody else${suchAs(others)}.`,
@@ -86,8 +98,8 @@ async function refuseOwnApproval(tx: Tx, run: InfraRun, actor: string): Promise<
 }
 
 async function authorsOf(tx: Tx, run: InfraRun): Promise<Set<string>> {
-  // What is taken over was written by nobody's commit.
-  if (run.takeover !== null) return new Set([run.actor]);
+  // What is destroyed or taken over was written by nobody's commit.
+  if (approverOf(run) === "operator") return new Set([run.actor]);
   const pushed = await tx
     .selectFrom("changes")
     .select("actor")

@@ -8,7 +8,7 @@ import type { Database } from "../store/open-store.ts";
 import { hashCode, hashInputs } from "./code-hash.ts";
 import type { InfraCode, InfraCommit } from "./infra-code.ts";
 import type { Takeover } from "./infra-run.ts";
-import { findInfra, type InfraRun, type RunRequest, requestRun, type StartedRun } from "./runs.ts";
+import { commandFor, findInfra, type InfraRun, type RunRequest, requestRun, type StartedRun } from "./runs.ts";
 
 export type AskDeps = { db: Database; repositories: Repositories; secrets: Secrets; code: InfraCode };
 
@@ -32,7 +32,7 @@ export async function askRun(
   return ask(deps, { ...place, kind: wanted.kind, ...code, actor: wanted.actor, spec, inputs });
 }
 
-async function findCode(
+export async function findCode(
   deps: AskDeps,
   place: Place,
   ref: string | undefined,
@@ -137,6 +137,6 @@ export function problemOf(run: InfraRun) {
     : {
         code: "INFRA_FAILED",
         message: `Infra run ${run.id} is ${run.status}.`,
-        hint: "Try again with `shipway infra apply`.",
+        hint: `Try again: \`${commandFor(run)}\`.`,
       };
 }

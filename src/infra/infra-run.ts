@@ -1,5 +1,11 @@
-/** `plan` only looks; `apply` plans, waits at the gate where it must, and applies; `drift` compares reality with what was applied. */
-export type InfraRunKind = "plan" | "apply" | "drift";
+/**
+ * `plan` only looks; `apply` plans, waits at the gate where it must, and applies; `destroy` does so with a plan that leaves nothing; `drift` compares
+ * reality with what was applied.
+ */
+export type InfraRunKind = "plan" | "apply" | "destroy" | "drift";
+
+/** Whether it may change what exists: one of them at a time, under the state's lock, with its plan kept and its steps journaled. */
+export const isApplying = (kind: InfraRunKind): kind is "apply" | "destroy" => kind === "apply" || kind === "destroy";
 
 /** `waiting` for an approval; `unknown`: it was cut off while it changed things, and the environment is blocked until somebody recovered it. */
 export type InfraRunStatus =

@@ -1,7 +1,8 @@
 import type { Place } from "../rollout/release.ts";
 import { fail } from "../shared/errors.ts";
 import type { Tx } from "../store/open-store.ts";
-import { closeRun } from "./runs.ts";
+import { countResources } from "./ask-destroy.ts";
+import { closeRun, NOTHING_APPLIED } from "./runs.ts";
 
 /**
  * Whether an environment may go without leaving behind what only its Terraform knows.
@@ -24,18 +25,11 @@ export async function requireNothingApplied(tx: Tx, { app, environment }: Place)
         : `Recover it first: \`shipway infra recover --app ${app} --env ${environment}\`.`,
     });
   }
-  const state = await tx
-    .selectFrom("infra_states")
-    .select("resources")
-    .where("app", "=", app)
-    .where("environment", "=", environment)
-    .orderBy("version", "desc")
-    .limit(1)
-    .executeTakeFirst();
-  if (!state || state.resources === 0) return;
+  const resources = await countResources(tx, { app, environment });
+  if (resources === 0) return;
   throw fail("ENVIRONMENT_BUSY", {
-    message: `${environment} of ${app} cannot be removed now: its Terraform state still lists ${state.resources} resources.`,
-    hint: `Take them out of its Terraform code and apply that: \`shipway infra apply --app ${app} --env ${environment}\`.`,
+    message: `${environment} of ${app} cannot be removed now: its Terraform state still lists ${resources} resources.`,
+    hint: `Destroy them with it: \`shipway env remove ${environment} --app ${app} --infra destroy\`.`,
   });
 }
 
@@ -46,17 +40,7 @@ export async function requireNothingApplied(tx: Tx, { app, environment }: Place)
 export async function leaveEnvironment(tx: Tx, { app, environment }: Place, actor: string): Promise<void> {
   await tx
     .updateTable("infra_environments")
-    .set({
-      applied_run: null,
-      applied_commit: null,
-      applied_inputs: null,
-      applied_spec: "null",
-      outputs: null,
-      lock: "null",
-      drift: "null",
-      drift_at: null,
-      drift_due: false,
-    })
+    .set({ ...NOTHING_APPLIED, lock: "null" })
     .where("app", "=", app)
     .where("environment", "=", environment)
     .execute();

@@ -1,5 +1,5 @@
 import pLimit from "p-limit";
-import type { InfraRunKind } from "./infra-run.ts";
+import { type InfraRunKind, isApplying } from "./infra-run.ts";
 
 export type LookSlots = <T>(
   run: { app: string; environment: string; kind: InfraRunKind },
@@ -14,7 +14,7 @@ export function newLookSlots(limits: { plans: number; drifts: number }): LookSlo
   const slots = { plan: pLimit(limits.plans), drift: pLimit(limits.drifts) };
   const folders = new Map<string, Promise<void>>();
   return async ({ app, environment, kind }, work) => {
-    if (kind === "apply") return work();
+    if (isApplying(kind)) return work();
     const folder = [app, environment, kind].join("/");
     const mine = (folders.get(folder) ?? Promise.resolve()).then(() => slots[kind](work));
     const done = mine.then(

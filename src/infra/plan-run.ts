@@ -10,7 +10,7 @@ import { varFilesOf } from "./code-hash.ts";
 import { recordDrift } from "./drift-reports.ts";
 import { describePlace, isSamePlace } from "./foreign-state.ts";
 import { listIgnored } from "./ignored-drift.ts";
-import type { PlanSummary, StateIn } from "./infra-run.ts";
+import { isApplying, type PlanSummary, type StateIn } from "./infra-run.ts";
 import { type PlanJson, parsePlanJson } from "./plan-json.ts";
 import { readDrift } from "./read-drift.ts";
 import { readPlan, readTakeover, refusalsOf, sensitiveValues, startsOf } from "./read-plan.ts";
@@ -66,15 +66,19 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   const found = read(run, plan);
   const moved = await stateHasMoved(deps, run, workspace.stateIn);
   if (moved !== undefined && found.changes.length > 0) found.approval.push(moved);
-  const refused = refusalsOf(found.changes, run.spec);
+  const against = refusalsOf(found.changes, run.spec);
+  if (run.overrule !== null)
+    found.approval.unshift(
+      ...against.map((reason) => `${reason}: ${run.actor} wants it all the same (${run.overrule})`),
+    );
+  const refused = run.overrule === null ? against : [];
   const summary = maskAll({ ...found, ...(refused.length > 0 && { refused }) }, mask);
   const file = await readFile(join(workspace.runDir, PLAN_FILE));
   await recordPlan(deps.db, run, {
     summary,
-    file:
-      run.kind === "apply"
-        ? sealPlan(deps, run, { file, starts: startsOf(plan, run.takeover !== null) })
-        : Buffer.alloc(0),
+    file: isApplying(run.kind)
+      ? sealPlan(deps, run, { file, starts: startsOf(plan, run.takeover !== null) })
+      : Buffer.alloc(0),
     sha256: createHash("sha256").update(file).digest("hex"),
     stateVersion: await deps.states.latestVersion(run),
   });
@@ -91,7 +95,10 @@ function refuse(run: InfraRun, reasons: readonly string[]) {
   const more = reasons.length - shown.length;
   return fail("INFRA_PROTECTED", {
     message: `${run.environment} does not let this plan pass, whoever approves it: ${shown.join("; ")}${more > 0 ? `; and ${more} more` : ""}. Nothing was changed.`,
-    hint: `If it is meant, say so in a commit: change \`protect\` or \`maxDestroy\` of environments.${run.environment}.infra in shipway.yml. See the whole plan: \`shipway infra runs ${run.id}\`.`,
+    hint:
+      run.kind === "destroy"
+        ? `If it is meant, say why, on the record: \`--overrule "REASON"\`. See the whole plan: \`shipway infra runs ${run.id}\`.`
+        : `If it is meant, say so in a commit: change \`protect\` or \`maxDestroy\` of environments.${run.environment}.infra in shipway.yml. See the whole plan: \`shipway infra runs ${run.id}\`.`,
   });
 }
 
@@ -142,7 +149,7 @@ export async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan
   const openedAt = Date.now();
   // What an earlier life of ours has left running is only in the way.
   await deps.terraform.kill(workspace, "plan");
-  if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
+  if (isApplying(run.kind)) await deps.states.releaseOf(run, run.id);
   await refuseCanceled(deps, run);
   for (const name of ["plan.jsonl", "plan.pid", PLAN_FILE]) await rm(join(workspace.runDir, name), { force: true });
   await deps.terraform.start(workspace, "plan", planArgs(deps, run, workspace));
@@ -150,7 +157,7 @@ export async function makePlan(deps: InfraDeps, run: InfraRun): Promise<MadePlan
   const { events } = await follow(deps, run, workspace, "plan", maskValues).finally(stopLate.end);
   const plannedAt = Date.now();
   // One that was killed could not give its lock back.
-  if (run.kind === "apply") await deps.states.releaseOf(run, run.id);
+  if (isApplying(run.kind)) await deps.states.releaseOf(run, run.id);
   await refuseCanceled(deps, run);
   if (stopLate.happened()) throw tooLong(run, "plan", limitMs);
   if (workspace.warm && events.some(wantsInit)) {
@@ -214,9 +221,9 @@ function planArgs(deps: InfraDeps, { kind, spec, takeover }: InfraRun, { runDir 
     ...varFilesOf(spec).map((file) => `-var-file=${join(runDir, "tree", file)}`),
     ...Object.entries(spec.variables).map(([name, value]) => `-var=${name}=${value}`),
   ];
-  const lock = kind === "apply" ? lockTimeout(deps) : "-lock=false";
+  const lock = isApplying(kind) ? lockTimeout(deps) : "-lock=false";
   const only = takeover?.addresses.map((address) => `-target=${address}`) ?? [];
-  const mode = takeover === null ? [] : ["-refresh-only", ...only];
+  const mode = kind === "destroy" ? ["-destroy"] : takeover === null ? [] : ["-refresh-only", ...only];
   return ["plan", "-json", "-input=false", "-no-color", lock, `-out=${join(runDir, PLAN_FILE)}`, ...mode, ...variables];
 }
 

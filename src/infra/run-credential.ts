@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Identity } from "../access/roles.ts";
 import type { Database } from "../store/open-store.ts";
+import { isApplying } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
 
 /** A password for this run's state, good until the run ends. Only its hash is kept; a step that runs again makes a new one. */
@@ -39,7 +40,7 @@ export async function findRunIdentity(db: Database, token: string): Promise<Iden
   const [, id, password] = RUN_TOKEN.exec(token) ?? [];
   const run = id && password ? await findRunByCredential(db, id, password) : undefined;
   if (run === undefined) return undefined;
-  const mayWrite = run.kind === "apply" && run.apply_started_at !== null;
+  const mayWrite = isApplying(run.kind) && run.apply_started_at !== null;
   return {
     tokenId: run.id,
     name: `infra run ${run.id}`,

@@ -28,7 +28,7 @@ export type InfraDeps = WorkspaceDeps & {
   lockWaitSeconds?: number;
 };
 
-export const DEADLINE_MS = { plan: 3_600_000, apply: 3_600_000, drift: 900_000 };
+export const DEADLINE_MS = { plan: 3_600_000, apply: 3_600_000, destroy: 3_600_000, drift: 900_000 };
 
 export const lockTimeout = ({ lockWaitSeconds = 20 }: InfraDeps) => `-lock-timeout=${lockWaitSeconds}s`;
 

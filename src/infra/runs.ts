@@ -6,7 +6,14 @@ import { newId } from "../shared/new-id.ts";
 import type { InfraSpec } from "../spec/app-spec.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import type { InfraEnvironmentsTable, InfraRunsTable } from "../store/schema.ts";
-import type { InfraRunKind, InfraRunStatus, PlanSummary, StateIn, Takeover } from "./infra-run.ts";
+import {
+  type InfraRunKind,
+  type InfraRunStatus,
+  isApplying,
+  type PlanSummary,
+  type StateIn,
+  type Takeover,
+} from "./infra-run.ts";
 import { newEnvironment } from "./states.ts";
 
 export type InfraRun = Selectable<InfraRunsTable>;
@@ -23,6 +30,8 @@ export type RunRequest = Place & {
   inputs: string;
   imports?: { address: string; id: string }[];
   takeover?: Takeover;
+  /** Why what is protected is to be destroyed, too. */
+  overrule?: string | undefined;
 };
 
 /** A run to hand to the workflow engine, after the commit; recovery does so too. */
@@ -31,17 +40,17 @@ export type StartedRun = { id: string; workflow: "infra" | "infra-apply" };
 /**
  * Records a run. One apply holds an environment at a time, the others wait in their order; plans and drift checks take no lock and start at once.
  * Repeating a request of the same delivery returns the run that is there.
- * @throws INFRA_BLOCKED for an apply where the outcome of an earlier one is unknown
+ * @throws INFRA_BLOCKED for what applies where the outcome of an earlier one is unknown
  */
 export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: string; start: StartedRun | undefined }> {
   const environment = await lockEnvironment(tx, request);
   const existing = request.deliveryId === undefined ? undefined : await findRequested(tx, request, request.deliveryId);
   if (existing !== undefined) return { id: existing, start: undefined };
-  if (request.kind === "apply" && environment.blocked_by !== null && !recovers(request)) {
+  if (isApplying(request.kind) && environment.blocked_by !== null && !recovers(request)) {
     throw blocked(request, environment.blocked_by);
   }
   const id = newId("i");
-  const waits = request.kind === "apply";
+  const waits = isApplying(request.kind);
   await tx
     .insertInto("infra_runs")
     .values({
@@ -58,6 +67,7 @@ export async function requestRun(tx: Tx, request: RunRequest): Promise<{ id: str
       inputs: request.inputs,
       imports: JSON.stringify(request.imports ?? []),
       takeover: JSON.stringify(request.takeover ?? null),
+      overrule: request.overrule ?? null,
       plan: "null",
       plan_file: null,
       plan_sha256: null,
@@ -185,6 +195,7 @@ const announceStart = (tx: Tx, run: InfraRun) =>
       commit: run.commit,
       refName: run.ref_name,
       ...(run.spec.repository !== undefined && { repository: run.spec.repository }),
+      ...(run.overrule !== null && { overrule: run.overrule }),
       ...markOf(run),
     },
   });
@@ -321,14 +332,20 @@ export async function keepTimings(db: Database, id: string, timings: Record<stri
 
 /** The journal of an apply. True for the caller that may start it: it is said once, and not of a run that somebody has canceled. */
 export async function journalApply(db: Database, id: string): Promise<boolean> {
-  const updated = await db
-    .updateTable("infra_runs")
-    .set({ apply_started_at: new Date() })
-    .where("id", "=", id)
-    .where("apply_started_at", "is", null)
-    .where("cancel_requested_at", "is", null)
-    .executeTakeFirst();
-  return updated.numUpdatedRows > 0n;
+  return db.transaction().execute(async (tx) => {
+    const run = await lockRun(tx, id);
+    const updated = await tx
+      .updateTable("infra_runs")
+      .set({ apply_started_at: new Date() })
+      .where("id", "=", id)
+      .where("apply_started_at", "is", null)
+      .where("cancel_requested_at", "is", null)
+      .executeTakeFirst();
+    if (updated.numUpdatedRows === 0n) return false;
+    // From here on less may exist than was applied, whatever comes of it: the next deployment applies again.
+    if (run.kind === "destroy") await updateEnvironment(tx, run, { applied_inputs: null });
+    return true;
+  });
 }
 
 export const releaseEnvironment = (tx: Tx, run: InfraRun) =>
@@ -346,12 +363,18 @@ export async function lockRun(tx: Tx, id: string): Promise<InfraRun> {
   return getRun(tx, id);
 }
 
+/** The command that asks for such a run anew. */
+export function commandFor({ app, environment, kind }: Pick<InfraRun, "app" | "environment" | "kind">): string {
+  const command = kind === "drift" ? "infra drift --now" : `infra ${kind}`;
+  return `shipway ${command} --app ${app} --env ${environment}`;
+}
+
 /** Of a run that was stopped before it changed anything. */
-export function canceledUnchanged({ id, app, environment, kind }: InfraRun, by: string) {
-  const again = kind === "drift" ? "infra drift --now" : `infra ${kind}`;
+export function canceledUnchanged(run: InfraRun, by: string) {
+  const { id } = run;
   return fail("INFRA_CANCELED", {
     message: `Run ${id} was stopped, as ${by} asked, before it changed anything.`,
-    hint: `Start another when it suits: \`shipway ${again} --app ${app} --env ${environment}\`.`,
+    hint: `Start another when it suits: \`${commandFor(run)}\`.`,
   });
 }
 
@@ -411,9 +434,10 @@ export async function endRun(db: Database, id: string, result: RunResult): Promi
     await lockEnvironment(tx, seen);
     const run = await getRun(tx, id);
     const closed = await closeRun(tx, run, result.status, "problem" in result ? result.problem : undefined);
-    if (closed && run.kind === "apply") {
+    if (closed && isApplying(run.kind)) {
       if (result.status === "unknown") await updateEnvironment(tx, run, { blocked_by: run.id });
-      if (result.status === "succeeded") await becomeApplied(tx, run, result.outputs);
+      if (result.status === "succeeded")
+        await (run.kind === "destroy" ? becomeDestroyed(tx, run) : becomeApplied(tx, run, result.outputs));
       if (result.status === "succeeded" && run.takeover !== null) await requestRun(tx, lookAfter(run));
     }
     await releaseEnvironment(tx, run);
@@ -458,11 +482,38 @@ async function becomeApplied(tx: Tx, run: InfraRun, outputs: Buffer | undefined)
     applied_spec: JSON.stringify(run.spec),
     ...(outputs && { outputs }),
   });
+  await supersedeWaiting(tx, run);
+}
+
+/** Nothing is applied there any more, so there is nothing that could drift, and whoever needs it makes it anew. */
+async function becomeDestroyed(tx: Tx, run: InfraRun): Promise<void> {
+  await tx
+    .updateTable("infra_environments")
+    .set(NOTHING_APPLIED)
+    .where("app", "=", run.app)
+    .where("environment", "=", run.environment)
+    .execute();
+  await supersedeWaiting(tx, run);
+}
+
+export const NOTHING_APPLIED = {
+  applied_run: null,
+  applied_commit: null,
+  applied_inputs: null,
+  applied_spec: "null",
+  outputs: null,
+  drift: "null",
+  drift_at: null,
+  drift_due: false,
+};
+
+/** Plans that wait were made from what was there before. */
+async function supersedeWaiting(tx: Tx, { app, environment }: Place): Promise<void> {
   const stale = await tx
     .selectFrom("infra_runs")
     .selectAll()
-    .where("app", "=", run.app)
-    .where("environment", "=", run.environment)
+    .where("app", "=", app)
+    .where("environment", "=", environment)
     .where("status", "=", "waiting")
     .execute();
   for (const one of stale) await closeRun(tx, one, "superseded", undefined);

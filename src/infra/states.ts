@@ -398,6 +398,6 @@ export async function requireNothingBuilt(db: Database, app: string): Promise<vo
   if (built.length === 0) return;
   throw fail("APP_BUSY", {
     message: `${app} still has infrastructure: ${built.map(({ environment, resources }) => `${resources} resources in ${environment}`).join(", ")}.`,
-    hint: `Take the resources out of its Terraform code and apply that: \`shipway infra apply --app ${app}\`. Then remove the app.`,
+    hint: `Remove ${built.length === 1 ? "that environment" : "those environments"} with it first: ${built.map(({ environment }) => `\`shipway env remove ${environment} --app ${app} --infra destroy\``).join(", ")}. Then remove the app.`,
   });
 }

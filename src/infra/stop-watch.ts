@@ -1,5 +1,6 @@
 import { sleep } from "../shared/until.ts";
 import type { Database } from "../store/open-store.ts";
+import { isApplying } from "./infra-run.ts";
 import type { InfraRun } from "./runs.ts";
 import { findStop, markInterrupted, tellStopping } from "./stop-requests.ts";
 import { type AtStake, inFlight, nextStop } from "./stop-run.ts";
@@ -78,7 +79,7 @@ export function startStopWatch(
 
 function atStakeOf(run: InfraRun, name: "plan" | "apply"): AtStake {
   if (name === "apply") return "objects";
-  return run.kind === "apply" ? "lock" : "nothing";
+  return isApplying(run.kind) ? "lock" : "nothing";
 }
 
 /** For work that loses nothing by being broken off: its signal aborts once somebody wants the run stopped. */

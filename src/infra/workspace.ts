@@ -12,7 +12,7 @@ import type { Database } from "../store/open-store.ts";
 import { checkFiles, OVERRIDE_FILES } from "./check-files.ts";
 import { sha256 } from "./code-hash.ts";
 import type { InfraCode } from "./infra-code.ts";
-import type { StateIn } from "./infra-run.ts";
+import { isApplying, type StateIn } from "./infra-run.ts";
 import { newRunCredential, runToken } from "./run-credential.ts";
 import type { InfraRun } from "./runs.ts";
 import type { Terraform, TerraformProgram, Workspace } from "./terraform.ts";
@@ -66,13 +66,14 @@ export async function openWorkspace(
   const runDir = runDirOf(deps.dir, run.id);
   const tree = join(runDir, "tree");
   const codeDir = join(tree, run.spec.dir);
-  const dataDir = join(dataDirOf(deps.dir, run), run.kind);
+  // What destroys is initialised as what applied; the two never run at once.
+  const dataDir = join(dataDirOf(deps.dir, run), isApplying(run.kind) ? "apply" : run.kind);
   await deps.code.ensure(run, run.spec, run.commit);
   const repositoryDir = deps.code.dirOf(run.app, run.spec);
   const [program, secrets] = await Promise.all([
     deps.terraform.program(),
     deps.secrets.resolve(run, run.spec.secrets),
-    run.kind === "apply" ? deps.code.pin(run.app, run.spec, run.commit) : undefined,
+    isApplying(run.kind) ? deps.code.pin(run.app, run.spec, run.commit) : undefined,
     checkOut(deps, run, repositoryDir, tree),
   ]);
   const files = await filesIn(codeDir, program);

@@ -203,7 +203,7 @@ describe("a deployment to an environment with approval: required", () => {
     const { id } = await asked();
     await store.db.transaction().execute(async (tx) => {
       await tx.deleteFrom("environments").execute();
-      await endWaitingIn(tx, place);
+      await endWaitingIn(tx, place, { code: "CANCELED", message: "It was removed." });
     });
     await expect(approve(id)).rejects.toThrow(/it is canceled/);
     expect(await store.db.selectFrom("environments").selectAll().execute()).toEqual([]);

@@ -65,16 +65,16 @@ export async function expireApprovals(db: Database, now: Date): Promise<void> {
   }
 }
 
-/** Ends those that wait in an environment which is being removed. */
-export async function endWaitingIn(tx: Tx, { app, environment }: Place): Promise<void> {
+/** Ends those that wait, for an approval or for their turn, in an environment which is being removed. */
+export async function endWaitingIn(tx: Tx, { app, environment }: Place, problem: Problem): Promise<void> {
   const waiting = await tx
     .selectFrom("deployments")
     .select("id")
     .where("app", "=", app)
     .where("environment", "=", environment)
-    .where("status", "=", "waiting")
+    .where("status", "in", ["waiting", "queued"])
     .execute();
-  for (const { id } of waiting) await endUnstarted(tx, id, "canceled");
+  for (const { id } of waiting) await endUnstarted(tx, id, "canceled", problem);
 }
 
 async function decide<T>(

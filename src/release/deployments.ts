@@ -82,7 +82,7 @@ export async function requestDeployment(
     await supersede(tx, request, id, { kinds: ["deploy"], statuses: ["waiting"] });
     return { id, start: undefined };
   }
-  const waitsFor = environment.running_deployment ?? undefined;
+  const waitsFor = environment.running_deployment ?? environment.teardown ?? undefined;
   await appendEvent(tx, frameOf({ ...request, id }), {
     kind: "deployment.queued",
     data: { deploymentId: id, kind: request.kind, release: request.release, ...(waitsFor && { waitsFor }) },
@@ -91,7 +91,8 @@ export async function requestDeployment(
   await (request.kind === "rollback"
     ? supersede(tx, request, id, { kinds: ["deploy", "rollback"], statuses: ["queued"] })
     : supersede(tx, request, id, { kinds: ["deploy"], statuses: ["queued", "waiting"] }));
-  if (waitsFor && request.kind === "rollback") await askToCancel(tx, waitsFor);
+  if (environment.running_deployment && request.kind === "rollback")
+    await askToCancel(tx, environment.running_deployment);
   return { id, start: await startNext(tx, request) };
 }
 
@@ -174,11 +175,12 @@ const askToCancel = (tx: Tx, id: string) =>
 export async function startNext(tx: Tx, { app, environment }: Place): Promise<string | undefined> {
   const row = await tx
     .selectFrom("environments")
-    .select(["running_deployment", "live_release"])
+    .select(["running_deployment", "live_release", "teardown"])
     .where("app", "=", app)
     .where("name", "=", environment)
     .executeTakeFirstOrThrow();
-  if (row.running_deployment !== null) return undefined;
+  // What is being stopped is not started in the middle of it.
+  if (row.running_deployment !== null || row.teardown !== null) return undefined;
   const next = await tx
     .selectFrom("deployments")
     .selectAll()
@@ -196,7 +198,8 @@ export async function startNext(tx: Tx, { app, environment }: Place): Promise<st
     .execute();
   await tx
     .updateTable("environments")
-    .set({ running_deployment: next.id })
+    // What was stopped is not tidy any more, whatever comes of this.
+    .set({ running_deployment: next.id, stopped_at: null })
     .where("app", "=", app)
     .where("name", "=", environment)
     .execute();
@@ -273,6 +276,7 @@ export async function endDeployment(db: Database, id: string, result: Deployment
       .set({
         running_deployment: null,
         live_release: result.live,
+        ...(result.live !== null && { stopped_release: null, stopped_by: null }),
         ...(result.standby !== undefined && {
           standby_release: result.standby,
           standby_until: result.standby === null ? null : new Date(Date.now() + result.standbyMs),

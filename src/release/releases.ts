@@ -106,7 +106,7 @@ export async function keptReleases(db: Database, app: string): Promise<{ number:
     .where("status", "in", ["waiting", "queued", "running"])
     .execute();
   const pinned = new Set([
-    ...environments.flatMap((row) => [row.live_release, row.standby_release]),
+    ...environments.flatMap((row) => [row.live_release, row.standby_release, row.stopped_release]),
     ...deployments.flatMap((row) => [row.release, row.from_release]),
   ]);
   const rows = await db

@@ -1,17 +1,18 @@
-import { listDeclaredBacking } from "../environment/declared-backing.ts";
 import { getEnvironment } from "../environment/environments.ts";
 import { appendEvent } from "../events/event-stream.ts";
+import { findLeftElsewhere } from "../infra/ask-destroy.ts";
 import { leaveEnvironment, requireNothingApplied } from "../infra/leave-environment.ts";
 import type { Place } from "../rollout/release.ts";
 import type { KeptData, RolloutTarget } from "../rollout/target.ts";
-import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
 import { endWaitingIn } from "./approval.ts";
-import { findTaskRunIn } from "./task-runs.ts";
+import { busy, requireIdle, requireNoBacking } from "./require-idle.ts";
+import { close, type Teardown } from "./teardowns.ts";
 
 /**
  * Stops and removes all that runs in an environment and forgets its variables, secrets and rules. Its deployments and events stay on the record. It may be
- * repeated after a crash; what it had removed by then is gone already.
+ * repeated after a crash; what it had removed by then is gone already. As the last step of a teardown it removes only what was not started again meanwhile,
+ * and ends that in the same transaction.
  * @returns what is still there and is not ours to remove, in sentences
  * @throws ENVIRONMENT_NOT_FOUND, ENVIRONMENT_BUSY
  */
@@ -20,70 +21,75 @@ export async function removeEnvironment(
   { app, environment }: Place,
   data: KeptData,
   actor: string,
+  teardown?: Teardown,
 ): Promise<string[]> {
   const place = { app, environment };
-  await getEnvironment(db, place);
-  // Nothing is desired there from here on, or the reconcile loop would start again what is being removed.
+  const { stopped_release: stopped } = await getEnvironment(db, place);
   await db.transaction().execute(async (tx) => {
-    await requireIdle(tx, place);
-    await tx
-      .updateTable("environments")
-      .set({ live_release: null, standby_release: null, standby_until: null })
-      .where("app", "=", app)
-      .where("name", "=", environment)
-      .execute();
+    await requireRemovable(tx, place, teardown?.id);
+    // Nothing is desired there from here on, or the reconcile loop would start again what is being removed.
+    await (teardown ? hold(tx, teardown) : stopDesiring(tx, place));
   });
-  const remarks = await target.destroy(place, data);
+  const remarks = [...(await target.destroy(place, data)), ...(await stateElsewhere(db, place))];
   await db.transaction().execute(async (tx) => {
-    await requireIdle(tx, place);
-    await endWaitingIn(tx, place);
+    await requireRemovable(tx, place, teardown?.id);
     await tx.deleteFrom("environments").where("app", "=", app).where("name", "=", environment).execute();
     await tx.deleteFrom("runtimes").where("app", "=", app).where("environment", "=", environment).execute();
     await forgetValues(tx, place, data);
     await leaveEnvironment(tx, place, actor);
+    await endWaitingIn(tx, place, {
+      code: "CANCELED",
+      message: `${environment} of ${app} was removed by ${actor} before this began.`,
+      hint: `Deploy again if it is to be there: \`shipway deploy --app ${app} --env ${environment}${stopped === null ? "" : ` --release r${stopped}`}\`.`,
+    });
     await appendEvent(
       tx,
-      { ...place, subject: `environment:${environment}`, actor },
+      { ...place, subject: `environment:${environment}`, actor, ...(teardown && { deliveryId: teardown.id }) },
       { kind: "environment.removed", data: { dataKept: data === "keep", ...(remarks.length > 0 && { remarks }) } },
     );
+    if (teardown) await close(tx, teardown, { status: "succeeded", remarks });
   });
   return remarks;
 }
 
-/** Holds the environment's row, so that no deployment begins meanwhile. @throws ENVIRONMENT_BUSY */
-async function requireIdle(tx: Tx, place: Place): Promise<void> {
-  const { app, environment } = place;
-  const row = await tx
-    .selectFrom("environments")
-    .select("running_deployment")
+/** @throws ENVIRONMENT_BUSY */
+async function requireRemovable(tx: Tx, place: Place, own: string | undefined): Promise<void> {
+  await requireIdle(tx, place, own);
+  await requireNoBacking(tx, place);
+  await requireNothingApplied(tx, place);
+}
+
+const stopDesiring = (tx: Tx, { app, environment }: Place) =>
+  tx
+    .updateTable("environments")
+    .set({ live_release: null, standby_release: null, standby_until: null })
     .where("app", "=", app)
     .where("name", "=", environment)
-    .forUpdate()
-    .executeTakeFirst();
-  if (row?.running_deployment) {
-    throw busy(
-      place,
-      `deployment ${row.running_deployment} is under way`,
-      `Wait for its end, or \`shipway cancel ${row.running_deployment}\`.`,
-    );
-  }
-  const run = await findTaskRunIn(tx, app, environment);
-  if (run) {
-    throw busy(
-      place,
-      `${run.actor}'s command ${run.id} runs there`,
-      `Wait for its end, or \`shipway cancel ${run.id}\`.`,
-    );
-  }
-  const backing = (await listDeclaredBacking(tx, place)).map(({ name }) => name);
-  if (backing.length > 0) {
-    throw busy(
-      place,
-      `${backing.join(", ")} ${backing.length === 1 ? "is" : "are"} declared for it`,
-      `Remove ${backing.length === 1 ? "it" : "them"} first: ${backing.map((name) => `\`shipway backing remove ${name} --app ${app} --env ${environment}\``).join(", ")}.`,
-    );
-  }
-  await requireNothingApplied(tx, place);
+    .execute();
+
+/** @throws ENVIRONMENT_BUSY when something was started since it was stopped: that was wanted later */
+async function hold(tx: Tx, { id, app, environment }: Teardown): Promise<void> {
+  const row = await tx
+    .updateTable("environments")
+    .set({ teardown: id })
+    .where("app", "=", app)
+    .where("name", "=", environment)
+    .returning("live_release")
+    .executeTakeFirstOrThrow();
+  if (row.live_release === null) return;
+  throw busy(
+    { app, environment },
+    `r${row.live_release} was started there since it was stopped`,
+    `If it is to go all the same: \`shipway env remove ${environment} --app ${app}\`.`,
+  );
+}
+
+/** Only what Shipway keeps itself can be known to list nothing. */
+async function stateElsewhere(db: Database, place: Place): Promise<string[]> {
+  const at = await findLeftElsewhere(db, place);
+  return at === undefined
+    ? []
+    : [`Its Terraform state stays in ${at}, with whatever it lists: \`--infra destroy\` would have destroyed that.`];
 }
 
 async function forgetValues(tx: Tx, { app, environment }: Place, data: KeptData): Promise<void> {
@@ -104,11 +110,4 @@ async function forgetValues(tx: Tx, { app, environment }: Place, data: KeptData)
   // Kept data open with the password they were made with.
   if (data === "keep") secrets = secrets.where("internal", "=", false);
   await secrets.execute();
-}
-
-function busy({ app, environment }: Place, why: string, hint: string) {
-  return fail("ENVIRONMENT_BUSY", {
-    message: `${environment} of ${app} cannot be removed now: ${why}.`,
-    hint,
-  });
 }

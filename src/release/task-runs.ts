@@ -193,13 +193,19 @@ const frameOf = ({ id, app, environment, actor }: TaskRun) => ({ app, environmen
 
 /** Holds the environment's row, so that two requests do not take the same last place and none comes while it is removed. */
 async function requireRoom(tx: Tx, { app, environment }: Place): Promise<void> {
-  await tx
+  const { teardown } = await tx
     .selectFrom("environments")
-    .select("name")
+    .select("teardown")
     .where("app", "=", app)
     .where("name", "=", environment)
     .forUpdate()
     .executeTakeFirstOrThrow();
+  if (teardown !== null) {
+    throw fail("ENVIRONMENT_BUSY", {
+      message: `${environment} of ${app} is being stopped (${teardown}): no command is begun there.`,
+      hint: `Start it again first: \`shipway env start ${environment} --app ${app}\`.`,
+    });
+  }
   const open = await tx
     .selectFrom("task_runs")
     .select(["id", "app", "environment"])

@@ -88,7 +88,7 @@ async function findApp(db: Database, name: string): Promise<AppRecord | undefine
 export async function requireIdle(db: Database, name: string): Promise<void> {
   const running = await db
     .selectFrom("environments")
-    .select(["name", "running_deployment as deployment"])
+    .select(["name", "running_deployment as deployment", "teardown"])
     .where("app", "=", name)
     .forUpdate()
     .execute();
@@ -105,6 +105,13 @@ export async function requireIdle(db: Database, name: string): Promise<void> {
     });
   }
   await requireNothingApplying(db, name);
+  const ending = running.find(({ teardown }) => teardown !== null);
+  if (ending) {
+    throw fail("APP_BUSY", {
+      message: `${name} cannot be removed now: ${ending.name} is being stopped.`,
+      hint: `Wait for its end; then remove ${name} again.`,
+    });
+  }
   const busy = running.find(({ deployment }) => deployment !== null);
   if (!busy) return;
   throw fail("APP_BUSY", {

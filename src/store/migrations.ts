@@ -94,6 +94,11 @@ export const MIGRATIONS: Record<string, Migration> = {
       await sql.raw("alter table deployments add column account_secrets jsonb").execute(db);
     },
   },
+  "019-teardowns": {
+    async up(db: Kysely<unknown>) {
+      for (const statement of TEARDOWNS) await sql.raw(statement).execute(db);
+    },
+  },
 };
 
 const FIRST = [
@@ -507,3 +512,29 @@ const DRIFT_IGNORED = `update infra_environments
     from jsonb_array_elements(drift::jsonb -> 'resources') with ordinality as found (one, at)
   ))::json
   where drift -> 'resources' is not null`;
+
+const TEARDOWNS = [
+  `create table teardowns (
+    id text primary key,
+    app text not null references apps on delete cascade,
+    environment text not null,
+    until text not null,
+    infra text not null,
+    data text not null,
+    overrule text,
+    actor text not null,
+    status text not null,
+    infra_run text,
+    problem jsonb,
+    remarks jsonb not null default '[]',
+    created_at timestamptz not null default now(),
+    ended_at timestamptz
+  )`,
+  "create unique index teardowns_open on teardowns (app, environment) where ended_at is null",
+  `alter table environments
+    add column teardown text,
+    add column stopped_release int,
+    add column stopped_by text,
+    add column stopped_at timestamptz`,
+  "alter table infra_runs add column overrule text",
+];

@@ -37,6 +37,13 @@ export type EnvironmentsTable = {
   frozen_reason: string | null;
   frozen_at: Date | null;
   running_deployment: string | null;
+  /** The teardown that takes away what runs there: deployments wait for it. */
+  teardown: ColumnType<string | null, string | null | undefined>;
+  /** What served until it was stopped; null once something serves again. */
+  stopped_release: ColumnType<number | null, number | null | undefined>;
+  stopped_by: ColumnType<string | null, string | null | undefined>;
+  /** Since when nothing of it is there; null from the next deployment's start on, whatever comes of that. */
+  stopped_at: ColumnType<Date | null, Date | null | undefined>;
   /** Through the API: it needs no entry in shipway.yml, and the rules beside this hold where that has none. */
   declared: Generated<boolean>;
   declared_branch: string | null;
@@ -256,6 +263,8 @@ export type InfraRunsTable = {
   imports: Json<{ address: string; id: string }[]>;
   /** Set for a run that takes over into the state what exists. */
   takeover: Json<Takeover | null>;
+  /** Why somebody wants destroyed what the environment protects. */
+  overrule: ColumnType<string | null, string | null | undefined>;
   plan: Json<PlanSummary | null>;
   /** The plan file, sealed; removed once it was applied. */
   plan_file: Buffer | null;
@@ -436,6 +445,29 @@ export type ExecSessionsTable = {
   ended_at: ColumnType<Date | null, Date | null | undefined>;
 };
 
+/** The end of an environment, or of what runs in it: a piece of work that outlives whoever asked for it. */
+export type TeardownsTable = {
+  id: string;
+  app: string;
+  environment: string;
+  until: "stopped" | "removed";
+  infra: "keep" | "destroy";
+  data: "keep" | "remove";
+  overrule: string | null;
+  actor: string;
+  status: TeardownStatus;
+  /** The run that destroys the environment's infrastructure, once it was asked for. */
+  infra_run: string | null;
+  problem: Json<Problem | null>;
+  /** What is left and is not ours to remove, in sentences. */
+  remarks: ColumnType<string[], string | undefined, string>;
+  created_at: CreatedAt;
+  ended_at: Date | null;
+};
+
+/** `waiting` for its infra run; `finishing`: that has ended. */
+export type TeardownStatus = "running" | "waiting" | "finishing" | "succeeded" | "failed" | "canceled";
+
 /** Facts about this installation. */
 export type SettingsTable = { name: string; value: string };
 
@@ -469,4 +501,5 @@ export type Schema = {
   infra_pushes: InfraPushesTable;
   task_runs: TaskRunsTable;
   exec_sessions: ExecSessionsTable;
+  teardowns: TeardownsTable;
 };

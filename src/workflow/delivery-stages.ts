@@ -1,6 +1,6 @@
 import { posix } from "node:path";
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
-import { declaredEnvironments, getEnvironment } from "../environment/environments.ts";
+import { declaredEnvironments, type EnvironmentRow, listEnvironments } from "../environment/environments.ts";
 import { appendEvent } from "../events/event-stream.ts";
 import type { Staged, Stages } from "../flow.ts";
 import { findMissingOutputs } from "../infra/check-outputs.ts";
@@ -10,7 +10,7 @@ import { requestDeployments } from "../release/deployments.ts";
 import { recordRelease } from "../release/releases.ts";
 import { findReview } from "../release/review.ts";
 import { dockerMissing } from "../shared/docker-missing.ts";
-import { ERRORS, type ErrorCode, errorCode, fail, hasCode, type Problem, toProblem } from "../shared/errors.ts";
+import { ERRORS, type ErrorCode, errorCode, fail, type Problem, toProblem } from "../shared/errors.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { dockerNeeds } from "../spec/docker-needs.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
@@ -115,7 +115,8 @@ async function readSpec(
     // Read where it is used; here it only has to be there, before anything is begun.
     await findCiSettings(deps.store.db, deps.sealer, spec);
     await announce(wanted);
-    const frozen = change.onlyEnvironment === undefined ? await findFrozen(deps, change.app, wanted) : [];
+    const rows = await findEnvironments(deps, change.app, wanted);
+    const frozen = change.onlyEnvironment === undefined ? frozenOf(rows) : [];
     for (const { environment, reason } of frozen) {
       await emit({
         kind: "delivery.note",
@@ -123,6 +124,11 @@ async function readSpec(
           text: `${environment} is frozen (${reason}): this push is not deployed there. Go on with \`shipway resume --app ${change.app} --env ${environment}\`.`,
         },
       });
+    }
+    for (const { name, live_release: live, stopped_by: by } of rows) {
+      if (live !== null || by === null || frozen.some(({ environment }) => environment === name)) continue;
+      // Whoever pushes wants it to run.
+      await emit({ kind: "delivery.note", data: { text: `${name} was stopped by ${by}; this starts it again.` } });
     }
     return {
       ok: true,
@@ -219,17 +225,12 @@ function requireDeclared(spec: AppSpec, environment: string): string {
   });
 }
 
-async function findFrozen(deps: DeliveryDeps, app: string, environments: string[]) {
-  const rows = await Promise.all(
-    environments.map((environment) =>
-      getEnvironment(deps.store.db, { app, environment }).catch((error: unknown) => {
-        if (hasCode(error, "ENVIRONMENT_NOT_FOUND")) return undefined;
-        throw error;
-      }),
-    ),
-  );
-  return rows.flatMap((row) => (row?.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
+async function findEnvironments(deps: DeliveryDeps, app: string, names: string[]): Promise<EnvironmentRow[]> {
+  return (await listEnvironments(deps.store.db, app)).filter(({ name }) => names.includes(name));
 }
+
+const frozenOf = (rows: EnvironmentRow[]) =>
+  rows.flatMap((row) => (row.frozen_reason ? [{ environment: row.name, reason: row.frozen_reason }] : []));
 
 /** All environments at once, so that the delivery ends when the last of them has. */
 async function requestDeploymentsOf(

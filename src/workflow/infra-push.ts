@@ -181,7 +181,11 @@ const remarkOn = (environment: string, { message, hint }: Problem): string[] => 
  */
 async function usesOf(db: Database, app: string): Promise<InfraUse[]> {
   const [environments, removals, deployed, applied] = await Promise.all([
-    db.selectFrom("environments").select(["name", "frozen_reason"]).where("app", "=", app).execute(),
+    db
+      .selectFrom("environments")
+      .select(["name", "frozen_reason", "live_release", "stopped_by"])
+      .where("app", "=", app)
+      .execute(),
     db
       .selectFrom("events")
       .select(["environment", "at"])
@@ -232,12 +236,21 @@ async function usesOf(db: Database, app: string): Promise<InfraUse[]> {
             {
               environment,
               spec,
-              frozenReason: environments.find(({ name }) => name === environment)?.frozen_reason ?? null,
+              frozenReason: whyHeldBack(environments.find(({ name }) => name === environment)),
             },
           ],
     )
     .sort((left, right) => (left.environment < right.environment ? -1 : 1));
 }
+
+/** What is stopped may have been destroyed to cost nothing: code alone does not make it anew. */
+const whyHeldBack = (
+  row: { frozen_reason: string | null; live_release: number | null; stopped_by: string | null } | undefined,
+): string | null => {
+  if (row === undefined) return null;
+  const isStopped = row.live_release === null && row.stopped_by !== null;
+  return row.frozen_reason ?? (isStopped ? `stopped by ${row.stopped_by}` : null);
+};
 
 /**
  * Records the refs of a push, and returns those that lead to runs: not recorded at that commit yet, and there still. Of two quick pushes to one ref the later may

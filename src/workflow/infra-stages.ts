@@ -13,12 +13,14 @@ import {
   recoveredRuns,
   type StartedRun,
 } from "../infra/runs.ts";
+import { type StartedTeardown, wakeTeardowns } from "../release/teardowns.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
 import { isOutage } from "../store/outage.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 
 export type InfraStageDeps = InfraDeps & {
   startInfra(run: StartedRun): Promise<void>;
+  startTeardown(teardown: StartedTeardown): Promise<void>;
   log: Logger;
 };
 
@@ -120,6 +122,8 @@ async function end(deps: InfraStageDeps, id: string, step: DurableStep, result: 
   });
   // One, none, or (since takeovers) several: what is stored of a run that goes on after an upgrade may be either.
   for (const one of [next ?? []].flat()) await deps.startInfra(one);
+  const woken = await step("teardowns-wake", () => wakeTeardowns(deps.db));
+  for (const one of woken) await deps.startTeardown(one);
 }
 
 async function staged<T>(deps: InfraStageDeps, id: string, work: (run: InfraRun) => Promise<T>): Promise<Step<T>> {

@@ -1,8 +1,9 @@
 import type { Sealer } from "../environment/sealing.ts";
 import type { Staged } from "../flow.ts";
+import { isBeingDestroyed } from "../infra/ask-destroy.ts";
 import { type AskDeps, codeOf, inputsOf, problemOf } from "../infra/ask-run.ts";
 import { findOutputs, outputVariables } from "../infra/outputs.ts";
-import { findInfra, getRun, type InfraRun, requestRun, type StartedRun } from "../infra/runs.ts";
+import { getRun, type InfraRun, lockEnvironment, requestRun, type StartedRun } from "../infra/runs.ts";
 import { type Deployment, isCancelRequested } from "../release/deployments.ts";
 import { releaseDigest } from "../release/gate.ts";
 import { getRelease } from "../release/releases.ts";
@@ -23,30 +24,35 @@ const LOOK_EVERY_MS = 100;
 /**
  * Brings an environment's infrastructure to the release's commit before anything else is touched, and proves that its outputs are there.
  * Code in a repository of its own is that of its ref now; when that cannot be asked, nobody can say whether the infrastructure is the one the release needs, and
- * the deployment stops before anything is touched. Skipped when neither code nor inputs differ from what was applied, and by a rollback: going back must not wait for Terraform.
+ * the deployment stops before anything is touched. Skipped when neither code nor inputs differ from what was applied, and by a rollback: going back must not wait
+ * for Terraform. What was destroyed, or is being, is made anew; by a rollback, too, where nothing serves.
  */
 export async function provision(deps: ProvisionDeps, deployment: Deployment, step: DurableStep): Promise<Staged<null>> {
   const place = { app: deployment.app, environment: deployment.environment };
   const { release, infra } = await specOf(deps, deployment);
   if (isOther(release, deployment)) return { ok: false, problem: notApproved(deployment) };
-  if (infra === undefined || deployment.kind === "rollback") return DONE;
+  const isRollback = deployment.kind === "rollback";
+  if (infra === undefined || (isRollback && deployment.from_release !== null)) return DONE;
   const asked = await step("infra-ask", () =>
     caught(deps, async () => {
       const code = await codeOf(deps, place, infra, { commit: release.commit, refName: release.refName });
       const inputs = await inputsOf(deps, place, code.commit, infra);
-      if ((await findInfra(deps.db, place))?.applied_inputs === inputs) return { runId: null, start: null };
-      const { id, start } = await deps.db.transaction().execute((tx) =>
-        requestRun(tx, {
+      return deps.db.transaction().execute(async (tx) => {
+        const { applied_inputs: applied } = await lockEnvironment(tx, place);
+        const isThere = isRollback ? applied !== null : applied === inputs;
+        if (isThere && !(await isBeingDestroyed(tx, place))) return { runId: null, start: null };
+        const { actor, delivery_id: deliveryId } = deployment;
+        const asked = await requestRun(tx, {
           ...place,
           kind: "apply",
           ...code,
-          actor: deployment.actor,
-          deliveryId: deployment.delivery_id,
+          actor,
+          deliveryId,
           spec: infra,
           inputs,
-        }),
-      );
-      return { runId: id, start: start ?? null };
+        });
+        return { runId: asked.id, start: asked.start ?? null };
+      });
     }),
   );
   if (!asked.ok) return asked;

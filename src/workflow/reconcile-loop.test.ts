@@ -82,6 +82,7 @@ function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: numbe
     repositories: gitRepositories({ dir: join(dir, "repositories") }),
     code: { maintain: async () => undefined },
     startDelivery: async () => undefined,
+    startTeardown: async () => undefined,
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },
     startDeployment: async () => undefined,

@@ -13,6 +13,7 @@ import { runningDeployments } from "../release/deployments.ts";
 import { runnerOf, setTidied, untidiedPipelines, withoutRunning } from "../release/pipelines.ts";
 import { currentRuntimes } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
+import { openTeardowns, type StartedTeardown, wakeTeardowns } from "../release/teardowns.ts";
 import type { Place } from "../rollout/release.ts";
 import type { DesiredState, RolloutTarget } from "../rollout/target.ts";
 import { hasCode } from "../shared/errors.ts";
@@ -58,6 +59,7 @@ export type ReconcileDeps = {
   startDelivery(changeId: string): Promise<void>;
   startDeployment(deploymentId: string): Promise<void>;
   startTaskRun(runId: string): Promise<void>;
+  startTeardown(teardown: StartedTeardown): Promise<void>;
   log: Logger;
   /** How long one visit may keep those after it waiting. */
   visitDeadlineMs?: number;
@@ -141,13 +143,17 @@ async function startRecorded(deps: ReconcileDeps): Promise<void> {
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
   for (const id of await openTaskRuns(deps.store.db)) await deps.startTaskRun(id).catch((error) => report(deps, error));
+  // An infra run that was turned down ends in no workflow.
+  await wakeTeardowns(deps.store.db);
+  for (const one of await openTeardowns(deps.store.db))
+    await deps.startTeardown(one).catch((error) => report(deps, error));
 }
 
 /** One lane for each engine and cluster. */
 async function environmentVisits(deps: ReconcileDeps, looked: Looked): Promise<Visit[]> {
   const [rows, runtimes] = await Promise.all([listEnvironments(deps.store.db), currentRuntimes(deps.store.db)]);
   return rows
-    .filter((row) => row.running_deployment === null)
+    .filter((row) => row.running_deployment === null && row.teardown === null)
     .map((row) => {
       const place = { app: row.app, environment: row.name };
       const runtime = runtimes(place);
@@ -183,7 +189,7 @@ async function removeRunsElsewhere(deps: ReconcileDeps): Promise<void> {
 async function reconcileEnvironment(deps: ReconcileDeps, place: Place, looked: Looked): Promise<boolean> {
   // As it is now: the visit may have waited for others.
   const row = await findEnvironment(deps.store.db, place);
-  if (row === undefined || row.running_deployment !== null) return false;
+  if (row === undefined || row.running_deployment !== null || row.teardown !== null) return false;
   if (await endStandby(deps, place, row)) return true;
   const desired = await readDesiredState(deps, row);
   await deps.target.ensureBacking(place, desired.backing ?? [], () => undefined);
@@ -193,7 +199,7 @@ async function reconcileEnvironment(deps: ReconcileDeps, place: Place, looked: L
     await removeLeftovers(deps, place);
     return true;
   }
-  if (now.live_release !== row.live_release || now.running_deployment !== null) return true;
+  if (now.live_release !== row.live_release || now.running_deployment !== null || now.teardown !== null) return true;
   const mended = await deps.target.reconcile(place, desired);
   for (const text of mended) {
     await appendEvent(

@@ -80,7 +80,13 @@ async function tidyEnvironments({ store, target }: TidyDeps, app: string, signal
   const runtimeOf = await currentRuntimes(store.db);
   for (const row of await listEnvironments(store.db, app)) {
     const place = { app, environment: row.name };
-    if (signal.aborted || row.running_deployment !== null || runtimeOf(place).kind === "docker") continue;
+    if (
+      signal.aborted ||
+      row.running_deployment !== null ||
+      row.stopped_at !== null ||
+      runtimeOf(place).kind === "docker"
+    )
+      continue;
     await target.tidy(place, await keptIn(store.db, app, row.name), signal);
   }
 }

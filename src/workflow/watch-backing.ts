@@ -43,11 +43,11 @@ async function watchPlace(deps: BackingDeps, place: Place, declared: DeclaredBac
 async function isChanging({ db }: BackingDeps, place: Place): Promise<boolean> {
   const row = await db
     .selectFrom("environments")
-    .select("running_deployment")
+    .select(["running_deployment", "teardown"])
     .where("app", "=", place.app)
     .where("name", "=", place.environment)
     .executeTakeFirst();
-  if (row?.running_deployment) return true;
+  if (row?.running_deployment || row?.teardown) return true;
   return Boolean((await findInfra(db, place))?.running_run);
 }
 

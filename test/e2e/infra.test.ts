@@ -159,6 +159,39 @@ describe("infrastructure", () => {
     expect(await applies("kiosk")).toHaveLength(2);
   });
 
+  it("goes with its environment: stopped, destroyed once approved, removed, across a kill; and comes back with the next push", async () => {
+    const checkout = await platform.newApp("brief", files("brief", main("one")));
+    await platform.push(checkout);
+    const stop = await platform.shipway(["env", "stop", "production"], checkout);
+    expect([stop.code, stop.stderr]).toEqual([0, expect.stringContaining("shipway env start production")]);
+    expect((await page("brief")).status).not.toBe(200);
+    expect((await platform.shipway(["env", "list"], checkout)).stdout).toContain("r1 stopped by admin");
+    expect((await platform.shipway(["env", "start", "production"], checkout)).code).toBe(0);
+    expect((await page("brief")).body).toBe("mysql://db-one r1\n");
+
+    const ending = ["env", "remove", "production", "--infra", "destroy", "--yes"];
+    const left = await platform.shipway([...ending, "--no-wait", "--json"], checkout);
+    const { id } = JSON.parse(left.stdout);
+    const runId = await until("the plan waiting", async () => {
+      const [run] = await runs("brief");
+      return run?.kind === "destroy" && run.status === "waiting" && run.id;
+    });
+    await platform.kill("SIGKILL");
+    await platform.start();
+    const approved = await platform.shipway(["infra", "approve", runId], checkout);
+    expect(approved.stderr).toMatch(/infra of production destroyed[\s\S]*production is removed/);
+    expect(await platform.api(`/api/teardowns/${id}`)).toMatchObject({ status: "succeeded" });
+    expect(await platform.containers({ "shipway.app": "brief" })).toEqual([]);
+    expect(await infra("brief")).toMatchObject({ applied: null, lock: null });
+
+    await platform.commit(checkout, { "server.js": `${SERVER}// again\n` }, "again");
+    await platform.push(checkout);
+    expect((await page("brief")).body).toBe("mysql://db-one r2\n");
+    const removed = await platform.shipway([...ending, "--data", "remove", "--approve"], checkout);
+    expect([removed.code, removed.stderr]).toEqual([0, expect.stringContaining("✓ production is removed")]);
+    expect((await platform.shipway(["app", "remove", "brief", "--yes"], checkout)).code).toBe(0);
+  });
+
   it("is blocked after Shipway and Terraform were killed together, and recovered without losing or repeating anything", async () => {
     const checkout = join(platform.dir, "blog");
     await platform.commit(

@@ -1,14 +1,14 @@
 import { z } from "zod";
 import type { Environment, EnvironmentCost } from "../../http/schemas.ts";
 import { HOURS_A_MONTH } from "../../release/environment-cost.ts";
-import { fail } from "../../shared/errors.ts";
 import { type Command, defineCommand } from "../command.ts";
-import { APP, AppFlag, appFor, DataFlag, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor, ReleaseNumber } from "../input.ts";
+import { APP, AppFlag, appFor, ENV, EnvFlag, JSON_OUT, JsonFlag, placeFor, ReleaseNumber } from "../input.ts";
 import type { Column } from "../table.ts";
+import { envEndCommands } from "./env-end.ts";
 
 export const ENVIRONMENT_COLUMNS: Column<Environment>[] = [
   { title: "ENVIRONMENT", value: ({ name }) => name },
-  { title: "LIVE", value: ({ liveRelease }) => releaseOr(liveRelease, "nothing yet") },
+  { title: "LIVE", value: ({ liveRelease, stopped }) => releaseOr(liveRelease, stopped ? "-" : "nothing yet") },
   { title: "STANDBY", value: ({ standbyRelease }) => releaseOr(standbyRelease, "-") },
   {
     title: "TASKS",
@@ -112,38 +112,7 @@ export const envCommands: Command[] = [
       return 0;
     },
   }),
-  defineCommand({
-    name: "env remove",
-    summary: "stop and remove all that runs in an environment",
-    details:
-      "Its tasks, network, addresses, variables and secrets go; its deployments and events stay on the record. Data of databases and volumes are kept unless you say otherwise. Where shipway.yml declares the environment, the next push brings it back.",
-    args: [{ name: "name", summary: "the environment" }],
-    options: [
-      { flags: "--data <what>", summary: "keep (the default) or remove the data of databases and volumes" },
-      { flags: "--yes", summary: "do it; without this nothing is removed" },
-      APP,
-    ],
-    examples: [{ run: "shipway env remove demo --yes", does: "a later `env create demo` finds its data again" }],
-    input: z.strictObject({ name: z.string(), data: DataFlag, yes: z.boolean().default(false), ...AppFlag }),
-    async run({ name, data, yes, ...input }, context) {
-      const app = await appFor(input, context);
-      const client = await context.client();
-      const { liveRelease } = await client.getEnvironment(app, name);
-      if (!yes) {
-        const what = liveRelease === null ? "Nothing is live there." : `r${liveRelease} serves there and would stop.`;
-        throw fail("USAGE", {
-          message: `This would remove ${name} of ${app}${data === "remove" ? " and its data for good" : ""}. ${what}`,
-          hint: `If you mean it: \`shipway env remove ${name} --app ${app}${data === "remove" ? " --data remove" : ""} --yes\``,
-        });
-      }
-      const { remarks } = await client.removeEnvironment(app, name, { data });
-      context.say(
-        `${context.colors.err.green("✓")} ${name} of ${app} is removed${data === "keep" ? "; its data are kept" : ""}.`,
-      );
-      for (const remark of remarks) context.say(`${context.colors.err.yellow("!")} ${remark}`);
-      return 0;
-    },
-  }),
+  ...envEndCommands,
 ];
 
 type CostRow = { name: string; tasks: string; size: string; hourUsd: number | null };
@@ -173,10 +142,14 @@ function costRows({ services, hourUsd }: EnvironmentCost): CostRow[] {
 
 const dollars = (amount: number | null, digits: number) => (amount === null ? "-" : `$${amount.toFixed(digits)}`);
 
-function stateOf({ frozen, runningDeployment, waitingDeployment, services }: Environment): string {
+function stateOf({ frozen, runningDeployment, waitingDeployment, services, stopped }: Environment): string {
   if (runningDeployment !== null) return `deploying (${runningDeployment})`;
   if (waitingDeployment !== null)
     return `r${waitingDeployment.release} waits for approval${frozen === null ? "" : "; frozen"}`;
+  if (stopped !== null) {
+    const what = stopped.release === null ? "" : `r${stopped.release} `;
+    return stopped.since === null ? `${what}not stopped to the end` : `${what}stopped by ${stopped.by}`;
+  }
   if (frozen !== null) return "frozen: automatic deployments are paused";
   return services.some(({ running, wanted }) => running < wanted) ? "degraded" : "ok";
 }

@@ -5,6 +5,7 @@ import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import type { ExitCode } from "../context.ts";
 import { followInfra } from "../follow-infra.ts";
+import { followTeardown } from "../follow-teardown.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
 import { showTasks } from "../show-tasks.ts";
@@ -59,6 +60,41 @@ export const infraCommands: Command[] = [
     },
   }),
   defineCommand({
+    name: "infra destroy",
+    summary: "destroy all that the environment's Terraform has made; an operator approves the plan",
+    details:
+      "With the code that was applied last. Refused while tasks run there: `shipway env stop` first. What `protect` and `maxDestroy` keep stays, unless you say why it is to go. The next deployment makes all of it anew.",
+    options: [
+      APP,
+      ENV,
+      { flags: "--overrule <reason>", summary: "what is protected goes, too: why, for the record" },
+      { flags: "--ref <ref>", summary: "other code to destroy with, where that of the last apply cannot" },
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway infra destroy --env preview", does: "shows the plan, and waits for its approval" },
+      {
+        run: 'shipway infra destroy --env preview --overrule "the trial is over"',
+        does: "the same with what is protected; who wanted it and why is on the record",
+      },
+    ],
+    input: z.strictObject({
+      ...Place,
+      ...JsonFlag,
+      ref: z.string().optional(),
+      overrule: z.string().min(1).optional(),
+    }),
+    async run({ json, ref, overrule, ...input }, context) {
+      const { app, environment } = await placeFor(input, context);
+      const client = await context.client();
+      const wish = { ...(ref !== undefined && { ref }), ...(overrule !== undefined && { overrule }) };
+      const started = await client.destroyInfra(app, environment, wish);
+      const code = await followInfra(started, context);
+      if (json && code !== 130) context.json(await client.getInfraRun(started.runId));
+      return code;
+    },
+  }),
+  defineCommand({
     name: "infra runs",
     summary: "plans, applies and drift checks; of one: its plan and how it went",
     args: [{ name: "id", summary: "one run (i_7c1m)", optional: true }],
@@ -102,10 +138,12 @@ export const infraCommands: Command[] = [
         context.say(`${context.colors.err.green("✓")} ${input.id} is turned down; nothing was changed.`);
         return 0;
       }
-      const [last] = (await client.listEvents({ deliveryId: (await client.getInfraRun(input.id)).deliveryId })).slice(
-        -1,
-      );
-      const code = await followInfra(await client.approveInfraRun(input.id), context, last?.id ?? 0);
+      const { deliveryId } = await client.getInfraRun(input.id);
+      const [last] = (await client.listEvents({ deliveryId })).slice(-1);
+      const approved = await client.approveInfraRun(input.id);
+      // Of an environment that is being removed the rest is worth seeing, too.
+      if (deliveryId.startsWith("t_")) return followTeardown(deliveryId, { after: last?.id ?? 0 }, context);
+      const code = await followInfra(approved, context, last?.id ?? 0);
       const run = await client.getInfraRun(input.id);
       return code === 0 && run.takeover !== null && run.status === "succeeded" ? lookAfter(run, context) : code;
     },
@@ -295,7 +333,7 @@ function showInfra(infra: InfraView, context: CommandContext): void {
   const { applied, blockedBy, runningRun, stateIn, lock, drift: found, outputs } = infra;
   context.data(
     applied === null
-      ? "Nothing was applied yet."
+      ? "Nothing is applied."
       : `Applied: ${shortCommit(applied.commit)}${applied.repository === null ? "" : ` of ${applied.repository}`} by run ${applied.runId}.`,
   );
   if (runningRun !== null) context.data(`At work: ${runningRun}.`);

@@ -60,11 +60,12 @@ function showEnvironments(environments: readonly Environment[], context: Command
 
 function nextSteps(environments: readonly Environment[], apps: number): string[] {
   if (apps === 0) return ["No app yet. Make one in its checkout: `shipway app create NAME`"];
-  return environments.flatMap(({ app, name, frozen, liveRelease, waitingDeployment }) => {
+  return environments.flatMap(({ app, name, frozen, liveRelease, waitingDeployment, stopped }) => {
     if (waitingDeployment !== null) {
       const decide = `shipway approve --app ${app} --env ${name}`;
       return [`${app} ${name}: r${waitingDeployment.release} waits for an approval by a tester. See it: \`${decide}\``];
     }
+    if (stopped !== null) return [`${app} ${name} is stopped. Start it: \`shipway env start ${name} --app ${app}\``];
     if (frozen !== null) {
       return [`${app} ${name} is paused (${frozen.reason}). Go on: \`shipway resume --app ${app} --env ${name}\``];
     }

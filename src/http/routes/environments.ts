@@ -36,11 +36,13 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   });
 
   const view = async (row: Awaited<ReturnType<typeof getEnvironment>>) => {
-    const live = row.live_release === null ? undefined : await getRelease(store.db, row.app, row.live_release);
+    const number = row.live_release ?? row.stopped_release;
+    const last = number === null ? undefined : await getRelease(store.db, row.app, number);
+    const live = row.live_release === null ? undefined : last;
     // What the store knows is shown even while Docker is away.
     const observed = await target.observe({ app: row.app, environment: row.name }).catch(() => []);
     const [waiting] = await listDeployments(store.db, row.app, { environment: row.name, status: "waiting", limit: 1 });
-    return viewEnvironment(row, live, { observed, waiting }, platform.httpPort);
+    return viewEnvironment(row, live, { observed, waiting }, platform.httpPort, last);
   };
 
   server.get(

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import { z } from "zod";
-import type { StateLock } from "../../infra/infra-run.ts";
+import { isApplying, type StateLock } from "../../infra/infra-run.ts";
 import { findRunByCredential } from "../../infra/run-credential.ts";
 import type { InfraRun } from "../../infra/runs.ts";
 import { fail } from "../../shared/errors.ts";
@@ -148,7 +148,7 @@ async function runOf(platform: Platform, request: FastifyRequest): Promise<Infra
 /** Plans and drift checks only read. */
 async function applyOf(platform: Platform, request: FastifyRequest): Promise<InfraRun> {
   const run = await runOf(platform, request);
-  if (run.kind === "apply") return run;
+  if (isApplying(run.kind)) return run;
   throw fail("FORBIDDEN", {
     message: `Run ${run.id} is a ${run.kind}: it may only read the state.`,
     hint: "Use an apply.",

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { approveRun } from "../../infra/approve-run.ts";
+import { approveRun, approverOf } from "../../infra/approve-run.ts";
+import { askDestroy } from "../../infra/ask-destroy.ts";
 import { askAgain, askRun } from "../../infra/ask-run.ts";
 import { describeAttributes, diffStates } from "../../infra/diff-states.ts";
 import { ignoreDrift, listIgnored, unignoreDrift } from "../../infra/ignored-drift.ts";
@@ -10,11 +11,13 @@ import { findInfra, findLastApply, getRun, type InfraRun, listRuns } from "../..
 import { parseState, resourcesIn, type StateVersion } from "../../infra/states.ts";
 import { forceStop, rejectRun, requestStop } from "../../infra/stop-requests.ts";
 import { forceUnlock } from "../../infra/unlock.ts";
+import { wakeTeardowns } from "../../release/teardowns.ts";
 import { parseDurationMs } from "../../shared/duration.ts";
 import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
 import {
   AcceptDriftRequest,
+  DestroyInfraRequest,
   IgnoreDriftRequest,
   IgnoredDriftBody,
   InfraBody,
@@ -81,6 +84,26 @@ function runRoutes(server: TypedServer, platform: Platform): void {
     },
   );
 
+  server.post(
+    "/api/apps/:app/environments/:environment/infra/destroy",
+    {
+      config: { role: "operator" },
+      schema: {
+        summary: "Destroy all that an environment's Terraform has made, once an operator approved the plan",
+        params,
+        body: DestroyInfraRequest,
+        response: { 202: InfraStartedBody },
+      },
+    },
+    async (request, reply) => {
+      await getApp(db, request.params.app);
+      const wish = { ...request.body, actor: identityOf(request).name };
+      const { id, start } = await askDestroy({ db, repositories, secrets, code: infra.code }, request.params, wish);
+      if (start) await engine.startInfra(start);
+      return reply.status(202).send({ runId: id, deliveryId: id });
+    },
+  );
+
   server.get(
     "/api/apps/:app/infra/runs",
     {
@@ -119,8 +142,7 @@ function runRoutes(server: TypedServer, platform: Platform): void {
     },
     async (request, reply) => {
       const run = await getRun(db, request.params.id);
-      // The state is an operator's to change where no code says so.
-      requireApp(request, run.takeover === null ? "tester" : "operator", run.app);
+      requireApp(request, approverOf(run), run.app);
       const start = await approveRun(db, run.id, identityOf(request).name);
       if (start) await engine.startInfra(start);
       return reply.status(202).send({ runId: run.id, deliveryId: run.delivery_id });
@@ -137,6 +159,7 @@ function runRoutes(server: TypedServer, platform: Platform): void {
       const run = await getRun(db, request.params.id);
       requireApp(request, "developer", run.app);
       await rejectRun(db, run.id, identityOf(request).name);
+      for (const one of await wakeTeardowns(db)) await engine.startTeardown(one);
       return reply.status(204).send(null);
     },
   );
@@ -155,6 +178,8 @@ function runRoutes(server: TypedServer, platform: Platform): void {
       const run = await getRun(db, request.params.id);
       requireApp(request, "developer", run.app);
       await requestStop(db, run.id, identityOf(request).name);
+      // One that waited has ended by that.
+      for (const one of await wakeTeardowns(db)) await engine.startTeardown(one);
       return reply.status(202).send(viewRun(await getRun(db, run.id)));
     },
   );
@@ -473,6 +498,7 @@ function viewRun(run: InfraRun): InfraRunView {
     actor: run.actor,
     approvedBy: run.approved_by,
     takeover: run.takeover,
+    overrule: run.overrule,
     canceledBy: run.cancel_requested_by,
     deliveryId: run.delivery_id,
     createdAt: run.created_at.toISOString(),
