@@ -39,6 +39,9 @@ function describeOne({ name, kind, attributes, mendsItself, remedy }: TaskDriftD
       .slice(0, SHOWN_ATTRIBUTES)
       .flatMap(({ path, before, after }) => wrap("      ", `${plain(path)}: ${plain(before)} → ${plain(after)}`)),
     ...(more > 0 ? [`      … and ${more} more`] : []),
-    ...(remedy === undefined ? [] : wrap("    → ", `\`${plain(remedy)}\``)),
+    ...(remedy === undefined ? [] : wrap("    → ", isSentence(remedy) ? plain(remedy) : `\`${plain(remedy)}\``)),
   ];
 }
+
+/** Else it is a command. Sentences mark theirs themselves. */
+const isSentence = (remedy: string): boolean => /^[A-Z]|`/.test(remedy);

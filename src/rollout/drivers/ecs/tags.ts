@@ -10,6 +10,8 @@ export const SPEC_TAG = "shipway:spec";
 export const RUN_TAG = "shipway:run";
 /** ARN of the listener rule that leads to the slot, so that traffic can be given to it without looking for the rule. */
 export const RULE_TAG = "shipway:rule";
+/** The number that its listener rule was given: nobody else remembers it. */
+export const PRIORITY_TAG = "shipway:priority";
 /** `live-r7` or `standby-r6`: what a slot is used for, valid for that release only, so it is never stale. */
 export const ROLE_TAG = "shipway:role";
 

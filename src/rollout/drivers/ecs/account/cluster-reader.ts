@@ -6,6 +6,7 @@ import type { AwsClients } from "../aws-clients.ts";
 import type { SeenRevision } from "../rollout/revision-drift.ts";
 import { readTags, SPEC_TAG, type Tags } from "../tags.ts";
 import type { SeenTask } from "./judge.ts";
+import { type ServiceSettings, serviceSettings } from "./service-settings.ts";
 import type { Network } from "./slots.ts";
 
 /** One DescribeServices call takes at most 10 services (Amazon ECS API reference, DescribeServices, `services`). */
@@ -33,6 +34,7 @@ export type SeenService = {
   network: Network;
   /** Commands can be run inside tasks that it starts. */
   exec: boolean;
+  settings: ServiceSettings;
 };
 
 /** What ECS says of every rollout that goes well (Amazon ECS developer guide, service event messages). */
@@ -268,6 +270,7 @@ function toSeenService(service: Service): SeenService {
     hasProviders: (service.capacityProviderStrategy ?? []).length > 0,
     network: networkOf(service),
     exec: service.enableExecuteCommand ?? false,
+    settings: serviceSettings(service),
   };
 }
 

@@ -49,6 +49,8 @@ function newFacts(changes: Partial<ServiceFacts> = {}, primary: Partial<typeof d
       hasProviders: false,
       network: { subnets: [], securityGroups: [], publicIp: false },
       exec: false,
+      tags: {},
+      settings: {},
     },
     tasks: [newTask()],
     died: [],

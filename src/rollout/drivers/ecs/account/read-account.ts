@@ -13,10 +13,11 @@ import {
   targetGroupNameOf,
   targetGroupPrefix,
 } from "../names.ts";
-import { ROLE_TAG, RULE_TAG, requireOurs } from "../tags.ts";
+import { PRIORITY_TAG, ROLE_TAG, RULE_TAG, requireOurs } from "../tags.ts";
 import type { ClusterReader, SeenService, SeenServiceDeployment } from "./cluster-reader.ts";
 import type { SeenTarget } from "./judge.ts";
 import type { ListenerReader } from "./listener-reader.ts";
+import { extrasOf } from "./rule-conditions.ts";
 import { isStandby, type Rule, releaseIn, type SeenDeployment, type ServiceView, type Slot } from "./slots.ts";
 
 export type AccountReader = ReturnType<typeof newAccountReader>;
@@ -52,7 +53,7 @@ export function newAccountReader(
 
   function toSlot(place: Place, name: SlotName, seen: SeenService): Slot {
     requireOurs(install, `The ECS service ${seen.name}`, seen.tags);
-    const { arn, status, desired, targetGroup, hasProviders, network, exec, tags } = seen;
+    const { arn, status, desired, targetGroup, hasProviders, network, exec, tags, settings } = seen;
     const toDeployment = ({ isPrimary, ...one }: SeenServiceDeployment): SeenDeployment => {
       return { ...one, release: readFamily(install, place, familyOf(one.taskDefinition))?.release };
     };
@@ -68,6 +69,9 @@ export function newAccountReader(
       draining: seen.deployments.filter((one) => !one.isPrimary).map(toDeployment),
       role: tags[ROLE_TAG],
       rule: tags[RULE_TAG],
+      priority: tags[PRIORITY_TAG],
+      tags,
+      settings,
       targetGroup,
       hasProviders,
       network,
@@ -194,6 +198,8 @@ export function findRule(rules: ListenerRule[], install: string, place: Place, s
       hosts: (rule.Conditions ?? []).flatMap((condition) => condition.HostHeaderConfig?.Values ?? []),
       weights: { a: a.Weight ?? 0, b: b.Weight ?? 0 },
       groups: { a: a.TargetGroupArn ?? "", b: b.TargetGroupArn ?? "" },
+      priority: rule.Priority ?? "",
+      extras: extrasOf(rule, [a.TargetGroupArn ?? "", b.TargetGroupArn ?? ""]),
     };
   }
   return undefined;

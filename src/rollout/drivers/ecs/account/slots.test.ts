@@ -32,6 +32,8 @@ function newSlot(name: SlotName, state: SlotState): Slot | undefined {
     hasProviders: false,
     network: { subnets: ["subnet-1"], securityGroups: ["sg-1"], publicIp: false },
     exec: false,
+    tags: {},
+    settings: {},
   };
 }
 
@@ -48,7 +50,14 @@ function newView(a: SlotState, b: SlotState, live: SlotName | undefined, service
     rule:
       live === undefined
         ? undefined
-        : { arn: "rule", hosts: ["web.production.shop.localhost"], weights, groups: { a: "tg-a", b: "tg-b" } },
+        : {
+            arn: "rule",
+            hosts: ["web.production.shop.localhost"],
+            weights,
+            groups: { a: "tg-a", b: "tg-b" },
+            priority: "1000",
+            extras: {},
+          },
   };
 }
 

@@ -2,6 +2,8 @@ import type { Place, Release, ReleaseService } from "../../../release.ts";
 import { servesTraffic, taskName, taskNames } from "../../../release.ts";
 import type { DesiredState, ObservedService, TaskDrift } from "../../../target.ts";
 import { otherSlot, SLOTS, type SlotName } from "../names.ts";
+import type { Tags } from "../tags.ts";
+import type { ServiceSettings } from "./service-settings.ts";
 
 /** One deployment of an ECS service: a task definition and how far its tasks are. */
 export type SeenDeployment = {
@@ -33,8 +35,11 @@ export type Slot = {
   complaint?: string | undefined;
   /** `live-r7`, `standby-r6`; valid only for that release. */
   role: string | undefined;
-  /** ARN of its listener rule, as far as the slot knows. */
+  /** ARN of its listener rule, as far as the slot knows, and the number that was given to that. */
   rule: string | undefined;
+  priority?: string | undefined;
+  tags: Tags;
+  settings: ServiceSettings;
   targetGroup: string | undefined;
   /** It runs by a strategy of capacity providers, not by a launch type. */
   hasProviders: boolean;
@@ -52,6 +57,9 @@ export type Rule = {
   weights: Record<SlotName, number>;
   /** ARNs of the target groups. */
   groups: Record<SlotName, string>;
+  priority: string;
+  /** What it says that Shipway does not write, by path. */
+  extras: Record<string, string>;
 };
 
 /** What is there of one service of a place. */
@@ -181,18 +189,35 @@ function isMisled(views: ServiceView[], release: Release): boolean {
     const slot = view === undefined ? undefined : slotOf(view, release.number);
     const isUp = slot?.primary !== undefined && slot.primary.running > 0;
     if (!isUp) return false;
-    return view?.rule === undefined || view.rule.weights[slot.name] === 0 || !hasHosts(view.rule, service);
+    return view?.rule === undefined || view.rule.weights[slot.name] === 0 || !isAsWritten(view.rule, service);
   });
 }
 
-export const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
+/** Whether a rule says what it is written with, and nothing else, wherever it leads. */
+export const isAsWritten = (rule: Rule, service: ReleaseService): boolean =>
+  hasHosts(rule, service) && Object.keys(rule.extras).length === 0;
+
+const hasHosts = (rule: Rule, { hosts }: ReleaseService): boolean =>
   [...rule.hosts].sort().join() === [...hosts].sort().join();
 
 /** How a task definition differs from the declared one. */
 export type ChangedRevision = { kind: "changed" | "outdated"; attributes: TaskDrift["attributes"] };
 
-/** Of all services of an environment; `revisions` by service, of those whose task definition differs. */
-type Declared = { cluster: string; network: Network; exec: boolean; revisions: Map<string, ChangedRevision> };
+/** What differs and what a person does about it. */
+export type FoundDrift = { attributes: TaskDrift["attributes"]; remedy: string };
+
+/**
+ * Of all services of an environment. By service: `revisions`, of those whose task definition differs; `settings`, how its ECS service is set otherwise;
+ * `asked`, what differs of things that are only looked at for those who ask.
+ */
+type Declared = {
+  cluster: string;
+  network: Network;
+  exec: boolean;
+  revisions: Map<string, ChangedRevision>;
+  settings: Map<string, TaskDrift["attributes"]>;
+  asked: Map<string, FoundDrift[]>;
+};
 
 /**
  * What differs from what is declared. `strangers` are ECS services under the place's prefix that are no slots.
@@ -240,7 +265,7 @@ function serviceDrift(
     return { name, what: "task", kind: "missing", attributes: [], mendsItself: true };
   });
   if (slot === undefined || view === undefined) return drift;
-  const attributes = changedSettings(declared, slot);
+  const attributes = [...changedSettings(declared, slot), ...(declared.settings.get(service.name) ?? [])];
   const remedy = `The next release runs as declared again; until then it is undone with \`aws ecs update-service --cluster ${declared.cluster} --service ${slot.serviceName} …\`.`;
   if (attributes.length > 0) {
     const changed = names.slice(0, alive).map((name): TaskDrift => {
@@ -268,15 +293,28 @@ function serviceDrift(
       return { name, what: "task", kind: "no-traffic", attributes: [], mendsItself: true };
     });
     drift.push(...without);
-  } else if (view.rule !== undefined && !hasHosts(view.rule, service)) {
-    const hosts = { path: "hosts", before: service.hosts.join(", "), after: view.rule.hosts.join(", ") };
-    drift.push({
-      name: names[0] ?? service.name,
-      what: "task",
-      kind: "changed",
-      attributes: [hosts],
-      mendsItself: true,
-    });
+  } else if (view.rule !== undefined) {
+    drift.push(...ruleDrift(names[0] ?? service.name, service, slot, view.rule));
+  }
+  for (const found of declared.asked.get(service.name) ?? [])
+    drift.push({ name: names[0] ?? service.name, what: "task", kind: "changed", mendsItself: false, ...found });
+  return drift;
+}
+
+/** A rule that leads to the slot and says something else than it is written with. Its number is no matter of writing it: that takes another call, and may be taken. */
+function ruleDrift(name: string, service: ReleaseService, { priority }: Slot, rule: Rule): TaskDrift[] {
+  const written = [
+    ...(hasHosts(rule, service)
+      ? []
+      : [{ path: "hosts", before: service.hosts.join(", "), after: rule.hosts.join(", ") }]),
+    ...Object.entries(rule.extras).map(([path, after]) => ({ path, before: "(not set)", after })),
+  ];
+  const drift: TaskDrift[] = [];
+  if (written.length > 0) drift.push({ name, what: "task", kind: "changed", attributes: written, mendsItself: true });
+  if (priority !== undefined && priority !== rule.priority) {
+    const attributes = [{ path: "rule.priority", before: priority, after: rule.priority }];
+    const remedy = `\`aws elbv2 set-rule-priorities --rule-priorities RuleArn=${rule.arn},Priority=${priority}\` gives it back; the next deployment takes it as it is then.`;
+    drift.push({ name, what: "task", kind: "changed", attributes, mendsItself: false, remedy });
   }
   return drift;
 }

@@ -1,12 +1,16 @@
 import { execFileSync, spawnSync } from "node:child_process";
+import type { UpdateServiceCommandInput } from "@aws-sdk/client-ecs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Secret } from "../../../../shared/secret.ts";
 import { until } from "../../../../shared/until.ts";
 import type { Place, Release } from "../../../release.ts";
-import type { DesiredState, RolloutTarget, TaskVariables } from "../../../target.ts";
+import type { DesiredState, RolloutTarget, TaskDrift, TaskVariables } from "../../../target.ts";
+import { findRule } from "../account/read-account.ts";
 import { openEcsTarget } from "../ecs-target.ts";
-import { familyName, serviceName } from "../names.ts";
+import { familyName, logGroupName, serviceName } from "../names.ts";
 import { type AwsStage, ecsService, hasMoto, newAwsStage, TEST_CREDENTIALS, targetOptions } from "../testing.ts";
+import { differing } from "./service-drift.ts";
+import { groupSettings, MADE_WITH } from "./target-groups.ts";
 
 const hasCli = spawnSync("aws", ["--version"], { stdio: "ignore" }).status === 0;
 if (!hasCli) console.warn("SKIPPED: changes made by AWS's own command line. They need: pip install awscli");
@@ -28,21 +32,30 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
   });
   afterAll(async () => stage?.cleanUp());
 
-  /** r1 of one service serves in a place of its own. */
-  async function serve() {
-    const place: Place = { app: "shop", environment: `c${++places}` };
-    const release: Release = { app: "shop", number: 1, services: [ecsService(place, "web", "web")] };
+  async function roll(place: Place, release: Release) {
     await target.prepare(place, release);
     for (const service of release.services) await target.startService(place, release, service, VARIABLES);
     const options = { deadlineMs: 20_000, onProgress: () => undefined };
     expect(await target.awaitHealthy(place, release, release.services, options)).toMatchObject({ status: "healthy" });
     await target.shiftTraffic(place, release);
+  }
+
+  /** r1 of one service serves in a place of its own. */
+  async function serve() {
+    const place: Place = { app: "shop", environment: `c${++places}` };
+    const release: Release = { app: "shop", number: 1, services: [ecsService(place, "web", "web")] };
+    await roll(place, release);
     const desired = (variables = VARIABLES): DesiredState => ({
       live: { release, variables: { web: variables } },
       inProgress: [],
     });
     const service = serviceName("test", place, "web", "b");
-    return { place, desired, service, family: familyName("test", place, "web", 1) };
+    const { cluster, listener } = stage.settings;
+    const { Rules = [] } = await stage.aws.elb.describeRules({ ListenerArn: listener });
+    const rule = findRule(Rules, "test", place, "web") ?? { arn: "", groups: { a: "", b: "" } };
+    const { services } = await stage.aws.ecs.describeServices({ cluster, services: [service] });
+    const slot = services?.[0]?.serviceArn ?? "";
+    return { place, desired, release, service, slot, rule, family: familyName("test", place, "web", 1) };
   }
   /** Not awaited by the stage: the command line is a process that asks by itself. */
   const aws = (...args: string[]) =>
@@ -141,4 +154,275 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     ]);
     expect(JSON.stringify(drift)).not.toMatch(/mysql/);
   });
+
+  type Served = Awaited<ReturnType<typeof serve>>;
+  type Case = {
+    name: string;
+    change(served: Served): Promise<unknown>;
+    attributes: TaskDrift["attributes"] | ((served: Served) => TaskDrift["attributes"]);
+    remedy?: RegExp;
+  };
+  const [elb, ecs, logs] = [() => stage.aws.elb, () => stage.aws.ecs, () => stage.aws.logs];
+  const onService = (service: string, changes: Omit<UpdateServiceCommandInput, "service">) =>
+    ecs().updateService({ cluster: stage.settings.cluster, service, ...changes });
+  const breaker = (enable: boolean, rollback: boolean) => ({ deploymentCircuitBreaker: { enable, rollback } });
+  const hostOf = ({ release }: Served) => ({
+    Field: "host-header",
+    HostHeaderConfig: { Values: release.services[0]?.hosts ?? [] },
+  });
+
+  it.each<Case>([
+    {
+      name: "conditions of the rule",
+      change: (served) =>
+        elb().modifyRule({
+          RuleArn: served.rule.arn,
+          Conditions: [
+            hostOf(served),
+            { Field: "path-pattern", PathPatternConfig: { Values: ["/admin/*", "/api/*"] } },
+            { Field: "http-header", HttpHeaderConfig: { HttpHeaderName: "X-Beta", Values: ["yes"] } },
+            { Field: "query-string", QueryStringConfig: { Values: [{ Key: "v", Value: "2" }] } },
+          ],
+        }),
+      attributes: [
+        {
+          path: "rule.conditions",
+          before: "(not set)",
+          after: "path-pattern /admin/*, /api/*; http-header X-Beta yes; query-string v=2",
+        },
+      ],
+    },
+    {
+      name: "where the rule leads, beside the two slots",
+      change: async ({ rule }) => {
+        const { TargetGroups } = await elb().createTargetGroup({
+          Name: `foreign-${++places}`,
+          Protocol: "HTTP",
+          Port: 80,
+          VpcId: (await elb().describeLoadBalancers({})).LoadBalancers?.[0]?.VpcId,
+          TargetType: "ip",
+        });
+        const shares = [rule.groups.b, TargetGroups?.[0]?.TargetGroupArn ?? ""];
+        const TargetGroupsOf = [
+          { TargetGroupArn: rule.groups.a, Weight: 0 },
+          ...shares.map((TargetGroupArn) => ({ TargetGroupArn, Weight: 100 })),
+        ];
+        const TargetGroupStickinessConfig = { Enabled: true, DurationSeconds: 60 };
+        await elb().modifyRule({
+          RuleArn: rule.arn,
+          Actions: [{ Type: "forward", ForwardConfig: { TargetGroups: TargetGroupsOf, TargetGroupStickinessConfig } }],
+        });
+      },
+      attributes: [
+        { path: "rule.targetGroups", before: "(not set)", after: expect.stringContaining("targetgroup/foreign-") },
+        { path: "rule.stickiness", before: "(not set)", after: "on" },
+      ],
+    },
+  ])("$name: is seen, and put back by itself", async ({ change, attributes }) => {
+    const served = await serve();
+    await change(served);
+    const [found, ...others] = await target.findDrift(served.place, served.desired());
+    expect({ found, others }).toMatchObject({ found: { kind: "changed", attributes, mendsItself: true }, others: [] });
+    const mended: string[] = [];
+    await until("it is put back", async () => {
+      mended.push(...(await target.reconcile(served.place, served.desired())));
+      return mended.length > 0;
+    });
+    expect(await target.findDrift(served.place, served.desired())).toEqual([]);
+  });
+
+  it.each<Case>([
+    {
+      name: "the rule's number",
+      change: ({ rule }) => elb().setRulePriorities({ RulePriorities: [{ RuleArn: rule.arn, Priority: 7 }] }),
+      attributes: [{ path: "rule.priority", before: expect.stringMatching(/^1\d{3}$/), after: "7" }],
+      remedy: /set-rule-priorities --rule-priorities RuleArn=.*,Priority=1\d{3}/,
+    },
+    {
+      name: "the circuit breaker and how many tasks a deployment keeps",
+      change: ({ service }) =>
+        onService(service, {
+          deploymentConfiguration: { minimumHealthyPercent: 50, maximumPercent: 150, ...breaker(true, true) },
+        }),
+      attributes: [
+        { path: "deployment.minimumHealthyPercent", before: "100 %", after: "50 %" },
+        { path: "deployment.maximumPercent", before: "200 %", after: "150 %" },
+        { path: "deployment.circuitBreaker", before: "on", after: "on, and rolls back" },
+      ],
+      remedy: /The next release runs as declared again/,
+    },
+    {
+      name: "the capacity it runs on",
+      change: ({ service }) =>
+        onService(service, {
+          capacityProviderStrategy: [
+            { capacityProvider: "FARGATE", base: 1, weight: 0 },
+            { capacityProvider: "FARGATE_SPOT", weight: 1 },
+          ],
+        }),
+      attributes: [{ path: "capacity", before: "FARGATE", after: "FARGATE the first 1, FARGATE_SPOT weight 1" }],
+    },
+    {
+      name: "what its tasks are tagged with",
+      change: ({ service }) => onService(service, { propagateTags: "NONE", enableECSManagedTags: false }),
+      attributes: [
+        { path: "propagateTags", before: "SERVICE", after: "NONE" },
+        { path: "managedTags", before: "on", after: "off" },
+      ],
+    },
+    {
+      name: "how long checks are waited for, and in which zones it is kept even",
+      change: ({ service }) =>
+        onService(service, { healthCheckGracePeriodSeconds: 2_000, availabilityZoneRebalancing: "DISABLED" }),
+      attributes: [
+        { path: "healthCheckGracePeriod", before: expect.stringMatching(/^\d+ s$/), after: "2000 s" },
+        { path: "zoneRebalancing", before: "ENABLED", after: "DISABLED" },
+      ],
+    },
+    {
+      name: "tags of the ECS service",
+      change: async ({ slot }) => {
+        await ecs().untagResource({ resourceArn: slot, tagKeys: ["shipway:app"] });
+        await ecs().tagResource({
+          resourceArn: slot,
+          tags: [
+            { key: "shipway:service", value: "api" },
+            { key: "team", value: "a" },
+          ],
+        });
+      },
+      attributes: [
+        { path: "tags.shipway:app", before: "shop", after: "(not set)" },
+        { path: "tags.shipway:service", before: "web", after: "api" },
+      ],
+    },
+    {
+      name: "the target group's check",
+      change: ({ rule }) =>
+        elb().modifyTargetGroup({
+          TargetGroupArn: rule.groups.b,
+          HealthCheckPath: "/ping",
+          HealthCheckIntervalSeconds: 60,
+          HealthCheckTimeoutSeconds: 40,
+          HealthyThresholdCount: 9,
+          UnhealthyThresholdCount: 8,
+          Matcher: { HttpCode: "204" },
+        }),
+      attributes: [
+        { path: "health.path", before: "/", after: "/ping" },
+        { path: "health.codes", before: "200-499", after: "204" },
+        { path: "health.interval", before: "5 s", after: "60 s" },
+        { path: "health.timeout", before: "2 s", after: "40 s" },
+        { path: "health.healthy", before: "2", after: "9" },
+        { path: "health.unhealthy", before: "2", after: "8" },
+      ],
+      remedy: /shipway deploy --app shop --env c\d+/,
+    },
+    {
+      name: "attributes of the target group",
+      change: ({ rule }) =>
+        elb().modifyTargetGroupAttributes({
+          TargetGroupArn: rule.groups.b,
+          Attributes: [
+            { Key: "deregistration_delay.timeout_seconds", Value: "600" },
+            { Key: "stickiness.enabled", Value: "true" },
+          ],
+        }),
+      attributes: [
+        { path: "targetGroup.deregistrationDelay", before: "30 s", after: "600 s" },
+        { path: "targetGroup.stickiness", before: "off", after: "on" },
+      ],
+      remedy: /--attributes Key=deregistration_delay\.timeout_seconds,Value=30 Key=stickiness\.enabled,Value=false/,
+    },
+    {
+      name: "tags of the target group",
+      change: ({ rule }) => elb().removeTags({ ResourceArns: [rule.groups.b], TagKeys: ["shipway:install"] }),
+      attributes: [{ path: "targetGroup.tags.shipway:install", before: "test", after: "(not set)" }],
+      remedy: /aws elbv2 add-tags --resource-arns .* --tags Key=shipway:install,Value=test/,
+    },
+    {
+      name: "tags of the rule",
+      change: ({ rule }) => elb().removeTags({ ResourceArns: [rule.arn], TagKeys: ["shipway:service"] }),
+      attributes: [{ path: "rule.tags.shipway:service", before: "web", after: "(not set)" }],
+      remedy: /add-tags .*Key=shipway:service,Value=web/,
+    },
+    {
+      name: "how long lines are kept",
+      change: ({ place }) =>
+        logs().putRetentionPolicy({ logGroupName: logGroupName("test", place), retentionInDays: 1 }),
+      attributes: [{ path: "logs.retention", before: "30 days", after: "1 days" }],
+      remedy: /The next deployment sets it as declared/,
+    },
+    {
+      name: "tags of the log group",
+      change: async ({ place }) => {
+        const { logGroups } = await logs().describeLogGroups({ logGroupNamePrefix: logGroupName("test", place) });
+        const resourceArn = (logGroups?.[0]?.arn ?? "").replace(/:\*$/, "");
+        await logs().untagResource({ resourceArn, tagKeys: ["shipway:environment"] });
+      },
+      attributes: ({ place }) => [
+        { path: "logs.tags.shipway:environment", before: place.environment, after: "(not set)" },
+      ],
+      remedy: /aws logs tag-resource .* --tags shipway:environment=c\d+/,
+    },
+  ])("$name: is seen, and not undone", async ({ change, attributes, remedy = /as declared/ }) => {
+    const served = await serve();
+    await change(served);
+    const drift = await target.findDrift(served.place, served.desired());
+    const wanted = typeof attributes === "function" ? attributes(served) : attributes;
+    expect(summed(drift)).toEqual([
+      { name: `shop.${served.place.environment}.web.r1-1`, kind: "changed", attributes: wanted, mendsItself: false },
+    ]);
+    expect(drift[0]?.remedy).toMatch(remedy);
+    expect(await target.reconcile(served.place, served.desired())).toEqual([]);
+  });
+
+  it("is gone with the next release, in the slot that it starts in, too", async () => {
+    const served = await serve();
+    const { place, release, rule, service } = served;
+    const next: Release = { ...release, number: 2 };
+    const after: Release = { ...release, number: 3 };
+    await onService(service, {
+      deploymentConfiguration: { minimumHealthyPercent: 0, ...breaker(false, false) },
+      propagateTags: "NONE",
+    });
+    await ecs().untagResource({ resourceArn: served.slot, tagKeys: ["shipway:environment"] });
+    await elb().modifyTargetGroup({ TargetGroupArn: rule.groups.b, HealthCheckPath: "/ping" });
+    await logs().putRetentionPolicy({ logGroupName: logGroupName("test", place), retentionInDays: 1 });
+    for (const one of [next, after]) await roll(place, one);
+    const live = { release: after, variables: { web: VARIABLES } };
+    expect(await target.findDrift(place, { live, standby: next, inProgress: [] })).toEqual([]);
+  });
+
+  it("in target groups and logs is asked for by those who ask, in one call for all but their attributes", async () => {
+    const asked: string[] = [];
+    const own = await openEcsTarget(
+      targetOptions(stage, {
+        times: { ...targetOptions(stage).times, steadyMs: 60_000 },
+        aws: { endpoint: stage.endpoint, attempts: 1, speed: 1_000, onCall: ({ command }) => void asked.push(command) },
+      }),
+    );
+    const { place, desired } = await serve();
+    await own.findDrift(place, desired());
+    const ASKED = /TargetGroup|Tags|LogGroup/;
+    expect(asked.filter((command) => ASKED.test(command)).sort()).toEqual([
+      "DescribeLogGroups",
+      "DescribeTags",
+      "DescribeTargetGroupAttributes",
+      "DescribeTargetGroups",
+      "ListTagsForResource",
+    ]);
+    asked.length = 0;
+    expect(await own.findDrift(place, desired(), { mayBeOldMs: 60_000 })).toEqual([]);
+    expect(asked.filter((command) => ASKED.test(command))).toEqual([]);
+  });
+});
+
+it("a target group that somebody made anew under its name says so by what AWS changes of none", () => {
+  const anew = { Port: 8_080, Protocol: "HTTPS", TargetType: "ip", HealthCheckProtocol: "HTTPS" } as const;
+  expect(differing(MADE_WITH, groupSettings(anew))).toEqual([
+    { path: "targetGroup.protocol", before: "HTTP", after: "HTTPS" },
+    { path: "targetGroup.port", before: "80", after: "8080" },
+    { path: "targetGroup.checkProtocol", before: "HTTP", after: "HTTPS" },
+  ]);
 });

@@ -6,11 +6,13 @@ import { sleep } from "../../../../shared/until.ts";
 import { healthDeadlineMs, type Place, type Release, type ReleaseService } from "../../../release.ts";
 import type { EcsSettings } from "../../../runtime.ts";
 import { findRule } from "../account/read-account.ts";
+import { ALWAYS } from "../account/service-settings.ts";
 import type { Rule, Slot } from "../account/slots.ts";
 import type { Ground } from "../ground.ts";
 import { familyOf, hexHash, logGroupName, SLOTS, type SlotName, secretName, serviceName } from "../names.ts";
 import {
   lowerTags,
+  PRIORITY_TAG,
   RULE_TAG,
   readTags,
   requireOurs,
@@ -230,8 +232,8 @@ export type Wanted = {
   slot: SlotName;
   taskDefinition: string;
   targetGroup: string | undefined;
-  /** ARN of the listener rule that leads to it. */
-  rule: string | undefined;
+  /** The listener rule that leads to it. */
+  rule: Pick<Rule, "arn" | "priority"> | undefined;
 };
 
 /** ECS waits this long for a service that is being removed before its name is free again. */
@@ -264,7 +266,7 @@ export async function ensureService(ground: Ground, wanted: Wanted, seen: Slot |
 
 async function updateService(ground: Ground, wanted: Wanted, seen: Slot): Promise<void> {
   const { aws, settings } = ground;
-  const { service, taskDefinition, rule } = wanted;
+  const { service, taskDefinition } = wanted;
   const isSame = seen.primary?.taskDefinition === taskDefinition;
   if (!isSame || seen.desired !== service.count) {
     await aws.ecs.updateService({
@@ -274,15 +276,20 @@ async function updateService(ground: Ground, wanted: Wanted, seen: Slot): Promis
       ...(isSame ? {} : { taskDefinition, ...changedWith(ground, wanted), ...movedCapacity(settings, service, seen) }),
     });
   }
-  if (rule !== undefined && rule !== seen.rule)
-    await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(ruleTag(rule)) });
+  // Also what somebody took away.
+  const tags = Object.entries(serviceTags(ground, wanted)).filter(([name, value]) => seen.tags[name] !== value);
+  if (tags.length > 0) await aws.ecs.tagResource({ resourceArn: seen.arn, tags: lowerTags(Object.fromEntries(tags)) });
 }
 
-const ruleTag = (rule: string | undefined): Tags => (rule === undefined ? {} : { [RULE_TAG]: rule });
+const serviceTags = ({ install }: Pick<Ground, "install">, { place, service, slot, rule }: Wanted): Tags => ({
+  ...tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot }),
+  ...(rule !== undefined && { [RULE_TAG]: rule.arn, [PRIORITY_TAG]: rule.priority }),
+});
 
 /** Members of UpdateService that go with a new task definition. */
 function changedWith({ settings }: Ground, { service, targetGroup }: Wanted) {
   return {
+    ...ALWAYS,
     networkConfiguration: networkOf(settings),
     enableExecuteCommand: settings.exec,
     ...(targetGroup !== undefined && {
@@ -291,6 +298,16 @@ function changedWith({ settings }: Ground, { service, targetGroup }: Wanted) {
     }),
   };
 }
+
+/** What an ECS service is made with beside its tasks and their network. */
+export const serviceMembers = (settings: EcsSettings, service: ReleaseService, targetGroup: string | undefined) => ({
+  ...ALWAYS,
+  ...capacityOf(settings, service),
+  ...(targetGroup !== undefined && { healthCheckGracePeriodSeconds: graceS(service) }),
+});
+
+const capacityOf = ({ spot }: EcsSettings, service: ReleaseService) =>
+  spot === true ? { capacityProviderStrategy: onSpot(service) } : { launchType: "FARGATE" as const };
 
 /**
  * Spot for all tasks but the first, which stays on demand where there are several: AWS may take back all of Spot at once, and does not replace it by
@@ -320,7 +337,7 @@ export const networkOf = ({ subnets, securityGroups, publicIp }: EcsSettings) =>
 
 async function createService(ground: Ground, wanted: Wanted): Promise<void> {
   const { aws, install, settings } = ground;
-  const { place, service, slot, taskDefinition, rule } = wanted;
+  const { place, service, slot, taskDefinition } = wanted;
   const name = serviceName(install, place, service.name, slot);
   await aws.ecs.createService({
     cluster: settings.cluster,
@@ -329,18 +346,9 @@ async function createService(ground: Ground, wanted: Wanted): Promise<void> {
     clientToken: hexHash(`${name}/${taskDefinition}/${service.count}`, 32),
     taskDefinition,
     desiredCount: service.count,
-    ...(settings.spot === true ? { capacityProviderStrategy: onSpot(service) } : { launchType: "FARGATE" as const }),
+    ...capacityOf(settings, service),
     platformVersion: "LATEST",
     ...changedWith(ground, wanted),
-    deploymentConfiguration: {
-      minimumHealthyPercent: 100,
-      maximumPercent: 200,
-      // It stops starting what cannot start. It must not roll back: a slot that quietly holds the wrong release would look healthy.
-      deploymentCircuitBreaker: { enable: true, rollback: false },
-    },
-    availabilityZoneRebalancing: "ENABLED",
-    enableECSManagedTags: true,
-    propagateTags: "SERVICE",
-    tags: lowerTags(tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot, ...ruleTag(rule) })),
+    tags: lowerTags(serviceTags(ground, wanted)),
   });
 }

@@ -1,11 +1,20 @@
 import { noneWithout } from "../../../../aws/aws-errors.ts";
 import type { Place } from "../../../release.ts";
 import type { DesiredState, RolloutTarget, TaskVariables } from "../../../target.ts";
-import { type ChangedRevision, driftOf, planMending, type ServiceView, slotOf } from "../account/slots.ts";
+import {
+  type ChangedRevision,
+  driftOf,
+  type FoundDrift,
+  planMending,
+  type ServiceView,
+  slotOf,
+} from "../account/slots.ts";
 import type { Ground } from "../ground.ts";
+import { askedDrift } from "./asked-drift.ts";
 import { secretContent } from "./ensure.ts";
 import { revisionDrift } from "./revision-drift.ts";
 import { asScaled } from "./scaling.ts";
+import { type Attributes, serviceDrift } from "./service-drift.ts";
 import { scale } from "./traffic.ts";
 
 /** Compares what is there with what is declared, and puts it right where that is safe. */
@@ -22,7 +31,14 @@ export function newMending(
       const strangers = await reader.strangers(place, Date.now() - 3 * mayBeOldMs);
       const { cluster, subnets, securityGroups, publicIp, exec } = settings;
       const revisions = await changedRevisions(ground, place, views, desired);
-      const at = { cluster, network: { subnets, securityGroups, publicIp }, exec, revisions };
+      const at = {
+        cluster,
+        network: { subnets, securityGroups, publicIp },
+        exec,
+        revisions,
+        settings: changedServices(ground, place, views, desired),
+        asked: mayBeOldMs > 0 ? NOTHING : await askedDrift(ground, place, views, desired),
+      };
       return driftOf(place, views, strangers, asScaled(settings, desired, views), at);
     },
 
@@ -62,6 +78,20 @@ export function newMending(
       return mendings.map((one) => one.text);
     },
   };
+}
+
+/** Once a minute nobody asks. */
+const NOTHING = new Map<string, FoundDrift[]>();
+
+/** How the ECS services that the live release runs in are set otherwise than they would be made now, by service. */
+function changedServices(ground: Ground, place: Place, views: ServiceView[], { live }: DesiredState) {
+  const changed = new Map<string, Attributes>();
+  for (const service of live?.release.services ?? []) {
+    const view = views.find((one) => one.service === service.name);
+    const slot = view && slotOf(view, live?.release.number ?? 0);
+    if (slot !== undefined) changed.set(service.name, serviceDrift(ground, place, service, slot));
+  }
+  return changed;
 }
 
 /** How the task definitions that the live release's services run with differ from what they would be started with now, by service. */

@@ -83,7 +83,7 @@ async function startIn(
   const targetGroup = view.rule?.groups[name];
   if (servesTraffic(service) && targetGroup === undefined)
     throw new Error(`${service.name} has no listener rule: prepare comes first`);
-  const rule = view.rule?.arn;
+  const { rule } = view;
   const wanted = { ...service, count: countAtStart(settings, service, view) };
   const isMade = await ensureService(
     ground,

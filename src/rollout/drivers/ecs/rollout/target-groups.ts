@@ -11,10 +11,27 @@ import { targetCheckOf } from "./task-definition.ts";
 /** Requests in flight have this long when their task is ended; the default of 300 s would keep each old task for five minutes. */
 const DEREGISTRATION_DELAY_S = 30;
 const DELAY_ATTRIBUTE = "deregistration_delay.timeout_seconds";
+/** Attributes of a group as they are to be: what is set, and what AWS's default is and the way traffic moves rests on. */
+export const ATTRIBUTES = [
+  {
+    path: "targetGroup.deregistrationDelay",
+    key: DELAY_ATTRIBUTE,
+    value: String(DEREGISTRATION_DELAY_S),
+    text: (value: string) => `${value} s`,
+  },
+  {
+    path: "targetGroup.stickiness",
+    key: "stickiness.enabled",
+    value: "false",
+    text: (value: string) => (value === "true" ? "on" : "off"),
+  },
+];
+/** What a group is made with and keeps. The port is only a default: ECS registers each task with its own. */
+const KIND = { TargetType: "ip", Protocol: "HTTP", Port: 80, HealthCheckProtocol: "HTTP" } as const;
 /** One DescribeTags call takes at most 20 (Elastic Load Balancing API, DescribeTags, `ResourceArns`). */
 const GROUPS_A_CALL = 20;
 
-type Wanted = { service: ReleaseService; slot: SlotName; name: string };
+export type Wanted = { service: ReleaseService; slot: SlotName; name: string };
 
 /** Both target groups of each of these web services, with the check as this release declares it. @returns their ARNs by service */
 export async function ensureTargetGroups(
@@ -31,7 +48,7 @@ export async function ensureTargetGroups(
     aws,
     wanted.map(({ name }) => name),
   );
-  const tags = await tagsOf(aws, [...found.values()]);
+  const tags = await tagsOf(aws, arnsOf([...found.values()]));
   for (const [name, group] of found)
     requireOurs(install, `The target group ${name}`, tags.get(group.TargetGroupArn ?? "") ?? {});
   const arns = await Promise.all(
@@ -48,7 +65,10 @@ export async function ensureTargetGroups(
 }
 
 /** Those that are there, by name. One that is not there makes AWS answer for none, so then each is asked for by itself. */
-async function findTargetGroups({ elb }: Pick<AwsClients, "elb">, names: string[]): Promise<Map<string, TargetGroup>> {
+export async function findTargetGroups(
+  { elb }: Pick<AwsClients, "elb">,
+  names: string[],
+): Promise<Map<string, TargetGroup>> {
   const found: TargetGroup[] = [];
   for (let from = 0; from < names.length; from += GROUPS_A_CALL) {
     const Names = names.slice(from, from + GROUPS_A_CALL);
@@ -60,8 +80,10 @@ async function findTargetGroups({ elb }: Pick<AwsClients, "elb">, names: string[
   return new Map(found.map((group) => [group.TargetGroupName ?? "", group]));
 }
 
-async function tagsOf({ elb }: Pick<AwsClients, "elb">, groups: TargetGroup[]): Promise<Map<string, Tags>> {
-  const arns = groups.flatMap(({ TargetGroupArn }) => TargetGroupArn ?? []);
+const arnsOf = (groups: TargetGroup[]): string[] => groups.flatMap(({ TargetGroupArn }) => TargetGroupArn ?? []);
+
+/** Of target groups and rules. */
+export async function tagsOf({ elb }: Pick<AwsClients, "elb">, arns: string[]): Promise<Map<string, Tags>> {
   const tags = new Map<string, Tags>();
   for (let from = 0; from < arns.length; from += GROUPS_A_CALL) {
     const { TagDescriptions } = await elb.describeTags({ ResourceArns: arns.slice(from, from + GROUPS_A_CALL) });
@@ -83,6 +105,27 @@ function healthOf(service: ReleaseService) {
   };
 }
 
+/** As text by path, in the words of `health` in shipway.yml. */
+export function groupSettings(group: TargetGroup): Record<string, string> {
+  const seconds = (value: number | undefined) => (value === undefined ? undefined : `${value} s`);
+  const settings = {
+    "health.path": group.HealthCheckPath,
+    "health.codes": group.Matcher?.HttpCode,
+    "health.interval": seconds(group.HealthCheckIntervalSeconds),
+    "health.timeout": seconds(group.HealthCheckTimeoutSeconds),
+    "health.healthy": group.HealthyThresholdCount?.toString(),
+    "health.unhealthy": group.UnhealthyThresholdCount?.toString(),
+    "targetGroup.type": group.TargetType,
+    "targetGroup.protocol": group.Protocol,
+    "targetGroup.port": group.Port?.toString(),
+    "targetGroup.checkProtocol": group.HealthCheckProtocol,
+  };
+  return Object.fromEntries(Object.entries(settings).filter((one): one is [string, string] => one[1] !== undefined));
+}
+
+export const healthSettings = (service: ReleaseService) => groupSettings(healthOf(service));
+export const MADE_WITH = groupSettings(KIND);
+
 async function adjust({ aws }: Ground, { service }: Wanted, group: TargetGroup): Promise<string> {
   const arn = group.TargetGroupArn ?? "";
   const { Matcher, ...health } = healthOf(service);
@@ -100,12 +143,8 @@ async function create(ground: Ground, place: Place, wanted: Wanted, vpcId: strin
   const { service, slot, name } = wanted;
   const input: CreateTargetGroupCommandInput = {
     Name: name,
-    TargetType: "ip",
-    Protocol: "HTTP",
-    // Only a default: ECS registers each task with its own port.
-    Port: 80,
+    ...KIND,
     VpcId: vpcId,
-    HealthCheckProtocol: "HTTP",
     ...healthOf(service),
     Tags: upperTags(tagsFor(install, place, { [SERVICE_TAG]: service.name, [SLOT_TAG]: slot })),
   };
@@ -126,7 +165,7 @@ async function untilFound({ aws, install, times }: Ground, name: string): Promis
   for (;;) {
     const group = (await findTargetGroups(aws, [name])).get(name);
     if (group !== undefined) {
-      const tags = await tagsOf(aws, [group]);
+      const tags = await tagsOf(aws, arnsOf([group]));
       requireOurs(install, `The target group ${name}`, tags.get(group.TargetGroupArn ?? "") ?? {});
       return group;
     }

@@ -6,7 +6,7 @@ import { type Place, type Release, type ReleaseService, servesTraffic } from "..
 import type { RolloutTarget } from "../../../target.ts";
 import { findRule } from "../account/read-account.ts";
 import {
-  hasHosts,
+  isAsWritten,
   isStandby,
   knownRule,
   liveSlot,
@@ -120,7 +120,7 @@ async function flipBy(ground: Ground, place: Place, web: Move[], isKnown: boolea
   for (const move of web) {
     const { service, slot, slots } = move;
     const seen = rules && findRule(rules, install, place, service.name);
-    if (seen !== undefined && leadsTo(seen, slot.name) && hasHosts(seen, service)) continue;
+    if (seen !== undefined && leadsTo(seen, slot.name) && isAsWritten(seen, service)) continue;
     const rule = seen ?? (isKnown ? knownRule(slot, slots) : undefined);
     if (rule === undefined) throw ruleChanged(move, "is gone");
     await aws.elb.modifyRule({
