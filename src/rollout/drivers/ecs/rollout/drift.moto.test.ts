@@ -57,6 +57,8 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     const slot = services?.[0]?.serviceArn ?? "";
     return { place, desired, release, service, slot, rule, family: familyName("test", place, "web", 1) };
   }
+  /** Each of its calls is a program that starts. */
+  const SLOW = { timeout: 60_000 };
   /** Not awaited by the stage: the command line is a process that asks by itself. */
   const aws = (...args: string[]) =>
     JSON.parse(
@@ -68,7 +70,7 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
   const summed = (drift: Awaited<ReturnType<RolloutTarget["findDrift"]>>) =>
     drift.map(({ name, kind, attributes, mendsItself }) => ({ name, kind, attributes, mendsItself }));
 
-  it("in a task definition, by registering another and pointing the service at it, is seen with what differs", async () => {
+  it("in a task definition, by giving the service another, is seen with what differs", SLOW, async () => {
     const { place, desired, service, family } = await serve();
     expect(await target.findDrift(place, desired())).toEqual([]);
     const { taskDefinition } = aws("ecs", "describe-task-definition", "--task-definition", family);
@@ -112,7 +114,7 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     expect(await target.reconcile(place, desired())).toEqual([]);
   });
 
-  it("in the load balancer, by deleting the rule, is seen and put back", async () => {
+  it("in the load balancer, by deleting the rule, is seen and put back", SLOW, async () => {
     const { place, desired } = await serve();
     const [host = ""] = desired().live?.release.services[0]?.hosts ?? [];
     expect(await stage.answering(host)).toBe(1);
