@@ -164,14 +164,22 @@ async function main(): Promise<number> {
         );
       },
       async doctorAws(needs) {
-        const [{ runAwsDoctor }, { openAwsFacts }, { openCiFacts }] = await Promise.all([
+        const [{ openAccountSecrets }, { runAwsDoctor }, { openAwsFacts }, { openCiFacts }] = await Promise.all([
+          import("./aws/account-secrets.ts"),
           import("./cli/doctor-aws.ts"),
           import("./cli/aws-facts.ts"),
           import("./cli/ci-facts.ts"),
         ]);
-        const { ci, ...rest } = needs;
-        const facts = await openAwsFacts({ region: needs.settings.region, attempts: 3 });
-        const options = { ...rest, registryEndpoint: environment.SHIPWAY_REGISTRY };
+        const { ci, secrets, ...rest } = needs;
+        const { region, executionRole } = needs.settings;
+        const facts = await openAwsFacts({ region, attempts: 3 });
+        const options = {
+          ...rest,
+          registryEndpoint: environment.SHIPWAY_REGISTRY,
+          ...(secrets && {
+            secrets: { needs: secrets, account: openAccountSecrets({ region, executionRole, attempts: 3 }) },
+          }),
+        };
         if (ci === undefined) return runAwsDoctor(facts, options);
         const at = { region: ci.region, attempts: 3 };
         const ciFacts = await openCiFacts(at, ci.region === needs.settings.region ? facts : await openAwsFacts(at));

@@ -1,4 +1,5 @@
 import { readFile } from "node:fs/promises";
+import { readSources } from "../environment/secret-sources.ts";
 import { type EcsSettings, runtimeOf } from "../rollout/runtime.ts";
 import { fail, hasCode } from "../shared/errors.ts";
 import type { AppSpec, EnvironmentSpec } from "../spec/app-spec.ts";
@@ -7,12 +8,19 @@ import { parseAppSpec } from "../spec/parse-spec.ts";
 import { resolveEnvironment } from "../spec/resolve-environment.ts";
 import type { CommandContext } from "./command.ts";
 import type { CiNeeds } from "./doctor-ci.ts";
+import type { SecretNeeds } from "./doctor-secrets.ts";
 import { currentBranch } from "./git-checkout.ts";
 import { findProject, SPEC_FILE } from "./project.ts";
 import { stepVcpus } from "./step-vcpus.ts";
 
 /** What an environment of the checkout needs of an AWS account. */
-export type AwsNeeds = { settings: EcsSettings; vcpus: number; ci: CiNeeds | undefined };
+export type AwsNeeds = {
+  settings: EcsSettings;
+  vcpus: number;
+  ci: CiNeeds | undefined;
+  /** Undefined where no secret lies in the account. */
+  secrets?: SecretNeeds | undefined;
+};
 
 /**
  * By shipway.yml here, so that it can be looked at before the first push; the server is asked only for Terraform outputs, and only when a setting has to
@@ -50,7 +58,18 @@ export async function awsNeedsOf(
     branch: spec.environments[environment]?.branch,
     outputsOf,
   });
-  return { settings: runtime.settings, vcpus: units / 1_024, ci };
+  const secrets = await secretNeedsOf(resolved, outputsOf(environment));
+  return { settings: runtime.settings, vcpus: units / 1_024, ci, ...(secrets && { secrets }) };
+}
+
+async function secretNeedsOf(
+  { secretSources }: EnvironmentSpec,
+  readOutputs: () => Promise<Outputs>,
+): Promise<SecretNeeds | undefined> {
+  if (secretSources === undefined || Object.keys(secretSources).length === 0) return undefined;
+  const hasOutputs = Object.values(secretSources).some((source) => typeof source !== "string");
+  const { references, problems } = readSources(secretSources, hasOutputs ? await readOutputs() : {});
+  return { references, problems: problems.map(({ path, message }) => `${path[0]}: ${message}`) };
 }
 
 /** Undefined where steps and images need nothing of an AWS account. */
@@ -109,7 +128,12 @@ function chosenEnvironment({ app, environments }: AppSpec, wanted: string | unde
   });
 }
 
-/** Lists and truths come as JSON, text as it is. */
+/** Lists, maps and truths come as JSON, text as it is. */
 function outputValue(text: string): unknown {
-  return /^(\[.*\]|true|false|null)$/s.test(text) ? (JSON.parse(text) as unknown) : text;
+  if (!/^(\[.*\]|\{.*\}|true|false|null)$/s.test(text)) return text;
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
 }

@@ -2,6 +2,7 @@ import { z } from "zod";
 import { MetricsBody } from "../http/metrics-schemas.ts";
 import { HookBody, NotifyDeliveryBody } from "../http/notify-schemas.ts";
 import {
+  AccountSecretBody,
   type ApiEvent,
   type ApiLogLine,
   AppBody,
@@ -138,6 +139,8 @@ export function apiClient(server: Server) {
 
     listSecrets: (app: string, environment: string) =>
       get(z.array(SecretBody), `${environmentPath(app, environment)}/secrets`),
+    listAccountSecrets: (app: string, environment: string) =>
+      get(z.array(AccountSecretBody), `${environmentPath(app, environment)}/account-secrets`),
     setSecret: (app: string, environment: string, name: string, value: string) =>
       change(SecretBody, "PUT", secretPath(app, environment, name), { value }),
     removeSecret: async (app: string, environment: string, name: string) => {

@@ -1,6 +1,7 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { LookedUp } from "../aws/account-secrets.ts";
 import { toAwsError } from "../aws/aws-errors.ts";
 import type { EcsSettings } from "../rollout/runtime.ts";
 import { fail } from "../shared/errors.ts";
@@ -99,6 +100,50 @@ describe("runAwsDoctor", () => {
       "logs",
       "Fargate quota",
     ]);
+  });
+
+  describe("with secrets of the account", () => {
+    const SECRET = `arn:aws:secretsmanager:eu-central-1:${ACCOUNT}:secret:db-AbCdEf`;
+    const KEY = `arn:aws:kms:eu-central-1:${ACCOUNT}:key/1`;
+    const found = { status: "found" as const, valueFrom: "", version: "1", isPinned: true, resource: SECRET, key: KEY };
+    const secrets = (looked: LookedUp[], problems: string[] = []) => ({
+      needs: {
+        references: [
+          { name: "DB", from: SECRET, reference: { kind: "secret" as const, arn: SECRET, region: "eu-central-1" } },
+        ],
+        problems,
+      },
+      account: { lookUp: async () => looked },
+    });
+
+    it("says where they lie, and tries whether the execution role may read them", async () => {
+      const asked: string[] = [];
+      const lacking: AwsFacts["lacking"] = async (role, permissions) => {
+        if (role === settings.executionRole)
+          asked.push(...permissions.map(({ action, resource }) => `${action} ${resource}`));
+        return [];
+      };
+      const checks = await look({ lacking }, { secrets: secrets([found]) });
+      expect(notOk(checks)).toEqual([]);
+      expect(checks).toContainEqual({ name: "secrets", status: "ok", found: `DB (${SECRET})` });
+      expect(asked).toEqual([`secretsmanager:GetSecretValue ${SECRET}`, `kms:Decrypt ${KEY}`]);
+    });
+
+    it("names all that are not there or cannot be read, and what to add", async () => {
+      const lacking: AwsFacts["lacking"] = async (role, permissions) =>
+        role === settings.executionRole ? permissions : [];
+      const [unreadable] = notOk(await look({ lacking }, { secrets: secrets([found]) }));
+      expect(unreadable).toMatchObject({ name: "secrets for tasks", status: "fail" });
+      expect(unreadable?.fix).toContain(`"Resource":"${SECRET}"`);
+      const denied = { status: "denied" as const, why: "Shipway's role may not look", policy: "{STATEMENT}" };
+      const [bad] = notOk(await look({}, { secrets: secrets([denied], ["KEY: there is no output"]) }));
+      expect(bad).toMatchObject({
+        name: "secrets",
+        status: "fail",
+        found: `KEY: there is no output; DB: Shipway's role may not look (${SECRET})`,
+        fix: expect.stringContaining("{STATEMENT}"),
+      });
+    });
   });
 
   type Case = {
@@ -555,7 +600,7 @@ describe("shipway doctor aws", () => {
     executionRole: settings.executionRole,
   });
   const run = async (environments: string, argv: string[] = [], checks: Check[] = []) => {
-    const spec = `app: shop\nservices:\n  web: { build: {}, port: 3000, cpu: 1024, count: 3 }\nenvironments:\n${environments}\n`;
+    const spec = `app: shop\nservices:\n  web: { build: {}, port: 3000, cpu: 1024, count: 3, secrets: [DB] }\nenvironments:\n${environments}\n`;
     await writeFile(join(cli.dir, "shipway.yml"), spec);
     const asked: AwsNeeds[] = [];
     const doctorAws = async (needs: AwsNeeds) => {
@@ -579,6 +624,11 @@ describe("shipway doctor aws", () => {
     expect(needs).toMatchObject({ vcpus: 3, settings: { cluster: "shop", subnets: ["subnet-0000000a"] } });
     expect(err).toContain("Nothing speaks against a deployment.");
     expect(server.requests.length).toBe(before);
+  });
+
+  it("takes secrets of the account from shipway.yml", async () => {
+    const { needs } = await run(`  production: { runtime: ecs, secrets: { DB: "ssm:/db" }, aws: ${AWS} }`);
+    expect(needs?.secrets).toMatchObject({ references: [{ name: "DB", from: "ssm:/db" }], problems: [] });
   });
 
   it("takes what ci needs beside, and the steps of a push that run at the same time", async () => {

@@ -1,9 +1,11 @@
+import type { AccountSecrets } from "../aws/account-secrets.ts";
 import { credentialsFault } from "../aws/aws-errors.ts";
 import type { EcsSettings } from "../rollout/runtime.ts";
 import { hasCode, toProblem } from "../shared/errors.ts";
 import { checkRole, looked, permissionsOn as on, once, roleNameOf, statementsFor, TASKS } from "./aws-check.ts";
 import type { Check } from "./doctor.ts";
 import { type CiFacts, type CiNeeds, runCiDoctor } from "./doctor-ci.ts";
+import { runSecretsDoctor, type SecretNeeds } from "./doctor-secrets.ts";
 
 /** What the checks ask of an AWS account. `aws-facts.ts` answers from the real one. Each rejects with a public code. */
 export type AwsFacts = {
@@ -69,6 +71,8 @@ export type AwsDoctorOptions = {
   registryEndpoint: string | undefined;
   /** What `ci` of shipway.yml needs there beside, and who answers for it; undefined where CI runs on this server. */
   ci?: { needs: CiNeeds; facts: CiFacts } | undefined;
+  /** Secrets of the account that services take, and who looks at them; undefined where there are none. */
+  secrets?: { needs: SecretNeeds; account: AccountSecrets } | undefined;
 };
 
 /** Each deployment starts a task beside each that runs. */
@@ -142,8 +146,11 @@ export async function runAwsDoctor(facts: AwsFacts, options: AwsDoctorOptions): 
     }),
     looked("Fargate quota", async () => checkQuota(await facts.vcpuQuota(), options), "not needed"),
   ]);
+  const { secrets } = options;
+  const ofSecrets =
+    secrets === undefined ? [] : await runSecretsDoctor(facts, secrets.account, secrets.needs, settings);
   const ofCi = options.ci === undefined ? [] : await runCiDoctor(options.ci.facts, options.ci.needs, who);
-  return [...checks.filter((check) => check !== undefined), ...ofCi];
+  return [...checks.filter((check) => check !== undefined), ...ofSecrets, ...ofCi];
 }
 
 function noIdentity(error: unknown, region: string): Check {

@@ -498,6 +498,26 @@ describe("secret set", () => {
   });
 });
 
+describe("secret list", () => {
+  it("shows where secrets of the account lie, beside those that are stored", async () => {
+    const stored = { name: "KEY", version: 1, updatedAt: "2026-11-23T11:00:00.000Z" };
+    const from = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:db-AbCdEf";
+    const ofAccount = { name: "DB", from, version: "0c1d2e3f-0000", isPinned: true };
+    await start((fastify) => {
+      fastify.get("/api/apps/launches/environments/production/secrets", async () => [stored]);
+      fastify.get("/api/apps/launches/environments/production/account-secrets", async () => [ofAccount]);
+    });
+    const argv = ["secret", "list", "--app", "launches", "--env", "production"];
+    const { out } = await cli.run(argv);
+    expect(out.split("\n").slice(0, 3)).toEqual([
+      expect.stringMatching(/^SECRET +VERSION +SET +WHERE/),
+      expect.stringMatching(/^KEY +1 .* Shipway$/),
+      expect.stringMatching(/^DB +0c1d2e3f +arn:aws:secretsmanager:.*:secret:db-AbCdEf$/),
+    ]);
+    expect(JSON.parse((await cli.run([...argv, "--json"])).out)).toEqual([stored, ofAccount]);
+  });
+});
+
 describe("what pipeline steps get", () => {
   const updatedAt = "2026-11-23T11:00:00.000Z";
   const routes = (fastify: FastifyInstance) => {

@@ -98,6 +98,13 @@ const TABLE: Row[] = [
     path: () => `${IN_PRODUCTION}/secrets`,
   },
   {
+    route: "GET /api/apps/:app/environments/:environment/account-secrets",
+    needs: "developer",
+    allowed: 200,
+    otherApp: 403,
+    path: () => `${IN_PRODUCTION}/account-secrets`,
+  },
+  {
     route: "PUT /api/apps/:app/environments/:environment/secrets/:name",
     needs: "developer",
     allowed: 200,

@@ -363,6 +363,15 @@ export const SecretBody = z
   .object({ name: z.string(), version: z.int(), updatedAt: Timestamp })
   .meta({ title: "Secret" });
 
+export const AccountSecretBody = z
+  .object({
+    name: z.string(),
+    from: z.string().describe("Where it lies in the AWS account"),
+    version: z.string().describe("The one that was current when the release that serves was deployed"),
+    isPinned: z.boolean().describe("False for a parameter, of which tasks get the newest version when they start"),
+  })
+  .meta({ title: "AccountSecret" });
+
 export const VariableBody = z
   .object({ name: z.string(), value: z.string(), version: z.int(), updatedAt: Timestamp })
   .meta({ title: "Variable" });
@@ -481,6 +490,7 @@ export type Role = z.infer<typeof RoleBody>;
 export type Variable = z.infer<typeof VariableBody>;
 export type Backing = z.infer<typeof BackingBody>;
 export type SecretSummary = z.infer<typeof SecretBody>;
+export type AccountSecret = z.infer<typeof AccountSecretBody>;
 export type PipelineSecret = z.infer<typeof PipelineSecretBody>;
 export type PipelineVariable = z.infer<typeof PipelineVariableBody>;
 export type TaskRun = z.infer<typeof TaskRunBody>;

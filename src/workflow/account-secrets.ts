@@ -80,6 +80,18 @@ export async function usedSecrets(
   return row?.account_secrets ?? undefined;
 }
 
+/** What tasks of the release that serves in a place get; empty where none does. */
+export async function servedSecrets(store: Store, place: Place): Promise<Record<string, UsedSecret>> {
+  const row = await store.db
+    .selectFrom("environments")
+    .select("live_release")
+    .where("app", "=", place.app)
+    .where("name", "=", place.environment)
+    .executeTakeFirst();
+  const release = row?.live_release;
+  return (release && (await usedSecrets(store, { ...place, release }))) || {};
+}
+
 /** As a task definition takes them. */
 export const valuesFrom = (used: Record<string, UsedSecret>): Record<string, string> =>
   Object.fromEntries(Object.entries(used).map(([name, { valueFrom }]) => [name, valueFrom]));

@@ -23,6 +23,15 @@ import { askSecret } from "./login.ts";
 const Scope = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
 const SCOPE = [APP, ENV, PIPELINES];
 
+/** Stored here, or, with `from`, where it lies in the AWS account. */
+type Listed = Omit<SecretSummary, "version" | "updatedAt"> & {
+  version: number | string;
+  updatedAt?: string;
+  environment?: string | null;
+  from?: string;
+};
+const PLACE = { title: "WHERE", value: ({ from }: Listed) => from ?? "Shipway", flexible: true } as const;
+
 export const secretCommands: Command[] = [
   defineCommand({
     name: "secret set",
@@ -54,6 +63,8 @@ export const secretCommands: Command[] = [
   defineCommand({
     name: "secret list",
     summary: "names and versions; never values",
+    details:
+      "Those of the AWS account (`secrets` of an environment in shipway.yml) are shown as the release that serves has them, with where they lie.",
     options: [...SCOPE, JSON_OUT],
     examples: [
       { run: "shipway secret list --env production", does: "what is set there" },
@@ -63,17 +74,25 @@ export const secretCommands: Command[] = [
     async run(input, context) {
       const scope = await scopeFor(input, context);
       const client = await context.client();
-      const secrets: (SecretSummary & { environment?: string | null })[] = scope.pipelines
+      const secrets: Listed[] = scope.pipelines
         ? (await client.listPipelineSecrets(scope.app)).filter(isOf(scope))
-        : await client.listSecrets(scope.app, scope.environment);
+        : [
+            ...(await client.listSecrets(scope.app, scope.environment)),
+            ...(await client.listAccountSecrets(scope.app, scope.environment)),
+          ];
       if (input.json) context.json(secrets);
       else if (secrets.length === 0) context.say(`No secret is set. \`shipway secret set NAME ${flagsOf(scope)}\``);
       else
         context.table(secrets, [
           { title: "SECRET", value: ({ name }) => name },
           ...(scope.pipelines ? [STEPS] : []),
-          { title: "VERSION", value: ({ version }) => String(version), align: "right" },
-          { title: "SET", value: ({ updatedAt }) => formatAgo(updatedAt, context.now()) },
+          // The beginning of a long id tells one from another.
+          { title: "VERSION", value: ({ version }) => String(version).slice(0, 8), align: "right" },
+          {
+            title: "SET",
+            value: ({ updatedAt }) => (updatedAt === undefined ? "" : formatAgo(updatedAt, context.now())),
+          },
+          ...(secrets.some(({ from }) => from !== undefined) ? [PLACE] : []),
         ]);
       return 0;
     },

@@ -12,8 +12,10 @@ import { removeEnvironment } from "../../release/remove-environment.ts";
 import { requestRollback } from "../../release/rollback.ts";
 import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
+import { servedSecrets } from "../../workflow/account-secrets.ts";
 import type { Platform } from "../platform.ts";
 import {
+  AccountSecretBody,
   DataQuery,
   DeclareEnvironmentRequest,
   EnvironmentBody,
@@ -148,6 +150,23 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
     async (request) => {
       await getApp(store.db, request.params.app);
       return (await secrets.list(request.params)).map(viewSecret);
+    },
+  );
+
+  server.get(
+    "/api/apps/:app/environments/:environment/account-secrets",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary: "Secrets of the AWS account that tasks of the release that serves get: where they lie, never a value",
+        params,
+        response: { 200: z.array(AccountSecretBody) },
+      },
+    },
+    async (request) => {
+      await getApp(store.db, request.params.app);
+      const used = await servedSecrets(store, request.params);
+      return Object.entries(used).map(([name, { from, version, isPinned }]) => ({ name, from, version, isPinned }));
     },
   );
 
