@@ -1,6 +1,7 @@
 import type { ApplicationAutoScaling } from "@aws-sdk/client-application-auto-scaling";
 import type { CloudWatch } from "@aws-sdk/client-cloudwatch";
 import type { CloudWatchLogs } from "@aws-sdk/client-cloudwatch-logs";
+import type { ECR } from "@aws-sdk/client-ecr";
 import type { ECS } from "@aws-sdk/client-ecs";
 import type { ElasticLoadBalancingV2 } from "@aws-sdk/client-elastic-load-balancing-v2";
 import type { ResourceGroupsTaggingAPI } from "@aws-sdk/client-resource-groups-tagging-api";
@@ -18,6 +19,8 @@ export type AwsClients = {
   scaling(): Promise<ApplicationAutoScaling>;
   /** Loaded when somebody asks for figures. */
   cloudwatch(): Promise<CloudWatch>;
+  /** Loaded when somebody asks how things are. */
+  ecr(): Promise<ECR>;
   /** What was being asked when this error came. */
   askedOf(error: unknown): Asked | undefined;
 };
@@ -35,6 +38,7 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
   const calls = newAwsCalls(options);
   let opening: Promise<ApplicationAutoScaling> | undefined;
   let openingCloudWatch: Promise<CloudWatch> | undefined;
+  let openingEcr: Promise<ECR> | undefined;
   return {
     ecs: calls.open(ECS, "ecs"),
     elb: calls.open(ElasticLoadBalancingV2, "elasticloadbalancing"),
@@ -52,6 +56,10 @@ export async function openAws(options: AwsOptions): Promise<AwsClients> {
         calls.open(CloudWatch, "cloudwatch"),
       );
       return openingCloudWatch;
+    },
+    ecr() {
+      openingEcr ??= import("@aws-sdk/client-ecr").then(({ ECR }) => calls.open(ECR, "ecr"));
+      return openingEcr;
     },
     askedOf: calls.askedOf,
   };

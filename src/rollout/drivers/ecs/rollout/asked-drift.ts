@@ -5,6 +5,7 @@ import { type FoundDrift, type ServiceView, slotOf } from "../account/slots.ts";
 import type { Ground } from "../ground.ts";
 import { logGroupName, targetGroupName } from "../names.ts";
 import { SERVICE_TAG, SLOT_TAG, tagsFor } from "../tags.ts";
+import { imageDrift } from "./image-drift.ts";
 import { type Attributes, differing, tagDrift } from "./service-drift.ts";
 import {
   ATTRIBUTES,
@@ -19,8 +20,8 @@ import {
 type Found = Map<string, FoundDrift[]>;
 
 /**
- * What differs of things that no walk reads: target groups, the log group, and the tags of both and of the rule. For those who ask, since it costs calls of
- * its own: `DescribeTargetGroups` and `DescribeTags` for twenty groups and `DescribeTargetGroupAttributes` for each, and two of the log group.
+ * What differs of things that no walk reads: target groups, the log group, the tags of both and of the rule, repositories. For those who ask, since it costs
+ * calls of its own: `DescribeTargetGroups` and `DescribeTags` for twenty groups and `DescribeTargetGroupAttributes` for each, two of the log group, one of ECR.
  */
 export async function askedDrift(
   ground: Ground,
@@ -36,6 +37,7 @@ export async function askedDrift(
   const [first] = live.release.services;
   await Promise.all([
     lookAtGroups(ground, place, wantedGroups(ground, place, views, live.release), tell),
+    imageDrift(ground, live.release.services, tell),
     // It is the environment's: told with its first service.
     first && lookAtLogs(ground, place, (attributes, remedy) => tell(first.name, attributes, remedy)),
   ]);

@@ -3,12 +3,13 @@ import type { UpdateServiceCommandInput } from "@aws-sdk/client-ecs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Secret } from "../../../../shared/secret.ts";
 import { until } from "../../../../shared/until.ts";
-import type { Place, Release } from "../../../release.ts";
+import type { Place, Release, ReleaseService } from "../../../release.ts";
 import type { DesiredState, RolloutTarget, TaskDrift, TaskVariables } from "../../../target.ts";
 import { findRule } from "../account/read-account.ts";
 import { openEcsTarget } from "../ecs-target.ts";
 import { familyName, logGroupName, serviceName } from "../names.ts";
 import { type AwsStage, ecsService, hasMoto, newAwsStage, TEST_CREDENTIALS, targetOptions } from "../testing.ts";
+import { repositoryOf } from "./image-drift.ts";
 import { differing } from "./service-drift.ts";
 import { groupSettings, MADE_WITH } from "./target-groups.ts";
 
@@ -41,9 +42,9 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
   }
 
   /** r1 of one service serves in a place of its own. */
-  async function serve() {
+  async function serve(changes: Partial<ReleaseService> = {}) {
     const place: Place = { app: "shop", environment: `c${++places}` };
-    const release: Release = { app: "shop", number: 1, services: [ecsService(place, "web", "web")] };
+    const release: Release = { app: "shop", number: 1, services: [ecsService(place, "web", "web", changes)] };
     await roll(place, release);
     const desired = (variables = VARIABLES): DesiredState => ({
       live: { release, variables: { web: variables } },
@@ -396,6 +397,36 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     expect(await target.findDrift(place, { live, standby: next, inProgress: [] })).toEqual([]);
   });
 
+  it("in the image's repository is seen, and told with the command that puts it back", async () => {
+    const { region, executionRole } = stage.settings;
+    const repositoryName = "shipway/test/shop/web";
+    const image = `${executionRole.split(":")[4]}.dkr.ecr.${region}.amazonaws.com/${repositoryName}:1`;
+    const { place, desired } = await serve({ image });
+    const ecr = await stage.aws.ecr();
+    // None is there: tasks that cannot fetch their image say so by themselves.
+    expect(await target.findDrift(place, desired())).toEqual([]);
+    const imageScanningConfiguration = { scanOnPush: true };
+    await ecr.createRepository({ repositoryName, imageTagMutability: "IMMUTABLE", imageScanningConfiguration });
+    expect(await target.findDrift(place, desired())).toEqual([]);
+    await ecr.putImageTagMutability({ repositoryName, imageTagMutability: "MUTABLE" });
+    await ecr.putImageScanningConfiguration({
+      repositoryName,
+      imageScanningConfiguration: { scanOnPush: false },
+    });
+    const [found] = await target.findDrift(place, desired());
+    expect(found).toMatchObject({
+      kind: "changed",
+      mendsItself: false,
+      attributes: [
+        { path: "image.tags", before: "IMMUTABLE", after: "MUTABLE" },
+        { path: "image.scanOnPush", before: "on", after: "off" },
+      ],
+    });
+    expect(found?.remedy).toContain(
+      "`aws ecr put-image-tag-mutability --image-tag-mutability IMMUTABLE --repository-name shipway/test/shop/web`",
+    );
+  });
+
   it("in target groups and logs is asked for by those who ask, in one call for all but their attributes", async () => {
     const asked: string[] = [];
     const own = await openEcsTarget(
@@ -418,6 +449,19 @@ describe.skipIf(!hasMoto || !hasCli)("what somebody changed with AWS's own comma
     expect(await own.findDrift(place, desired(), { mayBeOldMs: 60_000 })).toEqual([]);
     expect(asked.filter((command) => ASKED.test(command))).toEqual([]);
   });
+});
+
+it.each([
+  ["123456789012.dkr.ecr.eu-central-1.amazonaws.com/shipway/own/shop/web@sha256:0123", "shipway/own/shop/web"],
+  ["123456789012.dkr.ecr.eu-central-1.amazonaws.com/shipway/own/shop/web:3f", "shipway/own/shop/web"],
+  ["123456789012.dkr.ecr.eu-central-1.amazonaws.com/shipway/other/shop/web:3f", undefined],
+  ["123456789012.dkr.ecr.eu-west-1.amazonaws.com/shipway/own/shop/web:3f", undefined],
+  ["999999999999.dkr.ecr.eu-central-1.amazonaws.com/shipway/own/shop/web:3f", undefined],
+  ["127.0.0.1:5000/shipway/own/shop/web:3f", undefined],
+  ["shop:1", undefined],
+])("%s is an image of our repository %s", (image, name) => {
+  const executionRole = "arn:aws:iam::123456789012:role/exec";
+  expect(repositoryOf("own", { region: "eu-central-1", executionRole }, image)).toBe(name);
 });
 
 it("a target group that somebody made anew under its name says so by what AWS changes of none", () => {
