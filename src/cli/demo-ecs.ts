@@ -111,7 +111,7 @@ function introOf(terraform: string | undefined): string[] {
     "  AWS's interfaces     moto, an emulator that others wrote (ECS, ELB, EC2, IAM, RDS, CloudWatch Logs, Secrets Manager …)",
     "  ECS and Fargate      containers of this machine's Docker Engine, scheduled as AWS's documentation says (test/aws)",
     "  the load balancer    a proxy on this machine that reads the listener's rules at each request (test/aws)",
-    "  ECR                  Debian's docker-registry: the push is the registry protocol, byte by byte",
+    "  ECR                  Debian's docker-registry: the Docker Engine pushes there as it would to ECR",
     "  RDS, ElastiCache     MariaDB and Redis in containers",
     ...infra,
     `AWS's own waits (health checks, draining) are ${PACE} times shorter. Real are Shipway, the pipeline, the images and every request.`,

@@ -3,8 +3,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { pushImage } from "../../src/image/registry/push-image.ts";
-import { newBlob } from "../../src/image/registry/saved-image.ts";
-import { hasRegistry, newTestRegistry } from "../../src/image/registry/testing.ts";
+import { hasRegistry, newTestImage, newTestRegistry } from "../../src/image/registry/testing.ts";
 import { type AwsStage, hasMoto, newAwsStage, TEST_CREDENTIALS } from "../../src/rollout/drivers/ecs/testing.ts";
 import { type Installation, newInstallation } from "../installation.ts";
 
@@ -38,9 +37,9 @@ afterAll(async () => {
 });
 
 const pushHello = (tag: string) => {
-  const config = newBlob(Buffer.from(JSON.stringify({ os: "linux", architecture: "amd64" })));
-  const layers = [newBlob(gzipSync(randomBytes(50_000)))];
-  return pushImage({ endpoint: registry.endpoint }, HELLO, tag, { config, layers });
+  const config = Buffer.from(JSON.stringify({ os: "linux", architecture: "amd64" }));
+  const image = newTestImage([gzipSync(randomBytes(50_000))], config);
+  return pushImage({ endpoint: registry.endpoint }, HELLO, tag, image);
 };
 
 const spec = (environments: object, services: object) =>

@@ -1,18 +1,16 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type Docker from "dockerode";
-import { fail } from "../../shared/errors.ts";
+import { formatDurationMs } from "../../shared/duration.ts";
 import type { KeyedLock } from "../../shared/keyed-lock.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import type { ImagePublisher } from "../publisher.ts";
+import type { Registry } from "../registry/ask-registry.ts";
 import { digestAt, pushImage } from "../registry/push-image.ts";
 import { readRemoteImage } from "../registry/read-remote-image.ts";
 import { parseImageReference } from "../registry/resolve-image.ts";
-import { type KnownLayers, readSavedImage } from "../registry/saved-image.ts";
 import { ecrLogins } from "./ecr-login.ts";
 import { type EcrOptions, ecrRegistry, hostOfUri, repositoryName } from "./ecr-registry.ts";
 import { deleteRepository, deleteTags, isOurs, repositoriesUnder, tagsIn } from "./ecr-repositories.ts";
+import { imageGone, pushFromEngine, removeLeftNames } from "./engine-push.ts";
 
 export type PublisherOptions = EcrOptions & {
   /** Where images were built; undefined where they all come from registries. */
@@ -30,50 +28,48 @@ export function ecrPublisher(options: PublisherOptions): ImagePublisher {
   const { docker, install } = options;
   const ecr = ecrRegistry(options);
   const loginFor = ecrLogins();
-  const knownLayers: KnownLayers = new Map();
 
   async function publish(image: { app: string; service: string; digest: string }, log: LogSink): Promise<string> {
     const name = repositoryName(install, image.app, image.service);
     const uri = await ecr.ensureRepository(name, image.app);
-    const from = sourceOf(image, uri);
+    const from = sourceOf(image, uri, log);
     if (from === undefined) return image.digest;
     const registry = await ecr.signIn(hostOfUri(uri));
     const known = await digestAt(registry, name, from.tag);
     if (known !== undefined) return `${uri}@${known}`;
-    const dir = await mkdtemp(join(tmpdir(), "shipway-push-"));
-    try {
-      const startedAt = Date.now();
-      const found = await from.read(dir);
-      const digest = await pushImage(registry, name, from.tag, found);
-      const blobs = "blobs" in found ? found.blobs : found.layers;
-      const mib = Math.ceil(blobs.reduce((total, { size }) => total + size, 0) / 2 ** 20);
-      log([{ at: Date.now(), stream: "meta", text: `pushed ${name} (${mib} MiB, ${Date.now() - startedAt} ms)` }]);
-      return `${uri}@${digest}`;
-    } finally {
-      await rm(dir, { recursive: true, force: true });
-    }
+    const startedAt = Date.now();
+    const digest = await from.push(registry, name);
+    log([{ at: Date.now(), stream: "meta", text: `pushed ${name} in ${formatDurationMs(Date.now() - startedAt)}` }]);
+    return `${uri}@${digest}`;
   }
 
   /** The tag is the content it is pushed from: the same image is found again, and none is ever moved. Undefined for what is there already. */
-  function sourceOf(image: { service: string; digest: string }, uri: string) {
+  function sourceOf(image: { service: string; digest: string }, uri: string, log: LogSink) {
     const tag = tagOf(image.digest);
     if (!image.digest.includes("@")) {
-      return { tag, read: async (dir: string) => readSavedImage(await save(docker, image), dir, knownLayers) };
+      const push = (registry: Registry, repository: string) => {
+        if (docker === undefined) throw imageGone(image.service, image.digest);
+        return pushFromEngine(docker, registry, { service: image.service, image: image.digest, repository, tag }, log);
+      };
+      return { tag, push };
     }
     const source = parseImageReference(image.digest);
     const isOurs = uri.startsWith(`${source.host}/`) && source.repository.startsWith(`shipway/${install}/`);
     if (isOurs) return undefined;
     const platform = options.architecture === "arm64" ? "arm64" : "amd64";
-    const read = async () => {
-      const authorization = await loginFor(source.host);
-      return readRemoteImage(image.digest, platform, authorization);
+    const there = `${tag}-${platform}`;
+    const push = async (registry: Registry, repository: string) => {
+      const found = await readRemoteImage(image.digest, platform, await loginFor(source.host));
+      return pushImage(registry, repository, there, found);
     };
-    return { tag: `${tag}-${platform}`, read };
+    return { tag: there, push };
   }
 
   async function prune(app: string, digests: string[]): Promise<number> {
     const kept = new Set(digests.map(tagOf));
     const isGone = (tag: string) => PUSHED_TAG.test(tag) && !kept.has(tag.replace(/-(amd64|arm64)$/, ""));
+    // Nothing is being pushed now, so these are of a push that was killed.
+    if (docker !== undefined) await removeLeftNames(docker, prefixOf(app));
     let count = 0;
     for (const { repository } of await repositoriesUnder(ecr, prefixOf(app), options.account)) {
       const gone = (await tagsIn(ecr, repository)).filter(isGone);
@@ -113,21 +109,3 @@ const PUSHED_TAG = /^sha256-[0-9a-f]{64}(-amd64|-arm64)?$/;
 
 /** The content an image is pushed from: `sha256-0123…` of `sha256:0123…` and of `registry/name@sha256:0123…`. */
 const tagOf = (digest: string): string => digest.slice(digest.indexOf("@") + 1).replace(":", "-");
-
-async function save(docker: Docker | undefined, { service, digest }: { service: string; digest: string }) {
-  const gone = (cause?: unknown) =>
-    fail("IMAGE_UNAVAILABLE", {
-      message: `The image of ${service} (${digest.slice(0, 19)}) is not on this server any more, and was never pushed.`,
-      hint: "Build it again with a push, or with `shipway deploy --ref BRANCH`.",
-      cause,
-    });
-  // It was built by an engine that this Shipway no longer has.
-  if (docker === undefined) throw gone();
-  const stream = await docker
-    .getImage(digest)
-    .get()
-    .catch((cause: unknown) => {
-      throw gone(cause);
-    });
-  return stream as unknown as AsyncIterable<Buffer>;
-}

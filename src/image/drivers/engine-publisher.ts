@@ -4,6 +4,7 @@ import type { ImagePublisher } from "../publisher.ts";
 import { endpointOf, parseImageReference } from "../registry/resolve-image.ts";
 import { ecrLogins, isEcrHost, type LoginFor } from "./ecr-login.ts";
 import { findImage, pullImage, toDockerError } from "./engine-images.ts";
+import { loginOf } from "./engine-push.ts";
 
 export type EnginePublisherOptions = {
   docker: Docker;
@@ -22,7 +23,7 @@ export function enginePublisher({
     async publish({ digest, name }, log) {
       const address = addressOf(digest, registryEndpoint);
       if ((await findImage(docker, address)) === undefined) {
-        const login = await loginOf(digest, loginFor);
+        const login = await findLogin(digest, loginFor);
         await pullImage(docker, address, { log, now: Date.now, ...(login && { login }) });
       }
       const image = await findImage(docker, address);
@@ -42,13 +43,11 @@ function addressOf(reference: string, registryEndpoint: string | undefined): str
   return `${new URL(registryEndpoint).host}${reference.slice(host.length)}`;
 }
 
-async function loginOf(reference: string, loginFor: LoginFor): Promise<Docker.AuthConfig | undefined> {
+async function findLogin(reference: string, loginFor: LoginFor): Promise<Docker.AuthConfig | undefined> {
   const { host } = parseImageReference(reference);
   const authorization = await loginFor(host);
   if (authorization === undefined) return undefined;
-  const text = Buffer.from(authorization.replace(/^Basic /, ""), "base64").toString();
-  const colon = text.indexOf(":");
-  return { username: text.slice(0, colon), password: text.slice(colon + 1), serveraddress: endpointOf(host) };
+  return loginOf({ endpoint: endpointOf(host), authorization });
 }
 
 async function nameImage(docker: Docker, id: string, name: string): Promise<void> {

@@ -2,7 +2,7 @@ import { Readable } from "node:stream";
 import { z } from "zod";
 import { errorCode } from "../../shared/errors.ts";
 import { sleep } from "../../shared/until.ts";
-import type { Blob } from "./saved-image.ts";
+import type { Blob } from "./blob.ts";
 
 /** An OCI registry (distribution specification 1.1), as far as images are pushed to it, read from it and looked up in it. */
 export type Registry = {

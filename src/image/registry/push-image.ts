@@ -1,10 +1,8 @@
 import { fail } from "../../shared/errors.ts";
 import { askRegistry, type Registry, reasonOf, withRepeats } from "./ask-registry.ts";
-import { type Blob, newBlob, type SavedImage } from "./saved-image.ts";
+import type { Blob } from "./blob.ts";
 
 const MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json";
-const CONFIG_TYPE = "application/vnd.docker.container.image.v1+json";
-const LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 /** Of one image and of several for different machines, as Docker and as OCI name them. */
 export const ANY_MANIFEST = [
   "application/vnd.oci.image.index.v1+json",
@@ -16,24 +14,6 @@ export const ANY_MANIFEST = [
 /** An image as a registry keeps it: what its manifest names, and the manifest as exact bytes. */
 export type RemoteImage = { manifest: Blob; mediaType: string; blobs: Blob[] };
 
-/** The manifest as its exact bytes: its digest is what the image is called from now on. */
-export function manifestOf({ config, layers }: SavedImage): Blob {
-  const describe = (mediaType: string, { digest, size }: Blob) => ({ mediaType, size, digest });
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: MANIFEST_TYPE,
-    config: describe(CONFIG_TYPE, config),
-    layers: layers.map((layer) => describe(LAYER_TYPE, layer)),
-  };
-  return newBlob(Buffer.from(JSON.stringify(manifest)));
-}
-
-const toPush = (image: SavedImage): RemoteImage => ({
-  manifest: manifestOf(image),
-  mediaType: MANIFEST_TYPE,
-  blobs: [...image.layers, image.config],
-});
-
 /**
  * Pushes what the registry does not have yet, the manifest last, so that a name never leads to an image with holes, and reads it back.
  * @returns the image's digest
@@ -43,9 +23,8 @@ export async function pushImage(
   registry: Registry,
   repository: string,
   tag: string,
-  image: SavedImage | RemoteImage,
+  { manifest, mediaType, blobs }: RemoteImage,
 ): Promise<string> {
-  const { manifest, mediaType, blobs } = "manifest" in image ? image : toPush(image);
   const repeating = <T>(work: () => Promise<T>) =>
     withRepeats(work, (error) => pushFailed(registry, repository, reasonOf(error), error));
   const done = new Set<string>();
@@ -96,7 +75,7 @@ async function pushBlob(registry: Registry, repository: string, blob: Blob): Pro
   });
 }
 
-function pushFailed({ endpoint }: Registry, repository: string, why: string, cause?: unknown) {
+export function pushFailed({ endpoint }: Registry, repository: string, why: string, cause?: unknown) {
   return fail("IMAGE_PUSH_FAILED", {
     message: `The image could not be pushed to ${repository} of ${new URL(endpoint).host}: ${why}`,
     hint: "Check that this server reaches the registry and may write to it, then try again: what was pushed is not pushed twice.",

@@ -4,11 +4,11 @@ import type { AddressInfo } from "node:net";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { hasCode } from "../../shared/errors.ts";
+import { type Blob, newBlob } from "./blob.ts";
 import { digestAt, pushImage } from "./push-image.ts";
 import { readRemoteImage } from "./read-remote-image.ts";
 import { resolveImage } from "./resolve-image.ts";
-import { type Blob, newBlob } from "./saved-image.ts";
-import { hasRegistry, newTestRegistry, newTokenServer } from "./testing.ts";
+import { hasRegistry, newTestImage, newTestRegistry, newTokenServer } from "./testing.ts";
 
 const OCI = "application/vnd.oci.image";
 const INDEX = `${OCI}.index.v1+json`;
@@ -124,12 +124,12 @@ describe.skipIf(!hasRegistry)("an image in Debian's registry, read without an en
     const locked = await newTestRegistry(tokens.auth);
     try {
       const authorization = `Basic ${Buffer.from("team:swordfish").toString("base64")}`;
-      const layer = newBlob(gzipSync(randomBytes(1_000)));
-      const config = newBlob(json({ os: "linux", architecture: "amd64" }));
-      await pushImage({ endpoint: locked.endpoint, authorization }, "private/app", "1", { config, layers: [layer] });
+      const config = Buffer.from(JSON.stringify({ os: "linux", architecture: "amd64" }));
+      const pushed = newTestImage([gzipSync(randomBytes(1_000))], config);
+      await pushImage({ endpoint: locked.endpoint, authorization }, "private/app", "1", pushed);
       const name = `${new URL(locked.endpoint).host}/private/app:1`;
       const image = await readRemoteImage(name, "amd64", authorization);
-      expect(await bytesOf(image.blobs)).toEqual([layer.digest, config.digest]);
+      expect(await bytesOf(image.blobs)).toEqual(pushed.blobs.map(({ digest }) => digest));
       const refused = await readRemoteImage(name, "amd64").catch((error: unknown) => error);
       expect(String(refused)).toContain("the registry does not have it, or wants a login for it");
     } finally {

@@ -4,9 +4,9 @@ import type { ReadableStream } from "node:stream/web";
 import { z } from "zod";
 import { errorCode } from "../../shared/errors.ts";
 import { openAnswer, type Registry, withRepeats } from "./ask-registry.ts";
+import { type Blob, newBlob } from "./blob.ts";
 import { ANY_MANIFEST, type RemoteImage } from "./push-image.ts";
 import { endpointOf, parseImageReference, unavailable, whyNot } from "./resolve-image.ts";
-import { type Blob, newBlob } from "./saved-image.ts";
 
 const Descriptor = z.object({ mediaType: z.string(), digest: z.string(), size: z.int() });
 const ImageManifest = z.object({ config: Descriptor, layers: z.array(Descriptor) });

@@ -3,10 +3,9 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseChallenge, type Registry } from "./ask-registry.ts";
-import { manifestOf, pushImage } from "./push-image.ts";
+import { pushImage } from "./push-image.ts";
 import { endpointOf, parseImageReference, resolveImage } from "./resolve-image.ts";
-import { newBlob } from "./saved-image.ts";
-import { hasRegistry, newTestRegistry, newTokenServer } from "./testing.ts";
+import { hasRegistry, newTestImage, newTestRegistry, newTokenServer } from "./testing.ts";
 
 const digest = `sha256:${"ab".repeat(32)}`;
 
@@ -64,9 +63,7 @@ describe.skipIf(!hasRegistry)("a registry that wants tokens", () => {
 
   const known = (): Registry => ({ endpoint: registry.endpoint, authorization: basic("team:swordfish") });
   const pushed = async (repository: string) => {
-    const image = { config: newBlob(Buffer.from("{}")), layers: [newBlob(randomBytes(2_000))] };
-    await pushImage(known(), repository, "1", image);
-    return manifestOf(image).digest;
+    return await pushImage(known(), repository, "1", newTestImage([randomBytes(2_000)]));
   };
 
   it("takes an image from who is known, and asks its server for as few tokens as rights", async () => {

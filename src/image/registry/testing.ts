@@ -6,7 +6,9 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { type Blob, newBlob } from "./blob.ts";
 import { startLocalRegistry } from "./local-registry.ts";
+import type { RemoteImage } from "./push-image.ts";
 
 /** Where the program is missing its tests are skipped, and say so. */
 export const hasRegistry = spawnSync("docker-registry", ["--version"], { stdio: "ignore" }).status === 0;
@@ -16,6 +18,22 @@ if (!hasRegistry) console.warn("SKIPPED: pushing to a real registry. It needs: a
 export async function newTestRegistry(auth?: object): Promise<{ endpoint: string; cleanUp(): Promise<void> }> {
   const { endpoint, close } = await startLocalRegistry({ environment: process.env, ...(auth && { auth }) });
   return { endpoint, cleanUp: close };
+}
+
+const DOCKER = "application/vnd.docker";
+
+/** An image of these layers (compressed ones), as Docker pushes it. */
+export function newTestImage(layers: Buffer[], config = Buffer.from("{}")): RemoteImage {
+  const blobs = [...layers.map(newBlob), newBlob(config)];
+  const describe = (mediaType: string, { digest, size }: Blob) => ({ mediaType, size, digest });
+  const mediaType = `${DOCKER}.distribution.manifest.v2+json`;
+  const manifest = {
+    schemaVersion: 2,
+    mediaType,
+    config: describe(`${DOCKER}.container.image.v1+json`, newBlob(config)),
+    layers: layers.map((layer) => describe(`${DOCKER}.image.rootfs.diff.tar.gzip`, newBlob(layer))),
+  };
+  return { manifest: newBlob(Buffer.from(JSON.stringify(manifest))), mediaType, blobs };
 }
 
 /**

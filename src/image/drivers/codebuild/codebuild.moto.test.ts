@@ -9,7 +9,7 @@ import { gitCommand } from "../../../source/git-command.ts";
 import type { BuildOutcome, ImageBuilder, ImagePlan } from "../../builder.ts";
 import { describeImageBuilder } from "../../contract.ts";
 import { digestAt, pushImage } from "../../registry/push-image.ts";
-import { newBlob } from "../../registry/saved-image.ts";
+import { newTestImage } from "../../registry/testing.ts";
 import { findBase, Workshop } from "../testing.ts";
 import { type CodeBuildOptions, openCodeBuilder } from "./codebuild-builder.ts";
 import { type BuildStage, FAST, hasBuildStage, newBuildStage } from "./testing.ts";
@@ -50,8 +50,7 @@ describe.skipIf(base === undefined)("in AWS CodeBuild", () => {
     const own = new Workshop(git);
     const withRun = (command: string) => (service: string) =>
       own.plan(service, `FROM ${base}\nCOPY nonce.txt /\nRUN ${command}\n`);
-    const image = { config: newBlob(Buffer.from("{}")), layers: [] };
-    await pushImage({ endpoint: stage.registryEndpoint }, "base/present", "1", image);
+    await pushImage({ endpoint: stage.registryEndpoint }, "base/present", "1", newTestImage([]));
     const host = new URL(stage.registryEndpoint).host;
     return {
       builder: await open(),
