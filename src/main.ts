@@ -70,6 +70,8 @@ function credentialsOf(environment: z.infer<typeof Environment>): Record<string,
 }
 
 async function main(): Promise<number> {
+  // It would tell every user's log, in eight lines, which Node.js a later SDK wants. Its setting is only read from here.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
   const parsed = Environment.safeParse(process.env);
   if (!parsed.success) {
     process.stderr.write(`The environment is not valid:\n${z.prettifyError(parsed.error)}\n`);

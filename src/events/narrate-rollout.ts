@@ -70,7 +70,13 @@ const Ended = z.object({
 type Ended = z.output<typeof Ended>;
 
 const Live = z.object({ release: z.number(), afterMs: z.number(), addresses: z.array(z.string()).default([]) });
-const Health = z.object({ service: z.string(), healthy: z.number(), wanted: z.number(), detail: z.string() });
+const Health = z.object({
+  service: z.string(),
+  healthy: z.number(),
+  wanted: z.number(),
+  detail: z.string(),
+  waitsFor: z.string().optional(),
+});
 
 const TALES: Record<string, Tell> = {
   "deployment.waiting": tell(WaitingData, (waiting, story, { environment }) => ({
@@ -105,12 +111,16 @@ const TALES: Record<string, Tell> = {
   })),
 };
 
-/** Of each service a line when the count changes; the detail (why not yet) only while some are missing. */
-function tellHealth({ service, healthy, wanted, detail }: z.output<typeof Health>, story: RolloutStory): Tale {
+/** Of each service a line when the count changes; the detail (why not yet) only while some are missing, or something else is waited for. */
+function tellHealth(
+  { service, healthy, wanted, detail, waitsFor }: z.output<typeof Health>,
+  story: RolloutStory,
+): Tale {
   const count = `${healthy}/${wanted}`;
   if (story.health[service] === count) return { story, lines: [] };
   const done = healthy >= wanted;
-  const why = done || detail === "" ? "" : ` (${plain(detail)})`;
+  const hold = done ? (waitsFor ?? "") : detail;
+  const why = hold === "" ? "" : ` (${plain(hold)})`;
   const line = cutText(`  ${done ? "✓" : "…"} ${service} ${count} healthy${why}`, WIDTH);
   return { story: { ...story, health: { ...story.health, [service]: count } }, lines: [line] };
 }

@@ -185,6 +185,11 @@ describe("narrate", () => {
         ["rollout.health", { service: "web", healthy: 0, wanted: 2, detail: "connection refused" }, production],
         ["rollout.health", { service: "web", healthy: 0, wanted: 2, detail: "answered 503" }, production],
         ["rollout.health", { service: "web", healthy: 1, wanted: 2, detail: "1 passing" }, production],
+        [
+          "rollout.health",
+          { service: "web", healthy: 2, wanted: 2, detail: "ok", waitsFor: "ECS is late" },
+          production,
+        ],
         ["rollout.health", { service: "web", healthy: 2, wanted: 2, detail: "" }, production],
         ["rollout.phase-ended", { phase: "prove", result: "ok", durationMs: 2200 }, production],
         [
@@ -228,7 +233,7 @@ describe("narrate", () => {
       "  … starting r7 (web 2) and waiting until it is healthy",
       "  … web 0/2 healthy (connection refused)",
       "  … web 1/2 healthy (1 passing)",
-      "  ✓ web 2/2 healthy",
+      "  ✓ web 2/2 healthy (ECS is late)",
       "✓ live in 2.3 s   http://frontend.production.launches.localhost:8080",
       "                  http://shop.example.com:8080",
       "✓ production runs r7   prove 2.2 s · bake 3.0 s",

@@ -1,19 +1,22 @@
 import type { Problem } from "../shared/errors.ts";
 import type { PhaseName } from "./plan.ts";
-import type { Evidence } from "./target.ts";
+import type { Evidence, HealthProgress } from "./target.ts";
+
+/** Beside those of the plan: before it begins, images are brought to where tasks fetch them. */
+export type ToldPhase = PhaseName | "images";
 
 /** What is told while a rollout runs, for people who watch. */
 export type RolloutEvent =
-  | { kind: "phase-started"; phase: PhaseName; detail: string }
-  | { kind: "phase-ended"; phase: PhaseName; result: "ok" | "failed" | "canceled"; durationMs: number }
-  | { kind: "health"; service: string; healthy: number; wanted: number; detail: string }
+  | { kind: "phase-started"; phase: ToldPhase; detail: string }
+  | { kind: "phase-ended"; phase: ToldPhase; result: "ok" | "failed" | "canceled"; durationMs: number }
+  | ({ kind: "health" } & Parameters<HealthProgress>[0])
   /** Nothing changed for a while, and the phase has not failed yet. */
-  | { kind: "waiting"; phase: PhaseName; forMs: number; detail: string }
+  | { kind: "waiting"; phase: ToldPhase; forMs: number; detail: string }
   | { kind: "note"; text: string }
   /** New requests are answered by `release`; `afterMs` since the rollout was called. */
   | { kind: "live"; release: number; afterMs: number };
 
-export type PhaseTime = { name: PhaseName; durationMs: number };
+export type PhaseTime = { name: ToldPhase; durationMs: number };
 
 /** How a rollout ended. A release that fails is a result; what kept us from finding out is thrown. Plain JSON. */
 export type RolloutOutcome =

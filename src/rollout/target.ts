@@ -36,7 +36,14 @@ export type HealthReport =
   | { status: "unhealthy"; reason: string; evidence: Evidence[] };
 
 /** Told while waiting: `web 1/2 healthy`. */
-export type HealthProgress = (progress: { service: string; healthy: number; wanted: number; detail: string }) => void;
+export type HealthProgress = (progress: {
+  service: string;
+  healthy: number;
+  wanted: number;
+  detail: string;
+  /** All are healthy, and yet this has to come first. */
+  waitsFor?: string;
+}) => void;
 
 /** A backing service with the address tasks reach it at. */
 export type Backing = { name: string; spec: BackingSpec; password: Secret };

@@ -23,17 +23,10 @@ import {
 import { deploymentLogId } from "../release/log-ids.ts";
 import { getRelease } from "../release/releases.ts";
 import { addressesOf, resolveRelease } from "../release/resolve-release.ts";
-import {
-  isAtHome,
-  moveTo,
-  publishedRelease,
-  recordPublished,
-  recordRuntime,
-  unpublished,
-} from "../release/runtimes.ts";
+import { moveTo, publishedRelease, recordRuntime } from "../release/runtimes.ts";
 import type { RolloutEvent, RolloutOutcome } from "../rollout/outcome.ts";
 import type { TargetOf } from "../rollout/placed-target.ts";
-import type { Place, Release } from "../rollout/release.ts";
+import type { Place } from "../rollout/release.ts";
 import { rollOut } from "../rollout/run.ts";
 import { type RuntimeSettings, runtimeKey, runtimeOf } from "../rollout/runtime.ts";
 import type { BackingVariables, RolloutTarget, TaskVariables } from "../rollout/target.ts";
@@ -48,6 +41,7 @@ import type { Store } from "../store/open-store.ts";
 import type { DeployedInfra } from "../store/schema.ts";
 import { chooseAccountSecrets, usedSecrets, valuesFrom } from "./account-secrets.ts";
 import { backingOf, type EnvironmentBacking } from "./backings.ts";
+import { bringImages } from "./bring-images.ts";
 import type { DurableStep, Logger } from "./durable.ts";
 import { provision } from "./provision-stage.ts";
 
@@ -126,7 +120,6 @@ async function rollOutDeployment(
       note,
     });
     const names = new Map(record.images.map(({ service, name }) => [service, name]));
-    const release = await publish(deps, resolved, runtime, { names, step, log: logs.sink("images"), emit });
     const target = deps.targetOf(runtime);
     const backing = await backingOf({ ...deps, db: deps.store.db }, place, environmentSpec);
     const addresses = target.backingVariables(place, backing.all);
@@ -134,6 +127,20 @@ async function rollOutDeployment(
       variablesOf(deps, deployment, environmentSpec, { backing: addresses, accountSecrets }),
       findPrevious(deps, deployment, addresses),
     ]);
+    // After everything that can be refused at once: to bring an image may take minutes.
+    const { release, phases } = await bringImages(
+      {
+        db: deps.store.db,
+        publisher: deps.publisherOf?.(runtime),
+        names,
+        step,
+        log: logs.sink("images"),
+        emit,
+      },
+      resolved,
+      runtime,
+    );
+    const broughtMs = phases.reduce((all, { durationMs }) => all + durationMs, 0);
     // A release that serves elsewhere is not replaced but left: it serves until the names lead here, for as long as a standby is kept.
     const isMoved = before !== undefined && runtimeKey(before.runtime) !== runtimeKey(runtime);
     const previous = isMoved ? undefined : before;
@@ -154,11 +161,12 @@ async function rollOutDeployment(
         variables,
         durable: step,
         onEvent: async (event) => {
-          if (event.kind === "live") {
-            await markLive(deps.store.db, deployment, event.afterMs, addressesOf(release, deps.httpPort));
-            await moveTo(deps.store.db, place, runtime);
-          }
-          await emit(event.kind === "live" ? { ...event, addresses: addressesOf(release, deps.httpPort) } : event);
+          if (event.kind !== "live") return emit(event);
+          const afterMs = event.afterMs + broughtMs;
+          const addresses = addressesOf(release, deps.httpPort);
+          await markLive(deps.store.db, deployment, afterMs, addresses);
+          await moveTo(deps.store.db, place, runtime);
+          await emit({ ...event, afterMs, addresses });
         },
         log: logs.sink,
         signal: canceling.signal,
@@ -167,7 +175,8 @@ async function rollOutDeployment(
       },
     );
     if (isMoved && outcome.status !== "done") await moveTo(deps.store.db, place, before.runtime);
-    const result = resultOf(deployment, environmentSpec, outcome);
+    const timed = { ...outcome, phases: [...phases, ...outcome.phases] };
+    const result = resultOf(deployment, environmentSpec, timed);
     return maskQuotes(
       isMoved && outcome.status === "done" ? { ...result, standby: deployment.from_release } : result,
       mask,
@@ -378,39 +387,6 @@ async function outputValues(
   const outputs = (await findOutputs(store.db, sealer, place)) ?? {};
   return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]));
 }
-
-/** Images are brought to where tasks fetch them once, in a step of its own; what an engine has built itself is there. */
-async function publish(
-  deps: DeploymentDeps,
-  release: Release,
-  runtime: RuntimeSettings,
-  { names, step, log, emit }: Publishing,
-): Promise<Release> {
-  const { db } = deps.store;
-  const publisher = deps.publisherOf?.(runtime);
-  // By the release alone, which never changes: a workflow that is repeated has to meet the same steps.
-  if (publisher === undefined || isAtHome(release, runtime)) return release;
-  await step("publish-images", async () => {
-    const { app } = release;
-    for (const { service, digest, isNew } of await unpublished(db, release, runtime)) {
-      const name = names.get(service);
-      const doing = runtime.kind === "docker" ? "pulling" : "pushing";
-      if (isNew) await emit({ kind: "note", text: `${doing} the image of ${service}` });
-      const reference = await publisher.publish({ app, service, digest, ...(name !== undefined && { name }) }, log);
-      await recordPublished(db, { app, service, digest, reference }, runtime);
-    }
-    return null;
-  });
-  return publishedRelease(db, release, runtime);
-}
-
-type Publishing = {
-  /** What images are called in the release, by service. */
-  names: ReadonlyMap<string, string>;
-  step: DurableStep;
-  log: LogSink;
-  emit(event: RolloutEvent): Promise<void>;
-};
 
 function movedText(release: number, { runtime, standbyMs }: EnvironmentSpec): string {
   return `The environment moves to ${runtime}. r${release} serves on where it is for ${formatDurationMs(standbyMs)} after this: point the names to the new place until then.`;

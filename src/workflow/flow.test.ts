@@ -315,6 +315,26 @@ describe("an environment that moves to ECS", () => {
     expect((await placed().observe(place())).map(({ release }) => release)).toEqual([1]);
   });
 
+  it("brings no image there before what is missing was told: that takes minutes", async () => {
+    const spec = SPEC.replace("port:", "secrets: [KEY]\n    port:");
+    const deliveryId = await pushed({ spec: spec + ECS });
+    await runAll(newJournal().life());
+    const [deployment] = await deploymentsOf(deliveryId);
+    expect(deployment?.problem).toMatchObject({ code: "SECRET_MISSING" });
+    expect(published).toEqual([]);
+    await secrets.set(place(), "KEY", "value", "ada");
+    await requestPromotion(store.db, place(), 1, "ada");
+    await runAll(newJournal().life());
+    expect(published).toHaveLength(1);
+    const { phases } = await store.db
+      .selectFrom("deployments")
+      .select("phases")
+      .where("status", "=", "succeeded")
+      .where("app", "=", app)
+      .executeTakeFirstOrThrow();
+    expect(phases.map(({ name }) => name)).toEqual(["images", "prove", "shift", "bake", "settle"]);
+  });
+
   it("stays on Docker when the release does not prove itself there", async () => {
     await delivered();
     const broken = "services:\n  web:\n    image: shop:broken\n    port: 3000\n    health: { grace: 50ms }\nbake: 0s\n";

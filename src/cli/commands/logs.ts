@@ -194,9 +194,9 @@ async function deploymentLog(id: string, json: boolean, context: CommandContext)
     for (const line of narrator.tell(event)) context.data(`${time} ${colorLine(line, context.colors.out)}`);
   }
   const { services } = await client.getEnvironment(app, environment);
-  const names = ["backing", ...services.map(({ name }) => `release-command-${name}`)];
-  for (const name of names) await showKeptLog(`${id}.${name}`, name, context);
-  for (let n = 1; await showKeptLog(`${id}.verify-${n}`, `verify ${n}`, context); n++);
+  const names = ["images", "backing", ...services.map(({ name }) => `release-command-${name}`)];
+  for (const name of names) await showKeptLog(`${id}.${name}`, name, { json, context });
+  for (let n = 1; await showKeptLog(`${id}.verify-${n}`, `verify ${n}`, { json, context }); n++);
   return 0;
 }
 
@@ -213,7 +213,7 @@ async function buildLogs(input: Input, deliveryId: string, context: CommandConte
     input.service === undefined ? (failed.length > 0 ? failed : servicesOf("image.started")) : [input.service];
   let found = false;
   for (const service of new Set(chosen)) {
-    found = (await showKeptLog(`${deliveryId}.build-${service}`, service, context)) || found;
+    found = (await showKeptLog(`${deliveryId}.build-${service}`, service, { json: input.json, context })) || found;
   }
   if (found) return 0;
   throw fail("NOT_FOUND", {
@@ -223,12 +223,16 @@ async function buildLogs(input: Input, deliveryId: string, context: CommandConte
 }
 
 /** Says whether there was anything to show. */
-async function showKeptLog(logId: string, title: string, context: CommandContext): Promise<boolean> {
+async function showKeptLog(
+  logId: string,
+  title: string,
+  { json, context }: { json: boolean; context: CommandContext },
+): Promise<boolean> {
   let isFirst = true;
   for await (const line of readWholeLog(await context.client(), logId)) {
     if (isFirst) context.say(context.colors.err.bold(`── ${title}`));
     isFirst = false;
-    context.data(line.text);
+    context.data(json ? JSON.stringify(line) : line.text);
   }
   return !isFirst;
 }

@@ -79,11 +79,11 @@ export function judgeNew(facts: ServiceFacts, now: number): Verdict {
   }
   const healthy = healthyTasks(service, tasks, targets).length;
   if (healthy >= service.count && !hasStayedUp(service, tasks, now)) {
-    return { is: "waiting", healthy, detail: "running, and watched for as long as its `grace`" };
+    return { is: "waiting", healthy, detail: "watched for as long as its `grace`" };
   }
   if (healthy < service.count) return { is: "waiting", healthy, detail: detailOf(facts) };
   if (primary.state !== "COMPLETED" || primary.running < service.count) {
-    return { is: "waiting", healthy, detail: "ECS has not completed the deployment yet" };
+    return { is: "waiting", healthy, detail: "ECS has yet to call its deployment completed" };
   }
   return { is: "healthy" };
 }

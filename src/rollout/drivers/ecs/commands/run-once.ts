@@ -158,6 +158,7 @@ async function attend(
     if (some.length > 0) log(some);
   };
   let timedOut = false;
+  let printedAt: number | undefined;
   for (;;) {
     if (signal?.aborted) {
       await stopTask("Shipway: canceled");
@@ -166,8 +167,9 @@ async function attend(
     const [seen] = await reader.tasksByArn([task.arn]);
     if (seen === undefined && Date.now() >= seenBy) throw unknownOutcome(run);
     await pass();
+    if (isBehindItsProgram(seen)) printedAt ??= Date.now();
     if (seen?.status === "STOPPED") {
-      const settledAt = Date.now() + times.logLagMs;
+      const settledAt = (printedAt ?? 0) + times.logLagMs;
       while (Date.now() < settledAt) {
         await sleep(Math.min(times.pollMs, times.logLagMs));
         await pass();
@@ -181,6 +183,10 @@ async function attend(
     await sleep(times.pollMs, signal).catch(() => undefined);
   }
 }
+
+/** Its program has printed what it will: what follows is AWS taking away the network, for ten seconds and more (Amazon ECS developer guide, task lifecycle). */
+const isBehindItsProgram = (task: SeenTask | undefined): boolean =>
+  task?.status === "DEPROVISIONING" || task?.status === "STOPPED";
 
 /** @throws AWS_TASK_FAILED when the program never ran, so that there is no result of it */
 function resultOf(run: OneOff, task: SeenTask, timedOut: boolean): Result {

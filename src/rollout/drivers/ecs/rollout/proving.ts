@@ -168,7 +168,8 @@ const jittered = (ms: number) => ms * (0.8 + Math.random() * 0.4);
 function progressOf(service: ReleaseService, verdict: Verdict) {
   const healthy = verdict.is === "healthy" ? service.count : verdict.is === "waiting" ? verdict.healthy : 0;
   const detail = verdict.is === "healthy" ? "healthy" : verdict.is === "waiting" ? verdict.detail : verdict.because;
-  return { service: service.name, healthy, wanted: service.count, detail };
+  const isHeldUp = verdict.is === "waiting" && healthy >= service.count;
+  return { service: service.name, healthy, wanted: service.count, detail, ...(isHeldUp && { waitsFor: detail }) };
 }
 
 function patience(service: ReleaseService): string {
