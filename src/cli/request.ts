@@ -70,6 +70,12 @@ export function isAbort(error: unknown): boolean {
 }
 
 export function unreachable(server: Server, cause: unknown): ShipwayError {
+  if (isTimeout(cause))
+    return fail("API_UNREACHABLE", {
+      message: `Shipway at ${server.baseUrl} did not answer in time.`,
+      hint: "It may be busy, or wait for something itself. Try again; its log says more.",
+      cause,
+    });
   const local = ["localhost", "127.0.0.1", "[::1]"].includes(new URL(server.baseUrl).hostname);
   return fail("API_UNREACHABLE", {
     message: `No Shipway answers at ${server.baseUrl}: ${reasonOf(cause)}.`,
@@ -80,13 +86,14 @@ export function unreachable(server: Server, cause: unknown): ShipwayError {
   });
 }
 
+const isTimeout = (error: unknown): boolean => error instanceof Error && error.name === "TimeoutError";
+
 /** fetch hides the reason in the cause, or in one error per address that was tried. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
   const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : undefined;
   if (code === "ECONNREFUSED") return "the connection was refused";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "the name is not known";
-  if (cause instanceof Error && cause.name === "TimeoutError") return "it did not answer in time";
   return code ?? (cause instanceof Error ? cause.message : String(cause));
 }
 

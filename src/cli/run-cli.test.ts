@@ -315,8 +315,26 @@ describe("reading", () => {
     const { code, out, err } = await cli.run(["status"]);
     expect(code).toBe(0);
     expect(out.split("\n")[0]).toBe(`Shipway 1.2.3 at ${server.url}, up for 1 h 0 min, Docker 20.10.24`);
-    expect(out).toMatch(/launches +production +r7 +r6 +web 2\/2 +frozen/);
+    expect(out).toMatch(/launches +production +docker +r7 +r6 +web 2\/2 +frozen/);
     expect(err).toContain("Go on: `shipway resume --app launches --env production`");
+  });
+
+  it("says of which environment nobody can tell what runs, and why", async () => {
+    const [web] = newEnvironment().services;
+    await start((fastify) => {
+      fastify.get("/api/status", async () => newStatus({ apiUrl: server.url, apps: [app] }));
+      fastify.get("/api/apps/launches/environments", async () => [
+        newEnvironment({
+          runtime: "ecs",
+          services: web === undefined ? [] : [{ ...web, running: null }],
+          problem: { code: "AWS_UNREACHABLE", message: "AWS has not answered for 5 s.", hint: "`shipway doctor aws`" },
+        }),
+      ]);
+    });
+    const { code, out, err } = await cli.run(["status"]);
+    expect(code).toBe(75);
+    expect(out).toMatch(/launches +production +ecs +r7 +r6 +web \?\/2 +unknown/);
+    expect(err).toContain("launches production: AWS has not answered for 5 s.\n  → `shipway doctor aws`");
   });
 
   it("shows why a deployment failed", async () => {

@@ -141,6 +141,7 @@ export function newEnvironment(changes: Partial<Environment> = {}): Environment 
   return {
     app: "launches",
     name: "production",
+    runtime: "docker",
     rule: "branch main",
     liveRelease: 7,
     standbyRelease: 6,
@@ -158,6 +159,7 @@ export function newEnvironment(changes: Partial<Environment> = {}): Environment 
     runningDeployment: null,
     waitingDeployment: null,
     stopped: null,
+    problem: null,
     declared: null,
     ...changes,
   };

@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { newEnvironment } from "../infra/states.ts";
 import { findSteps } from "../release/pipelines.ts";
 import { fail } from "../shared/errors.ts";
+import { askRuntime } from "./ask-runtime.ts";
 import { type DeliveredApp, newDeliveredApp, newTestPlatform, type TestPlatform } from "./testing.ts";
 
 let test: TestPlatform;
@@ -149,11 +150,19 @@ describe("a bug", () => {
 describe("the routes", () => {
   it("show an environment while the engine is away", async () => {
     test.onTargetCall.current = () => {
-      throw new Error("gone");
+      throw fail("DOCKER_UNREACHABLE", { message: "The Docker Engine does not answer." });
     };
     const { body } = await call("GET /api/apps/shop/environments/production");
     expect(body).toMatchObject({ liveRelease: 2, standbyRelease: 1, rule: "branch main", frozen: null });
-    expect(body.services).toEqual([expect.objectContaining({ name: "web", running: 0, wanted: 1 })]);
+    expect(body).toMatchObject({ runtime: "docker", problem: { code: "DOCKER_UNREACHABLE" } });
+    // Nobody knows, which is not zero.
+    expect(body.services).toEqual([expect.objectContaining({ name: "web", running: null, wanted: 1 })]);
+  });
+
+  it("wait for a runtime that says nothing no longer than a person does", async () => {
+    const never = new Promise<never>(() => undefined);
+    const asked = askRuntime(test.platform, { app: "shop", environment: "production" }, 20, never);
+    await expect(asked).rejects.toMatchObject({ code: "DOCKER_UNREACHABLE" });
   });
 
   it("show releases, deployments and pipelines newest first, and how many were asked for", async () => {

@@ -27,7 +27,7 @@ export const AppBody = z
 
 const ServiceStatusBody = z.object({
   name: z.string(),
-  running: z.int(),
+  running: z.int().nullable().describe("null where it cannot be found out now: see the environment's problem"),
   wanted: z.int(),
   image: z.string(),
   addresses: z.array(z.string()),
@@ -37,6 +37,7 @@ export const EnvironmentBody = z
   .object({
     app: z.string(),
     name: z.string(),
+    runtime: z.enum(["docker", "ecs"]).describe("Where it is now"),
     rule: z.string().describe("Which refs deploy here, in words"),
     liveRelease: z.int().nullable(),
     standbyRelease: z.int().nullable(),
@@ -57,6 +58,7 @@ export const EnvironmentBody = z
         ),
       })
       .nullable(),
+    problem: ProblemBody.nullable().describe("What keeps from seeing what runs there"),
     declared: z
       .object({ branch: z.string().nullable(), tag: z.string().nullable() })
       .nullable()

@@ -11,6 +11,7 @@ import { addressesOf, type ReleaseRecord, resolveRelease } from "../release/reso
 import { logOf, type TaskRun as StoredRun } from "../release/task-runs.ts";
 import type { Teardown as StoredTeardown } from "../release/teardowns.ts";
 import type { ObservedService } from "../rollout/target.ts";
+import type { Problem } from "../shared/errors.ts";
 import type { AppRecord } from "../source/apps.ts";
 import { isFromOutside } from "../spec/resolve-environment.ts";
 import type { EnvironmentsTable, PipelinesTable } from "../store/schema.ts";
@@ -80,22 +81,32 @@ export function viewRelease(record: ReleaseRecord, environments: Selectable<Envi
   };
 }
 
+export type EnvironmentFacts = {
+  live: ReleaseRecord | undefined;
+  /** Whose shipway.yml says which refs deploy there: of what is live or was until it was stopped, else of the newest. */
+  declaring: ReleaseRecord | undefined;
+  waiting: DeploymentRow | undefined;
+  runtime: Environment["runtime"];
+  /** Undefined where it cannot be found out, for the reason that `problem` is. */
+  observed: ObservedService[] | undefined;
+  problem?: Problem | undefined;
+  httpPort: number;
+};
+
 export function viewEnvironment(
   row: Selectable<EnvironmentsTable>,
-  live: ReleaseRecord | undefined,
-  { observed, waiting }: { observed: ObservedService[]; waiting: DeploymentRow | undefined },
-  httpPort: number,
-  /** Of a stopped environment, what served until then. */
-  last: ReleaseRecord | undefined = live,
+  { live, declaring, waiting, runtime, observed, problem, httpPort }: EnvironmentFacts,
 ): Environment {
   const declared = declarationOf(row);
   // What the API says of it may have changed since the release was made; shipway.yml's own words have not.
-  const isOwn = last !== undefined && row.name in last.spec.environments && !isFromOutside(last.spec, row.name);
-  const rule = isOwn ? last.spec.environments[row.name] : declared;
+  const spec = declaring?.spec;
+  const isOwn = spec !== undefined && row.name in spec.environments && !isFromOutside(spec, row.name);
+  const rule = isOwn ? spec.environments[row.name] : declared;
   const resolved = live && resolveRelease(live, row.name).release;
   return {
     app: row.app,
     name: row.name,
+    runtime,
     rule: describeRule(rule),
     liveRelease: row.live_release,
     standbyRelease: row.standby_release,
@@ -106,10 +117,11 @@ export function viewEnvironment(
     addresses: resolved ? addressesOf(resolved, httpPort) : [],
     services: (resolved?.services ?? []).map((service) => ({
       name: service.name,
-      running: observed
-        .filter((seen) => seen.service === service.name && seen.release === row.live_release)
-        .flatMap((seen) => seen.tasks)
-        .filter((task) => task.state === "running").length,
+      running:
+        observed
+          ?.filter((seen) => seen.service === service.name && seen.release === row.live_release)
+          .flatMap((seen) => seen.tasks)
+          .filter((task) => task.state === "running").length ?? null,
       wanted: service.count,
       image: live?.images.find((image) => image.service === service.name)?.name ?? service.image,
       addresses: addressesOf({ app: row.app, number: 0, services: [service] }, httpPort),
@@ -120,6 +132,7 @@ export function viewEnvironment(
       row.live_release !== null || row.stopped_by === null
         ? null
         : { release: row.stopped_release, by: row.stopped_by, since: row.stopped_at?.toISOString() ?? null },
+    problem: problem ?? null,
     declared: declared ? { branch: declared.branch, tag: declared.tag } : null,
   };
 }

@@ -8,11 +8,12 @@ import { envEndCommands } from "./env-end.ts";
 
 export const ENVIRONMENT_COLUMNS: Column<Environment>[] = [
   { title: "ENVIRONMENT", value: ({ name }) => name },
+  { title: "RUNTIME", value: ({ runtime }) => runtime },
   { title: "LIVE", value: ({ liveRelease, stopped }) => releaseOr(liveRelease, stopped ? "-" : "nothing yet") },
   { title: "STANDBY", value: ({ standbyRelease }) => releaseOr(standbyRelease, "-") },
   {
     title: "TASKS",
-    value: ({ services }) => services.map((one) => `${one.name} ${one.running}/${one.wanted}`).join(", ") || "-",
+    value: ({ services }) => services.map((one) => `${one.name} ${one.running ?? "?"}/${one.wanted}`).join(", ") || "-",
     flexible: true,
   },
   { title: "STATE", value: stateOf, flexible: true },
@@ -142,7 +143,9 @@ function costRows({ services, hourUsd }: EnvironmentCost): CostRow[] {
 
 const dollars = (amount: number | null, digits: number) => (amount === null ? "-" : `$${amount.toFixed(digits)}`);
 
-function stateOf({ frozen, runningDeployment, waitingDeployment, services, stopped }: Environment): string {
+function stateOf(environment: Environment): string {
+  const { frozen, runningDeployment, waitingDeployment, problem, services, stopped } = environment;
+  if (problem !== null) return "unknown";
   if (runningDeployment !== null) return `deploying (${runningDeployment})`;
   if (waitingDeployment !== null)
     return `r${waitingDeployment.release} waits for approval${frozen === null ? "" : "; frozen"}`;
@@ -151,7 +154,7 @@ function stateOf({ frozen, runningDeployment, waitingDeployment, services, stopp
     return stopped.since === null ? `${what}not stopped to the end` : `${what}stopped by ${stopped.by}`;
   }
   if (frozen !== null) return "frozen: automatic deployments are paused";
-  return services.some(({ running, wanted }) => running < wanted) ? "degraded" : "ok";
+  return services.some(({ running, wanted }) => running !== null && running < wanted) ? "degraded" : "ok";
 }
 
 const releaseOr = (release: number | null, otherwise: string) => (release === null ? otherwise : `r${release}`);

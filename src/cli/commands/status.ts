@@ -5,6 +5,7 @@ import { fail } from "../../shared/errors.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
 import type { ExitCode } from "../context.ts";
 import { APP, AppFlag, appFor, ENV, EnvFlag, environmentFor, JSON_OUT, JsonFlag } from "../input.ts";
+import { renderHint } from "../problem.ts";
 import { ENVIRONMENT_COLUMNS } from "./env.ts";
 
 export const statusCommands: Command[] = [
@@ -28,8 +29,10 @@ export const statusCommands: Command[] = [
         if (environments.length > 0) context.data("");
         showEnvironments(environments, context);
         for (const line of nextSteps(environments, apps.length)) context.say(line);
+        sayProblems(environments, context);
       }
-      return status.docker.reachable || !status.docker.used ? 0 : 75;
+      const isSeen = environments.every(({ problem }) => problem === null);
+      return isSeen && (status.docker.reachable || !status.docker.used) ? 0 : 75;
     },
   }),
   defineCommand({
@@ -56,6 +59,16 @@ function showEnvironments(environments: readonly Environment[], context: Command
   const address = { title: "ADDRESS", value: (one: Environment) => one.addresses[0] ?? "-" };
   const own = ENVIRONMENT_COLUMNS.filter(({ title }) => title !== "DEPLOYED FROM");
   context.table(environments, [{ title: "APP", value: ({ app }: Environment) => app }, ...own, address]);
+}
+
+/** What keeps from seeing what runs: an engine or AWS that does not answer is the same for many environments. */
+function sayProblems(environments: readonly Environment[], context: CommandContext): void {
+  const { err } = context.colors;
+  for (const { app, name, problem } of environments) {
+    if (problem === null) continue;
+    context.say(`${err.yellow("!")} ${app} ${name}: ${problem.message}`);
+    if (problem.hint !== undefined) for (const line of renderHint(problem.hint, err)) context.say(line);
+  }
 }
 
 function nextSteps(environments: readonly Environment[], apps: number): string[] {

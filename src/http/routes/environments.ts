@@ -7,12 +7,15 @@ import {
 } from "../../environment/environments.ts";
 import { removeInitialised } from "../../infra/workspace.ts";
 import { listDeployments } from "../../release/deployments.ts";
-import { getRelease } from "../../release/releases.ts";
+import { getRelease, listReleases } from "../../release/releases.ts";
 import { removeEnvironment } from "../../release/remove-environment.ts";
 import { requestRollback } from "../../release/rollback.ts";
+import { runtimesOf } from "../../release/runtimes.ts";
+import { errorCode, toProblem } from "../../shared/errors.ts";
 import { getApp } from "../../source/apps.ts";
 import { Name } from "../../source/name.ts";
 import { servedSecrets } from "../../workflow/account-secrets.ts";
+import { askRuntime } from "../ask-runtime.ts";
 import type { Platform } from "../platform.ts";
 import {
   AccountSecretBody,
@@ -28,6 +31,9 @@ import {
 import { identityOf, type TypedServer } from "../server.ts";
 import { viewEnvironment, viewSecret } from "../views.ts";
 
+/** What runs there is one thing of several that are shown. */
+const LOOKS_FOR_MS = 5_000;
+
 export function environmentRoutes(server: TypedServer, platform: Platform): void {
   const { store, secrets, target, engine, infra } = platform;
   const params = z.object({ app: z.string(), environment: z.string() });
@@ -38,13 +44,30 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
   });
 
   const view = async (row: Awaited<ReturnType<typeof getEnvironment>>) => {
+    const place = { app: row.app, environment: row.name };
+    const looking = askRuntime(platform, place, LOOKS_FOR_MS, target.observe(place));
+    // What the store knows is shown even while Docker or AWS is away.
+    const looked = looking.then(
+      (observed) => ({ observed }),
+      (error: unknown) => {
+        if (errorCode(error) === undefined) throw error;
+        return { observed: undefined, problem: toProblem(error) };
+      },
+    );
     const number = row.live_release ?? row.stopped_release;
-    const last = number === null ? undefined : await getRelease(store.db, row.app, number);
+    const [last, newest, { current, all }, [waiting], seen] = await Promise.all([
+      number === null ? undefined : getRelease(store.db, row.app, number),
+      number === null ? listReleases(store.db, row.app, 1) : [],
+      runtimesOf(store.db, place),
+      listDeployments(store.db, row.app, { environment: row.name, status: "waiting", limit: 1 }),
+      looked,
+    ]);
     const live = row.live_release === null ? undefined : last;
-    // What the store knows is shown even while Docker is away.
-    const observed = await target.observe({ app: row.app, environment: row.name }).catch(() => []);
-    const [waiting] = await listDeployments(store.db, row.app, { environment: row.name, status: "waiting", limit: 1 });
-    return viewEnvironment(row, live, { observed, waiting }, platform.httpPort, last);
+    // Where nothing was ever live it is what the last attempt was for.
+    const runtime = last === undefined ? (all.at(-1) ?? current) : current;
+    const declaring = last ?? newest[0];
+    const { httpPort } = platform;
+    return viewEnvironment(row, { live, declaring, waiting, runtime: runtime.kind, httpPort, ...seen });
   };
 
   server.get(

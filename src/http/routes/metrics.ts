@@ -6,11 +6,14 @@ import { resolveRelease } from "../../release/resolve-release.ts";
 import { runtimesOf } from "../../release/runtimes.ts";
 import type { Place, Release, ReleaseService } from "../../rollout/release.ts";
 import { fail } from "../../shared/errors.ts";
+import { askRuntime } from "../ask-runtime.ts";
 import { type Metrics, MetricsBody, MetricsQuery, type ServiceMetrics } from "../metrics-schemas.ts";
 import type { Platform } from "../platform.ts";
 import type { TypedServer } from "../server.ts";
 import { viewServiceMetrics } from "../view-metrics.ts";
 
+/** Of figures over days CloudWatch gives several pages. */
+const ANSWERS_WITHIN_MS = 20_000;
 const HOUR_MS = 3_600_000;
 const MOST_MS = 30 * 24 * HOUR_MS;
 /** How soon the sources have something new: Shipway looks every 15 s, and when it is asked; CloudWatch has minutes. */
@@ -40,7 +43,8 @@ export function metricsRoutes(server: TypedServer, platform: Platform): void {
       const now = Date.now();
       const sinceMs = Math.max(query.since === undefined ? now - HOUR_MS : Date.parse(query.since), now - MOST_MS);
       const { current } = await runtimesOf(platform.store.db, place);
-      const measured = await platform.target.measure(place, releases, { sinceMs });
+      const measuring = platform.target.measure(place, releases, { sinceMs });
+      const measured = await askRuntime(platform, place, ANSWERS_WITHIN_MS, measuring);
       const services = releases.flatMap((release, index) =>
         release.services.flatMap((service) => {
           const own = measured.services.find((one) => one.release === release.number && one.service === service.name);

@@ -3,6 +3,7 @@ import { getEnvironment } from "../../environment/environments.ts";
 import { lastEventId, readEvents } from "../../events/event-stream.ts";
 import { findLogOwner } from "../../release/log-owner.ts";
 import { fail } from "../../shared/errors.ts";
+import { askRuntime } from "../ask-runtime.ts";
 import { followKeptLog } from "../kept-logs.ts";
 import type { Platform } from "../platform.ts";
 import { EventBody, LogLineBody, TaskLogLineBody } from "../schemas.ts";
@@ -118,7 +119,10 @@ export function streamRoutes(server: TypedServer, platform: Platform): void {
       if (release === null && !follow) return [];
       const sinceMs = since === undefined ? 0 : Date.parse(since);
       const wanted = release === null ? undefined : { release, service, sinceMs };
-      if (wanted && !follow) return readTaskLogs(platform, place, wanted, AbortSignal.timeout(READ_WITHIN_MS));
+      if (wanted && !follow) {
+        const reading = readTaskLogs(platform, place, wanted, AbortSignal.timeout(READ_WITHIN_MS));
+        return askRuntime(platform, place, READ_WITHIN_MS, reading);
+      }
       await sendStream(request, reply, async function* (signal) {
         if (wanted)
           for await (const line of followTaskLogs(platform, place, wanted, signal)) yield { event: "line", data: line };
