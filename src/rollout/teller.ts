@@ -37,9 +37,11 @@ function newProgress(phase: PhaseName, tell: (event: RolloutEvent) => void): { r
   }, QUIET_MS);
   return {
     report(progress) {
-      const state = `${progress.service} ${progress.healthy}/${progress.wanted} healthy (${progress.detail})`;
-      if (states.get(progress.service) === state) return;
-      states.set(progress.service, state);
+      const { service, healthy, wanted, detail, waitsFor } = progress;
+      const why = healthy >= wanted ? waitsFor : detail;
+      const state = `${service} ${healthy}/${wanted} healthy${why === undefined ? "" : ` (${why})`}`;
+      if (states.get(service) === state) return;
+      states.set(service, state);
       quietForMs = 0;
       timer.refresh();
       tell({ kind: "health", ...progress });

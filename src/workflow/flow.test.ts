@@ -323,7 +323,7 @@ describe("an environment that moves to ECS", () => {
     expect(deployment?.problem).toMatchObject({ code: "SECRET_MISSING" });
     expect(published).toEqual([]);
     await secrets.set(place(), "KEY", "value", "ada");
-    await requestPromotion(store.db, place(), 1, "ada");
+    await requestPromotion({ db: store.db, repositories }, place(), 1, "ada");
     await runAll(newJournal().life());
     expect(published).toHaveLength(1);
     const { phases } = await store.db

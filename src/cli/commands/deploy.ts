@@ -141,7 +141,8 @@ async function finish(
   const id = started.deploymentId ?? (typeof ended?.data.deploymentId === "string" ? ended.data.deploymentId : null);
   const deployment = id === null ? undefined : await (await context.client()).getDeployment(id);
   if (input.json) context.json(deployment ?? { ...started, ...events.at(-1)?.data });
-  if (code === 0 && deployment) sayNext(deployment, asked, context);
+  const from = events.find(({ kind, data }) => kind === "deployment.started" && data.deploymentId === id)?.data.from;
+  if (code === 0 && deployment) sayNext(deployment, { ...asked, isFirst: from === undefined }, context);
   return code;
 }
 
@@ -152,9 +153,9 @@ function leaveAtOnce(started: Started, json: boolean, context: CommandContext): 
 }
 
 /** What one most likely wants after a deployment. After a rollback the narration has said that pushes are paused, and how to go on. */
-function sayNext(deployment: Deployment, asked: Asked, context: CommandContext): void {
+function sayNext(deployment: Deployment, asked: Asked & { isFirst: boolean }, context: CommandContext): void {
   if (deployment.status !== "succeeded" || asked.kind === "rollback") return;
   const took = deployment.liveAfterMs === null ? "" : ` (live after ${formatDurationMs(deployment.liveAfterMs)})`;
-  const back = `shipway rollback --env ${asked.environment}`;
-  context.say(`  r${deployment.release} serves ${asked.environment}${took}. Back again: \`${back}\``);
+  const back = asked.isFirst ? "" : ` Back again: \`shipway rollback --env ${asked.environment}\``;
+  context.say(`  r${deployment.release} serves ${asked.environment}${took}.${back}`);
 }

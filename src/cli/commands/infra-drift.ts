@@ -159,7 +159,7 @@ export async function showDriftNow(
   else if (found === null)
     context.say(
       applied === null
-        ? "No Terraform was applied here yet. `shipway infra apply`"
+        ? "No Terraform was applied here yet. Where shipway.yml declares `infra` for it: `shipway infra apply`"
         : "Nobody looked yet. `shipway infra drift --now`",
     );
   else showDrift(found, context);

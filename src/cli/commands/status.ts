@@ -82,7 +82,8 @@ function nextSteps(environments: readonly Environment[], apps: number): string[]
     if (frozen !== null) {
       return [`${app} ${name} is paused (${frozen.reason}). Go on: \`shipway resume --app ${app} --env ${name}\``];
     }
-    return liveRelease === null ? [`${app} ${name} serves nothing yet: push it. \`git push shipway main\``] : [];
+    if (liveRelease !== null) return [];
+    return [`${app} ${name} serves nothing yet. Deploy there: \`shipway deploy --app ${app} --env ${name}\``];
   });
 }
 

@@ -173,7 +173,10 @@ it.each([
     /secret could not be read/,
   ],
   [newTask({ exitCode: 137, containerReason: "OutOfMemoryError: killed" }), /more memory/],
-  [newTask({ stoppedReason: "Task failed ELB health checks in (target-group x)" }), /did not pass its health check/],
+  [
+    newTask({ stoppedReason: "Task failed ELB health checks in (target-group arn:aws:elb:eu:1:targetgroup/sw-x/0)" }),
+    /did not pass its health check.*: Task failed ELB health checks\)$/,
+  ],
   [newTask({ stopCode: "SpotInterruption", stoppedReason: "SpotInterruption" }), /Spot/],
   [newTask({ exitCode: 3, stopCode: "EssentialContainerExited" }), /exited with 3/],
   [newTask(), /^It stopped/],

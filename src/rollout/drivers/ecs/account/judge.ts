@@ -194,9 +194,15 @@ function inPlainWords(text: string): string {
   return cause === undefined ? `ECS says that it ${text}` : `${cause} (${text})`;
 }
 
+/** Nobody knows a target group by its 130 characters. */
+const TARGET_GROUP = / in \(target-group arn:[^)]*\)/g;
+
 /** Why a task stopped, in plain words, then AWS's own. */
 export function whyStopped(task: SeenTask): string {
-  const reason = [task.containerReason, task.stoppedReason].filter((one) => one !== undefined && one !== "").join("; ");
+  const reason = [task.containerReason, task.stoppedReason]
+    .filter((one) => one !== undefined && one !== "")
+    .join("; ")
+    .replaceAll(TARGET_GROUP, "");
   const told = reason === "" ? "" : ` (${task.stopCode ?? "no stop code"}: ${reason})`;
   if (task.stopCode === SPOT_TAKEN_BACK)
     return `AWS took back its Spot capacity: it was told to end two minutes before, and another is started as soon as there is some.${told}`;

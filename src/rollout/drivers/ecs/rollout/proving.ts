@@ -30,6 +30,8 @@ export function newProving(ground: Ground): Pick<RolloutTarget, "awaitHealthy" |
   return {
     async awaitHealthy(place, release, services, { deadlineMs, onProgress, signal }) {
       const startedAt = Date.now();
+      // A task that does not pass is replaced, and what it answered goes with it.
+      const answered = new Map<string, string[]>();
       const isLate = (service: ReleaseService) =>
         Date.now() - startedAt >= Math.min(deadlineMs, healthDeadlineMs(service)) + times.startAllowanceMs;
       for (;;) {
@@ -39,13 +41,17 @@ export function newProving(ground: Ground): Pick<RolloutTarget, "awaitHealthy" |
           const facts = { ...seen, mayBeUnseen };
           return { facts, verdict: judgeNew(facts, Date.now()) };
         });
-        for (const { facts, verdict } of judged) onProgress(progressOf(facts.service, verdict));
+        for (const { facts, verdict } of judged) {
+          onProgress(progressOf(facts.service, verdict));
+          const probes = probesOf(facts);
+          if (probes.length > 0) answered.set(facts.service.name, probes);
+        }
         const sick = judged.flatMap(({ facts, verdict }) => {
           if (verdict.is === "failed") return [{ facts, because: verdict.because }];
           if (verdict.is === "healthy" || !isLate(facts.service)) return [];
           return [{ facts, because: `${verdict.detail}. ${patience(facts.service)}` }];
         });
-        if (sick.length > 0) return await unhealthy(ground, place, release, sick);
+        if (sick.length > 0) return await unhealthy(ground, place, release, { sick, answered });
         if (judged.every(({ verdict }) => verdict.is === "healthy")) {
           for (const { facts } of judged) {
             const key = serviceKey(place, release.number, facts.service.name);
@@ -69,7 +75,7 @@ export function newProving(ground: Ground): Pick<RolloutTarget, "awaitHealthy" |
           const verdict = judgeProved(facts, Date.now());
           return verdict.is === "failed" ? [{ facts, because: verdict.because }] : [];
         });
-        if (sick.length > 0) return await unhealthy(ground, place, release, sick);
+        if (sick.length > 0) return await unhealthy(ground, place, release, { sick, answered: new Map() });
         const leftMs = endsAt - Date.now();
         if (leftMs <= 0) return { status: "healthy", notes: [] };
         await sleep(Math.min(leftMs, jittered(times.watchMs)), signal);
@@ -112,19 +118,25 @@ async function factsOf(
   );
 }
 
+/** What tasks of these answered the load balancer's checks. */
+function probesOf({ service, tasks, targets }: ServiceFacts): string[] {
+  return targets
+    .filter((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip))
+    .map((one) => targetText(service, one));
+}
+
 async function evidenceOf(
   { aws, install }: Ground,
   place: Place,
   release: Release,
-  { service, died, tasks, targets }: ServiceFacts,
-  because: string,
+  facts: ServiceFacts,
+  { because, answered }: { because: string; answered: string[] },
 ): Promise<Evidence> {
+  const { service, died, tasks } = facts;
   // The one that it is judged by: later ones may have been ended because of it, without an exit code of their own.
   const worst: SeenTask | undefined = died.find(isOwnFault) ?? died.at(-1) ?? tasks[0];
   const name = taskName(place, service.name, release.number, 1);
-  const probes = targets
-    .filter((one) => one.state === "unhealthy" && tasks.some((task) => task.ip === one.ip))
-    .map((one) => targetText(service, one));
+  const seen = probesOf(facts);
   const lines =
     worst === undefined
       ? []
@@ -144,7 +156,7 @@ async function evidenceOf(
     state: worst === undefined ? "missing" : died.length > 0 ? "exited" : "running",
     ...(worst?.exitCode !== undefined && { exitCode: worst.exitCode }),
     ...(worst !== undefined && isOutOfMemory(worst) && { outOfMemory: true }),
-    probes,
+    probes: seen.length > 0 ? seen : answered,
     listening: [],
     lastLines: lines.map((line) => line.text),
   };
@@ -154,10 +166,15 @@ async function unhealthy(
   ground: Ground,
   place: Place,
   release: Release,
-  sick: { facts: ServiceFacts; because: string }[],
+  { sick, answered }: { sick: { facts: ServiceFacts; because: string }[]; answered: Map<string, string[]> },
 ): Promise<HealthReport> {
   const evidence = await Promise.all(
-    sick.slice(0, EVIDENCE_TASKS).map(({ facts, because }) => evidenceOf(ground, place, release, facts, because)),
+    sick.slice(0, EVIDENCE_TASKS).map(({ facts, because }) =>
+      evidenceOf(ground, place, release, facts, {
+        because,
+        answered: answered.get(facts.service.name) ?? [],
+      }),
+    ),
   );
   return { status: "unhealthy", reason: evidence.map((one) => one.summary).join(" "), evidence };
 }
