@@ -122,6 +122,9 @@ it("records a deployment by hand for one environment, without touching what was 
   expect(await recordManualChange(store.db, repositories, wanted)).toMatchObject({ subject: "By hand", actor: "bob" });
   expect(await changes()).toMatchObject([{ only_environment: "staging" }]);
   expect(await recordedRef()).toBeUndefined();
+  for (const ref of ["refs/tags/v1", "refs/tags/main"]) await commitTo(repositories, app, { ref });
+  const kinds = ["v1", "main"].map((refName) => recordManualChange(store.db, repositories, { ...wanted, refName }));
+  expect((await Promise.all(kinds)).map(({ refKind }) => refKind)).toEqual(["tag", "branch"]);
 });
 
 describe("an app", () => {

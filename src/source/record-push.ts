@@ -19,6 +19,8 @@ export async function recordPush(db: Database, repositories: Repositories, push:
     changes.map(async (change) => ({ ...change, ...(await repositories.describe(change.app, change.commit)) })),
   );
   const recorded = await db.transaction().execute(async (tx) => {
+    // A ref that is new has no row to lock, so two that record it at once are kept apart by the app's.
+    await tx.selectFrom("apps").select("name").where("name", "=", push.app).forUpdate().execute();
     const current = await repositories.refs(push.app);
     const seen = await tx.selectFrom("refs").selectAll().where("app", "=", push.app).forUpdate().execute();
     for (const pushed of push.refs) await recordRef(tx, push.app, pushed, current.get(pushed.ref));
@@ -101,10 +103,13 @@ export async function recordManualChange(
   wanted: { app: string; commit: string; refName: string; environment: string; actor: string },
 ): Promise<Change> {
   const { subject, author } = await repositories.describe(wanted.app, wanted.commit);
+  const refs = await repositories.refs(wanted.app);
+  // As the name was looked up: a branch comes first. Of a tag the pipeline is another one, and other rules hold.
+  const isTag = refs.has(`refs/tags/${wanted.refName}`) && !refs.has(`refs/heads/${wanted.refName}`);
   const change = {
     id: newId("c"),
     app: wanted.app,
-    refKind: "branch" as const,
+    refKind: isTag ? ("tag" as const) : ("branch" as const),
     refName: wanted.refName,
     commit: wanted.commit,
     subject,
