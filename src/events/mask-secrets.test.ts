@@ -16,6 +16,27 @@ describe("newMask", () => {
   });
 });
 
+describe("newMask of a long value", () => {
+  const key = Array.from({ length: 40 }, (_, index) => `line ${index} of it's key`).join("\n");
+  const mask = newMask([new Secret("KEY", key)]);
+  const base64 = (text: string) => Buffer.from(text).toString("base64");
+
+  it("masks what programs break it into, and what `set -x` makes of it", () => {
+    for (const width of [76, 64])
+      for (const line of base64(`${key}\n`).match(new RegExp(`.{1,${width}}`, "g")) ?? [])
+        expect(mask(line).replace(/(Cg|[Ao])?=*$/, ""), line).toBe("****");
+    expect(mask(`+ echo '${key.split("\n")[3]?.replaceAll("'", "'\\''")}'`)).not.toContain("key");
+  });
+
+  it.each(["", "u", "us", "user", "user:name"])("masks a password in base64 behind %j", (user) => {
+    const own = newMask([new Secret("KEY", "correct-horse-battery")]);
+    const masked = own(`Authorization: Basic ${base64(`${user}correct-horse-battery`)}`);
+    const left = Buffer.from(masked.replace(/.*Basic /, "").replace(/\*+.*/, ""), "base64").toString();
+    expect(masked).toContain("****");
+    expect(left.replace(user, "").length).toBeLessThanOrEqual(1);
+  });
+});
+
 describe("maskQuotes", () => {
   const mask = newMask([new Secret("KEY", "failed")]);
 
