@@ -1,4 +1,5 @@
-import type { YamlProblem } from "../shared/yaml-problems.ts";
+import { fail } from "../shared/errors.ts";
+import { renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
 import type { StepValues } from "./executor.ts";
 import type { Asked, UsedVariable } from "./plan.ts";
 
@@ -31,6 +32,44 @@ export function findMissing({ variables }: Asked, known: KnownNames): MissingVal
     names: [...new Set(needed.map(({ value }) => value))],
   };
 }
+
+/** With `refName` of a push that git has already; without it before one. */
+export function valuesMissing(found: {
+  file: string;
+  text: string;
+  app: string;
+  problems: readonly YamlProblem[];
+  names: readonly string[];
+  refName?: string;
+}) {
+  const { file, text, app, problems, names, refName } = found;
+  const count = problems.length === 1 ? "" : ` (${problems.length} problems)`;
+  const again = refName === undefined ? "" : " Then run it again:";
+  const cure =
+    names.length === 0
+      ? "Take `deployment:` out of what runs for this ref, or let the environment's rule take it."
+      : `Set ${names.length === 1 ? "it" : "them"}${again === "" ? ", then push:" : "."}`;
+  return fail("PIPELINE_VALUES_MISSING", {
+    message: `${file} asks for values that its steps do not get${count}:\n\n${renderYamlProblems(text, file, problems)}`,
+    hint: [
+      `${cure}${again}`,
+      ...names.map((name) => `  ${setCommand(name, app)}`),
+      ...(refName === undefined ? [] : [`  shipway deploy --app ${app} --ref ${refName}`]),
+    ].join("\n"),
+  });
+}
+
+/** What a checkout asks for of which nobody here knows whether it is set. */
+export function notesOnAsked({ variables }: Asked, app: string): string[] {
+  const needed = variables.filter(({ isWhole }) => isWhole);
+  const notes = needed.map(
+    ({ at, value, what, by }) =>
+      `line ${at.line}: ${what} ${by === "login" ? "is fetched with" : "gets"} $${value}. Unless it is set: \`${setCommand(value, app)}\``,
+  );
+  return [...new Set(notes)];
+}
+
+const setCommand = (name: string, app: string): string => `shipway secret set ${name} --app ${app} --pipelines`;
 
 const isNeeded = ({ by, isWhole }: UsedVariable): boolean => by === "login" && isWhole;
 

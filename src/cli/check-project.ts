@@ -1,5 +1,6 @@
 import { access, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { findMissing, type KnownNames, notesOnAsked, valuesMissing } from "../ci/missing-values.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, type PlannedRef, planPipeline } from "../ci/plan.ts";
 import { errorCode, type Problem, toProblem } from "../shared/errors.ts";
@@ -23,11 +24,18 @@ export type ProjectCheck = {
   notes: string[];
 };
 
-/**
- * Looks at a checkout as a push of `ref` would: the spec, the pipeline it selects, the Dockerfiles. Never throws for what is wrong in the files.
- * `hasEngine` is false when the server that would be pushed to runs without a Docker Engine.
- */
-export async function checkProject(dir: string, ref: PlannedRef, hasEngine = true): Promise<ProjectCheck> {
+/** What is known of the server that would be pushed to. */
+export type KnownServer = {
+  /** False when it runs without a Docker Engine. */
+  hasEngine: boolean;
+  /** What is set for pipelines of an app; undefined where it does not say. */
+  namesFor(app: string): Promise<KnownNames | undefined>;
+};
+
+const NO_SERVER: KnownServer = { hasEngine: true, namesFor: async () => undefined };
+
+/** Looks at a checkout as a push of `ref` would: the spec, the pipeline it selects, the Dockerfiles. Never throws for what is wrong in the files. */
+export async function checkProject(dir: string, ref: PlannedRef, server = NO_SERVER): Promise<ProjectCheck> {
   const check: ProjectCheck = { ok: true, problems: [], found: [], notes: [] };
   const spec = await collect(check, async () => readSpec(dir));
   if (spec) {
@@ -39,7 +47,8 @@ export async function checkProject(dir: string, ref: PlannedRef, hasEngine = tru
   }
   const planned = await collect(check, () => readPipeline(dir, ref, spec?.ci?.steps));
   if (planned) describePipeline(planned, ref, check);
-  if (spec && !hasEngine) check.problems.push(...missingEngine(spec, ref, planned));
+  if (spec && planned) await checkValues(dir, spec.app, planned, server, check);
+  if (spec && !server.hasEngine) check.problems.push(...missingEngine(spec, ref, planned));
   check.ok = check.problems.length === 0;
   return check;
 }
@@ -56,6 +65,29 @@ async function collect<T>(check: ProjectCheck, read: () => Promise<T>): Promise<
 
 async function readSpec(dir: string): Promise<AppSpec> {
   return parseAppSpec(await readFile(join(dir, SPEC_FILE), "utf8"), SPEC_FILE);
+}
+
+/** Logins and variables of services that the pipeline takes from what is set for the app. What scripts use nobody can know. */
+async function checkValues(
+  dir: string,
+  app: string,
+  planned: Planned,
+  server: KnownServer,
+  check: ProjectCheck,
+): Promise<void> {
+  const asked = planned.status === "plan" ? planned.asked : undefined;
+  if (asked === undefined || asked.variables.length === 0) return;
+  const note = (text: string) => void check.notes.push(`${PIPELINES_FILE} ${text}`);
+  const known = await server.namesFor(app);
+  if (known === undefined) {
+    for (const text of notesOnAsked(asked, app)) note(text);
+    return;
+  }
+  const { problems, notes, names } = findMissing(asked, known);
+  for (const { line, message } of notes) note(`line ${line}: ${message}`);
+  if (problems.length === 0) return;
+  const text = await readFile(join(dir, PIPELINES_FILE), "utf8");
+  check.problems.push(toProblem(valuesMissing({ file: PIPELINES_FILE, text, app, problems, names })));
 }
 
 async function readPipeline(

@@ -56,6 +56,35 @@ describe("check", () => {
     }
   });
 
+  it("asks the server for the variables that an image's login or a service takes, and says where it cannot", async () => {
+    const pipeline = PIPELINE.replace(
+      "image: node:20\n",
+      "image:\n  name: r.example/node\n  username: $R_USER\n  password: $R_PASS\ndefinitions: { services: { db: { image: mariadb, variables: { A: $DB_PASS, B: a$b } } } }\n",
+    ).replace("script:", "services: [db]\n        script:");
+    await write({ "shipway.yml": SPEC, "bitbucket-pipelines.yml": pipeline, "web/Dockerfile": "FROM scratch\n" });
+    const alone = await cli.run(["check", "--branch", "main"]);
+    expect(alone.code).toBe(0);
+    expect(alone.err.match(/Unless it is set: `shipway secret set (\w+) --app shop --pipelines`/g)).toHaveLength(3);
+
+    const server = await startTestServer((app) => {
+      const value = { version: 1, updatedAt: "2026-11-23T11:00:00.000Z", environment: null };
+      app.get("/api/status", async () => newStatus());
+      app.get("/api/apps/shop/pipeline-variables", async () => [{ name: "R_USER", value: "ada", ...value }]);
+      app.get("/api/apps/shop/pipeline-secrets", async () => [
+        { name: "DB_PASS", ...value },
+        { name: "R_PASS", ...value, environment: "production" },
+      ]);
+    });
+    const there = await newTestCli(server.url);
+    const { code, err } = await there.run(["check", "--branch", "main"], { cwd: cli.dir });
+    await Promise.all([there.close(), server.close()]);
+    expect(code).toBe(2);
+    expect(err).toContain("bitbucket-pipelines.yml:4:13  the image r.example/node is fetched with $R_PASS, and nobody");
+    expect(err).toContain("shipway secret set R_PASS --app shop --pipelines");
+    expect(err).toContain("! bitbucket-pipelines.yml line 5: service db gets $b as it is written");
+    expect(err).not.toMatch(/R_USER|DB_PASS/);
+  });
+
   it("shows the mistakes of all files at once and exits 2", async () => {
     await write({ "shipway.yml": `${SPEC}extra: 1\n`, "bitbucket-pipelines.yml": "pipelines: 7\n" });
     const { code, err } = await cli.run(["check"]);

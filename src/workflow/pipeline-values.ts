@@ -1,11 +1,10 @@
-import { findMissing, type KnownNames, namesOf } from "../ci/missing-values.ts";
+import { findMissing, type KnownNames, namesOf, valuesMissing } from "../ci/missing-values.ts";
 import type { Asked, PlannedRef } from "../ci/plan.ts";
 import { declaredEnvironments } from "../environment/environments.ts";
 import { newestVersions, type PipelineVersions } from "../environment/pipeline-values.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import type { DeliveredChange } from "../release/deliveries.ts";
-import { errorCode, fail } from "../shared/errors.ts";
-import { renderYamlProblems, type YamlProblem } from "../shared/yaml-problems.ts";
+import { errorCode } from "../shared/errors.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { AppSpec } from "../spec/app-spec.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
@@ -39,7 +38,8 @@ export async function settleValues(
   const missing = findMissing(asked, knownNames(found));
   const problems = [...closed, ...missing.problems];
   if (problems.length === 0) return found;
-  throw valuesMissing(change, file, (await readFile()) ?? "", problems, missing.names);
+  const { app, refName } = change;
+  throw valuesMissing({ file, text: (await readFile()) ?? "", app, problems, names: missing.names, refName });
 }
 
 /** What a service gets as it is written, for want of a value: most often a slip. */
@@ -97,26 +97,4 @@ function whyClosed({ environments, branch }: Rules, environment: string, { refKi
   return refs.length === 0
     ? `${what} are for no push: ${environment} is deployed by hand only, as ${branch} has it`
     : `${what} are for ${refs.join(" and ")} only, as ${branch} has it, not for ${refKind} ${refName}`;
-}
-
-function valuesMissing(
-  { app, refName }: DeliveredChange,
-  file: string,
-  text: string,
-  problems: readonly YamlProblem[],
-  names: readonly string[],
-) {
-  const count = problems.length === 1 ? "" : ` (${problems.length} problems)`;
-  return fail("PIPELINE_VALUES_MISSING", {
-    message: `${file} asks for values that its steps do not get${count}:\n\n${renderYamlProblems(text, file, problems)}`,
-    hint: [
-      ...(names.length === 0
-        ? [
-            "Take `deployment:` out of what runs for this ref, or let the environment's rule take it. Then run it again:",
-          ]
-        : [`Set ${names.length === 1 ? "it" : "them"} and run it again:`]),
-      ...names.map((name) => `  shipway secret set ${name} --app ${app} --pipelines`),
-      `  shipway deploy --app ${app} --ref ${refName}`,
-    ].join("\n"),
-  });
 }
