@@ -2,7 +2,9 @@ import { existsSync } from "node:fs";
 import { chmod, lstat, mkdir, readdir, symlink, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { hasRegistry, newTestRegistry, newTokenServer } from "../../../image/registry/testing.ts";
 import type { LogLine } from "../../../shared/log-line.ts";
+import { newId } from "../../../shared/new-id.ts";
 import { Secret } from "../../../shared/secret.ts";
 import { until } from "../../../shared/until.ts";
 import type { ServicePlan, StepPlan, StepProgress } from "../../executor.ts";
@@ -125,6 +127,43 @@ describe("a script", () => {
     await subject.docker.getContainer(step?.Id ?? "").remove({ force: true });
     await outcome;
   });
+});
+
+describe.skipIf(!hasRegistry)("a private image", () => {
+  it("is fetched with the team's login, which is shown nowhere, and says so where that is wrong", async () => {
+    const tokens = await newTokenServer("ada:r3gistry-password");
+    const registry = await newTestRegistry(tokens.auth);
+    const repo = `${new URL(registry.endpoint).host}/private/base`;
+    const ofAda = { username: "ada", password: "r3gistry-password", serveraddress: registry.endpoint };
+    const remove = () => subject.docker.getImage(`${repo}:1`).remove({ force: true });
+    try {
+      await subject.docker.getImage(subject.image).tag({ repo, tag: "1" });
+      const pushing = await subject.docker.getImage(`${repo}:1`).push({ tag: "1", authconfig: ofAda });
+      await new Promise<void>((resolve, reject) => {
+        subject.docker.modem.followProgress(pushing, (error) => (error ? reject(error) : resolve()));
+      });
+      await remove();
+      subject.context.variables.R_USER = "ada";
+      const login = { username: "$R_USER", password: `$\{R_PASSWORD}` };
+      const service: ServicePlan = { name: "beside", image: `${repo}:1`, login, variables: {}, memoryMiB: 128 };
+      subject.context.secrets.R_PASSWORD = new Secret("R_PASSWORD", "wr0ng-password");
+      const refused = run({ script: ["echo never"], image: `${repo}:1`, login });
+      await expect(refused).rejects.toMatchObject({
+        code: "IMAGE_UNAVAILABLE",
+        hint: expect.stringContaining("the values that its `username` and `password` take"),
+        message: expect.not.stringContaining("wr0ng"),
+      });
+      subject.context.secrets.R_PASSWORD = new Secret("R_PASSWORD", "r3gistry-password");
+      const step = await run({ script: ["echo fetched"], image: `${repo}:1`, login });
+      expect(step).toMatchObject({ outcome: { status: "passed" }, said: expect.arrayContaining(["fetched"]) });
+      await remove();
+      const beside = await run({ script: ["echo beside"], services: [service] }, newId("run"));
+      expect(beside.outcome.status).toBe("passed");
+    } finally {
+      await remove().catch(() => undefined);
+      await Promise.all([registry.cleanUp(), tokens.cleanUp()]);
+    }
+  }, 90_000);
 });
 
 describe("a step that ends badly", () => {

@@ -54,7 +54,9 @@ export function newStepContainers(docker: Docker) {
       if ("code" in mapped && (mapped.code === "DISK_FULL" || mapped.code === "DOCKER_UNREACHABLE")) throw mapped;
       throw fail("IMAGE_UNAVAILABLE", {
         message: `The image ${image} is not on this machine and cannot be pulled: ${messageOf(error)}`,
-        hint: `Check its name and tag, or bring it here with \`docker pull ${image}\` or \`docker load\`.`,
+        hint: login
+          ? "Check its name and tag, and the values that its `username` and `password` take: `shipway secret list --pipelines` shows when each was set."
+          : `Check its name and tag, or bring it here with \`docker pull ${image}\` or \`docker load\`. A private registry needs \`username\` and \`password\`.`,
         cause: error,
       });
     }
