@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -52,6 +53,60 @@ describe("a pipeline that goes wrong", () => {
     );
     expect(told(pushed)).toContain("nothing was deployed; what runs, runs on");
     await pushGood(shipway, APP, checkout, { "bitbucket-pipelines.yml": pipelines("echo fine") });
+  });
+
+  it("gives steps what was set for pipelines, each its own and over a kill; it can be read nowhere afterwards", async () => {
+    const team = "tr0ub4dor-of-the-team";
+    const setSecret = (name: string, value: string, ...flags: string[]) =>
+      shipway.shipway(["secret", "set", name, "--pipelines", ...flags], checkout, { stdin: value });
+    expect((await setSecret("NPM_TOKEN", `first line\n${team}-one\nlast line`)).code).toBe(0);
+    expect((await setSecret("DEPLOY_KEY", `${team}-two`, "--env", "production")).code).toBe(0);
+    expect((await setSecret("BITBUCKET_COMMIT", "long enough")).code).toBe(2);
+    const file = `image: ${BASE_IMAGE}
+definitions: { services: { cache: { image: "redis:7", variables: { SEEN: "$NPM_TOKEN" } } } }
+pipelines:
+  default:
+    - step: { name: Test, services: [cache], script: ['echo "it is $NPM_TOKEN, and \${DEPLOY_KEY:-nothing}"', sleep 5] }
+    - step: { name: Publish, deployment: Production, script: ['echo "lines $(echo "$NPM_TOKEN" | wc -l)"', 'echo "$DEPLOY_KEY" | base64'] }
+`;
+    await shipway.commit(checkout, { "bitbucket-pipelines.yml": file }, "Use what the team set");
+    const pushing = shipway.push(checkout);
+    const inspect = async (role: string) => {
+      const [name = ""] = await until(`a ${role}`, async () => {
+        const found = await shipway.containers({ "shipway.role": role, "shipway.step": "1" });
+        return found.length > 0 && found;
+      });
+      const { Config, HostConfig, Args } = await shipway.docker.getContainer(name).inspect();
+      const { Env, ...rest } = Config;
+      expect(JSON.stringify([rest, HostConfig, Args])).not.toContain(team);
+      return (Env ?? []).filter((entry) => entry.includes(team)).map((entry) => entry.split("=")[0]);
+    };
+    expect([await inspect("step"), await inspect("service"), await inspect("holder")]).toEqual([
+      ["NPM_TOKEN"],
+      ["SEEN"],
+      [],
+    ]);
+    await setSecret("NPM_TOKEN", `${team}-changed`);
+    await shipway.kill("SIGKILL");
+    await pushing;
+    await shipway.start();
+    const [pipeline] = await until("the pipeline's end", async () => {
+      const found = await shipway.api<{ number: number; status: string }[]>(`/api/apps/${APP}/pipelines`);
+      return found[0]?.status !== "running" && found;
+    });
+    expect(pipeline?.status).toBe("passed");
+    const { stdout } = await shipway.shipway(["logs", "--pipeline", String(pipeline?.number)], checkout);
+    expect(stdout).toMatch(/it is \*{4}\n.*\*{4}\n.*\*{4}, and nothing\n/);
+    expect(stdout).toContain("lines 3");
+    expect(stdout.replaceAll("=", "")).toMatch(/\*{4}[A-Za-z0-9]{0,2}\n/);
+    const left = await Promise.all(
+      (await shipway.containers()).map((name) => shipway.docker.getContainer(name).inspect()),
+    );
+    expect(JSON.stringify(left)).not.toContain(team);
+    for (const form of [team, Buffer.from(team).toString("base64").slice(0, 24)]) {
+      const { stdout: files } = spawnSync("grep", ["-rlF", form, join(shipway.dir, "data")], { encoding: "utf8" });
+      expect(files).toBe("");
+    }
   });
 
   it("keeps a secret out of every log and event, whoever prints it", async () => {
