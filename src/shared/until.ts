@@ -23,7 +23,7 @@ export async function until<T>(
   probe: () => Promise<T | undefined | false> | T | undefined | false,
   options: { withinMs?: number; everyMs?: number; signal?: AbortSignal } = {},
 ): Promise<T> {
-  const { withinMs = 10_000, everyMs = 50, signal } = options;
+  const { withinMs = 30_000, everyMs = 50, signal } = options;
   const endsAt = Date.now() + withinMs;
   let last: unknown;
   for (;;) {
