@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { readSources } from "../environment/secret-sources.ts";
 import { type EcsSettings, runtimeOf } from "../rollout/runtime.ts";
 import { fail, hasCode } from "../shared/errors.ts";
-import type { AppSpec, EnvironmentSpec } from "../spec/app-spec.ts";
+import type { AppSpec, EnvironmentSpec, SecretSource } from "../spec/app-spec.ts";
 import { ciSettingsOf } from "../spec/ci-settings.ts";
 import { parseAppSpec } from "../spec/parse-spec.ts";
 import { resolveEnvironment } from "../spec/resolve-environment.ts";
@@ -68,9 +68,20 @@ async function secretNeedsOf(
 ): Promise<SecretNeeds | undefined> {
   if (secretSources === undefined || Object.keys(secretSources).length === 0) return undefined;
   const hasOutputs = Object.values(secretSources).some((source) => typeof source !== "string");
-  const { references, problems } = readSources(secretSources, hasOutputs ? await readOutputs() : {});
-  return { references, problems: problems.map(({ path, message }) => `${path[0]}: ${message}`) };
+  const outputs = hasOutputs ? await readOutputs() : {};
+  const isHidden = (source: SecretSource) =>
+    typeof source !== "string" && outputs[source.output.split(".")[0] ?? ""] === SENSITIVE;
+  const all = Object.entries(secretSources);
+  const { references, problems } = readSources(Object.fromEntries(all.filter(([, one]) => !isHidden(one))), outputs);
+  return {
+    references,
+    problems: problems.map(({ path, message }) => `${path[0]}: ${message}`),
+    unseen: all.filter(([, one]) => isHidden(one)).map(([name]) => name),
+  };
 }
+
+/** What the server shows of an output that is. */
+const SENSITIVE = "(sensitive)";
 
 /** Undefined where steps and images need nothing of an AWS account. */
 async function ciNeedsOf(

@@ -112,6 +112,7 @@ describe("runAwsDoctor", () => {
           { name: "DB", from: SECRET, reference: { kind: "secret" as const, arn: SECRET, region: "eu-central-1" } },
         ],
         problems,
+        unseen: [] as string[],
       },
       account: { lookUp: async () => looked },
     });
@@ -127,6 +128,23 @@ describe("runAwsDoctor", () => {
       expect(notOk(checks)).toEqual([]);
       expect(checks).toContainEqual({ name: "secrets", status: "ok", found: `DB (${SECRET})` });
       expect(asked).toEqual([`secretsmanager:GetSecretValue ${SECRET}`, `kms:Decrypt ${KEY}`]);
+    });
+
+    it("asks for an endpoint where a parameter is to be read without a way out", async () => {
+      const closed = {
+        waysOut: async () => ways("nat-1", undefined),
+        endpoints: async () => ["ecr.api", "ecr.dkr", "s3", "logs", "secretsmanager"],
+      };
+      expect(notOk(await look(closed, { secrets: secrets([found]) }))).toEqual([]);
+      const reference = { kind: "parameter" as const, names: ["/mail"] };
+      const { account } = secrets([found]);
+      const needs = { references: [{ name: "MAIL", from: "ssm:/mail", reference }], problems: [], unseen: ["KEY"] };
+      const [way, unseen] = notOk(await look(closed, { secrets: { needs, account } }));
+      expect(way?.found).toContain("no endpoints for ssm: tasks can fetch neither");
+      expect(unseen).toMatchObject({
+        status: "warn",
+        found: "MAIL (ssm:/mail), not tested: KEY, whose output is sensitive",
+      });
     });
 
     it("names all that are not there or cannot be read, and what to add", async () => {

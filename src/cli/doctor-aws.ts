@@ -80,6 +80,8 @@ const FEW_ADDRESSES = 8;
 /** What a task without a way out has to reach through endpoints (Amazon ECR user guide, interface VPC endpoints; Fargate needs S3 for layers). */
 const NEEDED_ENDPOINTS = ["ecr.api", "ecr.dkr", "s3", "logs", "secretsmanager"];
 
+/** Where ECS reads parameters for a task. */
+const PARAMETERS_ENDPOINT = "ssm";
 /** Where AWS's agent for commands inside tasks connects to. */
 const EXEC_ENDPOINT = "ssmmessages";
 /** What that agent needs of the task role (Amazon ECS developer guide, ECS Exec). */
@@ -115,7 +117,7 @@ export async function runAwsDoctor(facts: AwsFacts, options: AwsDoctorOptions): 
       async () => checkSubnets(settings, await subnets(), await balancer().catch(() => undefined)),
       "not needed",
     ),
-    looked("way out", async () => checkWayOut(facts, settings, await vpcOf()), "not needed"),
+    looked("way out", async () => checkWayOut(facts, options, await vpcOf()), "not needed"),
     looked(
       "security groups",
       async () =>
@@ -332,7 +334,7 @@ function checkSubnets({ subnets }: EcsSettings, seen: SubnetFacts[], balancer: B
 
 async function checkWayOut(
   facts: AwsFacts,
-  { region, subnets, publicIp, exec }: EcsSettings,
+  { settings: { region, subnets, publicIp, exec }, secrets }: AwsDoctorOptions,
   vpc: string | undefined,
 ): Promise<Check | undefined> {
   const name = "way out";
@@ -350,7 +352,13 @@ async function checkWayOut(
   const closed = subnets.filter((id) => ways.get(id) === undefined);
   if (closed.length > 0) {
     const there = await facts.endpoints(vpc);
-    const lacking = [...NEEDED_ENDPOINTS, ...(exec ? [EXEC_ENDPOINT] : [])].filter((one) => !there.includes(one));
+    const takesParameters = secrets?.needs.references.some(({ reference }) => reference.kind === "parameter");
+    const needed = [
+      ...NEEDED_ENDPOINTS,
+      ...(takesParameters ? [PARAMETERS_ENDPOINT] : []),
+      ...(exec ? [EXEC_ENDPOINT] : []),
+    ];
+    const lacking = needed.filter((one) => !there.includes(one));
     if (lacking.length > 0) {
       const so =
         lacking.join() === EXEC_ENDPOINT

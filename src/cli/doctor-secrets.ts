@@ -5,20 +5,20 @@ import { lackingCheck, looked, permissionsOn } from "./aws-check.ts";
 import type { Check } from "./doctor.ts";
 import type { AwsFacts, Permission } from "./doctor-aws.ts";
 
-/** Secrets of the account that shipway.yml names. `problems`: of outputs that do not have them. */
-export type SecretNeeds = { references: NamedReference[]; problems: string[] };
+/** Secrets of the account that shipway.yml names. `problems`: of outputs that do not have them. `unseen`: those whose outputs are not shown to anybody. */
+export type SecretNeeds = { references: NamedReference[]; problems: string[]; unseen: string[] };
 
 /** Whether they are there, and whether ECS may read them. Reads no value and never throws. */
 export async function runSecretsDoctor(
   facts: Pick<AwsFacts, "lacking">,
   account: AccountSecrets,
-  { references, problems }: SecretNeeds,
+  { references, problems, unseen }: SecretNeeds,
   { region, executionRole }: EcsSettings,
 ): Promise<Check[]> {
   let found: LookedUp[] = [];
   const seen = await looked("secrets", async () => {
     found = await account.lookUp(references.map(({ reference }) => reference));
-    return checkThere(references, found, problems);
+    return checkThere({ references, problems, unseen }, found);
   });
   const readable = await looked(
     "secrets for tasks",
@@ -34,7 +34,7 @@ export async function runSecretsDoctor(
   return [seen, readable].filter((check) => check !== undefined);
 }
 
-function checkThere(references: NamedReference[], found: LookedUp[], problems: string[]): Check {
+function checkThere({ references, problems, unseen }: SecretNeeds, found: LookedUp[]): Check {
   const name = "secrets";
   const all = references.map(({ name, from }, index) => ({ name, from, ...(found[index] ?? ABSENT) }));
   const bad = all.flatMap((one) => (one.status === "found" ? [] : [`${one.name}: ${one.why} (${one.from})`]));
@@ -50,7 +50,13 @@ function checkThere(references: NamedReference[], found: LookedUp[], problems: s
     };
   }
   const there = all.flatMap((one) => (one.status === "found" ? [`${one.name} (${one.from})`] : []));
-  return { name, status: "ok", found: there.join(", ") };
+  if (unseen.length === 0) return { name, status: "ok", found: there.join(", ") };
+  return {
+    name,
+    status: "warn",
+    found: [...there, `not tested: ${unseen.join(", ")}, whose output is sensitive`].join(", "),
+    fix: "An ARN is no secret: without `sensitive` at the output it can be looked at here, too.",
+  };
 }
 
 const ABSENT = { status: "missing" as const, why: "it was not looked at" };

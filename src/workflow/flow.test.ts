@@ -428,6 +428,26 @@ describe("secrets of the account", () => {
     expect(problem?.hint).toContain(`shipway deploy --app ${app} --env production --release r1`);
   });
 
+  it("stay what a deployment chose that was killed and goes on, and what it had not chosen is today's", async () => {
+    const pushedAndKilled = async (dieAt: number) => {
+      app = `shop${++apps}`;
+      [onEcs, inAccount] = [memoryTarget(), { [SECRET]: "one", "/shop/mail": "1" }];
+      await createApp(store.db, repositories, app, "ada");
+      await secrets.set(place(), "OWN", "stored here", "ada");
+      await pushed(withSources());
+      const journal = newJournal();
+      await expect(runAll(journal.life(dieAt))).rejects.toThrow(Killed);
+      const chosen = (await newestDeployment().catch(() => undefined))?.account_secrets?.DB?.version;
+      inAccount = { [SECRET]: "two", "/shop/mail": "1" };
+      await runAll(journal.life());
+      expect(await references()).toHaveProperty("DB", `${SECRET}:password::${chosen ?? "two"}`);
+      return chosen;
+    };
+    expect(await pushedAndKilled(1)).toBeUndefined();
+    let dieAt = 2;
+    while ((await pushedAndKilled(dieAt)) === undefined) dieAt += 1;
+  });
+
   it("win over a value of that name that is stored here, which is said", async () => {
     await secrets.set(place(), "DB", "stored long ago", "ada");
     await delivered(withSources());

@@ -9,11 +9,21 @@ def problem_of(containers):
     if not any(is_essential(one) for one in containers):
         return "A task definition must have at least one essential container."
     for one in containers:
+        versioned = next((secret["name"] for secret in one.get("secrets") or [] if names_version(secret["valueFrom"])), None)
+        if versioned:
+            return "The Systems Manager parameter name specified for secret %s is invalid." % versioned
         for need in one.get("dependsOn") or []:
             problem = problem_of_need(one["name"], need, by_name.get(need["containerName"]))
             if problem:
                 return problem
     return "The dependencies of the containers go in a circle." if has_circle(by_name) else None
+
+
+def names_version(value_from):
+    """Of a parameter, which ECS refuses (aws/containers-roadmap 859)."""
+    if not value_from.startswith("arn:"):
+        return ":" in value_from
+    return ":ssm:" in value_from and value_from.count(":") > 5
 
 
 def is_essential(container):

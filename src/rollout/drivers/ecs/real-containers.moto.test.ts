@@ -161,6 +161,7 @@ describe.skipIf(!hasEngine)("a task as real containers", { timeout: 120_000 }, (
       "that waits for the health of one without a check",
       { dependsOn: [{ containerName: "b", condition: "HEALTHY" as const }] },
     ],
+    ["that names a version of a parameter", { secrets: [{ name: "A", valueFrom: "/shop/a:2" }] }],
     ["that waits for one that is not there", { dependsOn: [{ containerName: "c", condition: "START" as const }] }],
   ])("is refused when it is registered with a container %s", async (_, changes) => {
     const error = await start([shell("a", "", changes), shell("b", "")]).catch((refused: unknown) => refused);
