@@ -1,4 +1,3 @@
-import type { TargetGroup } from "@aws-sdk/client-elastic-load-balancing-v2";
 import { type Place, type ReleaseService, servesTraffic } from "../../../release.ts";
 import type { DesiredState } from "../../../target.ts";
 import { type FoundDrift, type ServiceView, slotOf } from "../account/slots.ts";
@@ -8,7 +7,7 @@ import { SERVICE_TAG, SLOT_TAG, tagsFor } from "../tags.ts";
 import { imageDrift } from "./image-drift.ts";
 import { type Attributes, differing, tagDrift } from "./service-drift.ts";
 import {
-  ATTRIBUTES,
+  changedAttributes,
   findTargetGroups,
   groupSettings,
   healthSettings,
@@ -81,9 +80,11 @@ async function lookAtGroups({ aws, install }: Ground, place: Place, wanted: Seen
       tell(service.name, differing(MADE_WITH, groupSettings(group)), MADE_ANEW);
       const ofGroup = tagDrift(tagsFor(install, place, { ...own, [SLOT_TAG]: slot }), tags.get(arn) ?? {});
       tell(service.name, inside("targetGroup", ofGroup), tagCommand("elbv2 add-tags --resource-arns", arn, ofGroup));
-      const { attributes, keys } = await attributeDrift({ aws }, group);
-      const back = `Shipway sets it when the group is made: \`aws elbv2 modify-target-group-attributes --target-group-arn ${arn} --attributes ${keys.join(" ")}\``;
-      tell(service.name, attributes, back);
+      const changed = await changedAttributes(aws, arn);
+      const attributes = changed.flatMap(({ path, value, seen, text }) =>
+        seen === undefined ? [] : [{ path, before: text(value), after: text(seen) }],
+      );
+      tell(service.name, attributes, deploy);
     }),
   );
 }
@@ -91,21 +92,6 @@ async function lookAtGroups({ aws, install }: Ground, place: Place, wanted: Seen
 /** Neither can be changed of a target group (Elastic Load Balancing API, ModifyTargetGroup). */
 const MADE_ANEW =
   "AWS changes neither of a target group that is there, so somebody made it anew under its name: CloudTrail says who (event CreateTargetGroup).";
-
-/** One call a group: AWS has none for several (Elastic Load Balancing API, DescribeTargetGroupAttributes). */
-async function attributeDrift({ aws }: Pick<Ground, "aws">, { TargetGroupArn }: TargetGroup) {
-  const { Attributes = [] } = await aws.elb.describeTargetGroupAttributes({ TargetGroupArn });
-  const seen = new Map(Attributes.map(({ Key, Value }) => [Key ?? "", Value ?? ""]));
-  const changed = ATTRIBUTES.filter(({ key, value }) => seen.has(key) && seen.get(key) !== value);
-  return {
-    attributes: changed.map(({ path, key, value, text }) => ({
-      path,
-      before: text(value),
-      after: text(seen.get(key) ?? ""),
-    })),
-    keys: changed.map(({ key, value }) => `Key=${key},Value=${value}`),
-  };
-}
 
 async function lookAtLogs(
   { aws, install, settings }: Ground,

@@ -16,7 +16,7 @@ import {
   refuseUnfit,
 } from "./ensure.ts";
 import { countAtStart, suspendScaling } from "./scaling.ts";
-import { ensureTargetGroups } from "./target-groups.ts";
+import { ensureAttributes, ensureTargetGroups } from "./target-groups.ts";
 import { taskDefinitionOf } from "./task-definition.ts";
 
 /** Lays what a release needs and starts its tasks beside whatever works. */
@@ -83,6 +83,7 @@ async function startIn(
   const targetGroup = view.rule?.groups[name];
   if (servesTraffic(service) && targetGroup === undefined)
     throw new Error(`${service.name} has no listener rule: prepare comes first`);
+  if (targetGroup !== undefined) await ensureAttributes(ground, targetGroup);
   const { rule } = view;
   const wanted = { ...service, count: countAtStart(settings, service, view) };
   const isMade = await ensureService(

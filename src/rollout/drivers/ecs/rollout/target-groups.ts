@@ -12,7 +12,7 @@ import { targetCheckOf } from "./task-definition.ts";
 const DEREGISTRATION_DELAY_S = 30;
 const DELAY_ATTRIBUTE = "deregistration_delay.timeout_seconds";
 /** Attributes of a group as they are to be: what is set, and what AWS's default is and the way traffic moves rests on. */
-export const ATTRIBUTES = [
+const ATTRIBUTES = [
   {
     path: "targetGroup.deregistrationDelay",
     key: DELAY_ATTRIBUTE,
@@ -133,8 +133,6 @@ async function adjust({ aws }: Ground, { service }: Wanted, group: TargetGroup):
     Object.entries(health).every(([key, value]) => group[key as keyof typeof health] === value) &&
     group.Matcher?.HttpCode === Matcher.HttpCode;
   if (!isSame) await aws.elb.modifyTargetGroup({ TargetGroupArn: arn, ...health, Matcher });
-  // No rule leads to it yet: it may have been made by a process that came no further.
-  if ((group.LoadBalancerArns ?? []).length === 0) await setDelay(aws, arn);
   return arn;
 }
 
@@ -151,7 +149,7 @@ async function create(ground: Ground, place: Place, wanted: Wanted, vpcId: strin
   try {
     const { TargetGroups } = await aws.elb.createTargetGroup(input);
     const arn = TargetGroups?.[0]?.TargetGroupArn ?? "";
-    await setDelay(aws, arn);
+    await setAttributes(aws, arn, ATTRIBUTES);
     return arn;
   } catch (error) {
     if (!isAws(error, "DuplicateTargetGroupName")) throw error;
@@ -176,7 +174,27 @@ async function untilFound({ aws, install, times }: Ground, name: string): Promis
 
 const LOOK_AGAIN_MS = 300;
 
-async function setDelay({ elb }: Pick<AwsClients, "elb">, TargetGroupArn: string): Promise<void> {
-  const Attributes = [{ Key: DELAY_ATTRIBUTE, Value: String(DEREGISTRATION_DELAY_S) }];
+/** Attributes of a group that differ from those it is to have; one call a group, AWS has none for several (Elastic Load Balancing API). */
+export async function changedAttributes({ elb }: Pick<AwsClients, "elb">, TargetGroupArn: string) {
+  const { Attributes = [] } = await elb.describeTargetGroupAttributes({ TargetGroupArn });
+  const seen = new Map(Attributes.map(({ Key, Value }) => [Key, Value]));
+  return ATTRIBUTES.filter(({ key, value }) => seen.get(key) !== value).map((one) => ({
+    ...one,
+    seen: seen.get(one.key),
+  }));
+}
+
+/** Before a release starts behind it: it may have been made by a process that came no further, or somebody changed it since. */
+export async function ensureAttributes({ aws }: Pick<Ground, "aws">, targetGroup: string): Promise<void> {
+  const changed = await changedAttributes(aws, targetGroup);
+  if (changed.length > 0) await setAttributes(aws, targetGroup, changed);
+}
+
+async function setAttributes(
+  { elb }: Pick<AwsClients, "elb">,
+  TargetGroupArn: string,
+  wanted: Pick<(typeof ATTRIBUTES)[number], "key" | "value">[],
+): Promise<void> {
+  const Attributes = wanted.map(({ key, value }) => ({ Key: key, Value: value }));
   await elb.modifyTargetGroupAttributes({ TargetGroupArn, Attributes });
 }
