@@ -61,7 +61,7 @@ export function valuesMissing(found: {
 
 /** What a checkout asks for of which nobody here knows whether it is set. */
 export function notesOnAsked({ variables }: Asked, app: string): string[] {
-  const needed = variables.filter(({ isWhole }) => isWhole);
+  const needed = variables.filter(({ isWhole }) => isWhole).sort((a, b) => a.at.line - b.at.line);
   const notes = needed.map(
     ({ at, value, what, by }) =>
       `line ${at.line}: ${what} ${by === "login" ? "is fetched with" : "gets"} $${value}. Unless it is set: \`${setCommand(value, app)}\``,

@@ -145,7 +145,7 @@ it("keeps apart what tasks, every pipeline step, and steps with a deployment hav
   expect((await readEvents(store.db, { app: "shop", limit: 1_000 })).at(-1)).toMatchObject({
     environment: "production",
     kind: "secret.removed",
-    data: { name: "KEY", version: 1, pipelines: true },
+    data: { name: "KEY", version: 1, for: "pipelines" },
   });
 });
 

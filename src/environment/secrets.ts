@@ -6,7 +6,7 @@ import { fail, hasCode } from "../shared/errors.ts";
 import { Secret } from "../shared/secret.ts";
 import type { Database } from "../store/open-store.ts";
 import type { Sealer } from "./sealing.ts";
-import { columnsOf, flagsOf, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
+import { columnsOf, flagsOf, forWhom, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
 
 export type SecretSummary = { name: string; version: number; updatedAt: Date };
 
@@ -94,7 +94,7 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
         await appendEvent(
           tx,
           { ...frameOf(scope), subject: `secret:${name}`, actor },
-          { kind: "secret.set", data: { name, version, ...(columns.pipelines && { pipelines: true as const }) } },
+          { kind: "secret.set", data: { name, version, ...forWhom(scope) } },
         );
       return toSummary(row);
     });
@@ -152,7 +152,7 @@ export function newSecrets(db: Database, sealer: Sealer): Secrets {
         await appendEvent(
           tx,
           { ...frameOf(scope), subject: `secret:${name}`, actor },
-          { kind: "secret.removed", data: { name, version, ...(pipelines && { pipelines: true as const }) } },
+          { kind: "secret.removed", data: { name, version, ...forWhom(scope) } },
         );
       });
     },

@@ -17,6 +17,9 @@ export const frameOf = ({ app, environment }: ValueScope) => ({
   ...(environment !== undefined && { environment }),
 });
 
+/** What an event says beside that: the environment alone does not tell steps from tasks. */
+export const forWhom = ({ pipelines }: ValueScope): { for?: "pipelines" } => (pipelines ? { for: "pipelines" } : {});
+
 /** As people say it: `in production`, `for every pipeline step`. */
 export function whereOf({ environment, pipelines }: ValueScope): string {
   if (!pipelines) return `in ${environment}`;

@@ -1,7 +1,7 @@
 import { appendEvent } from "../events/event-stream.ts";
 import { fail } from "../shared/errors.ts";
 import type { Database, Tx } from "../store/open-store.ts";
-import { columnsOf, flagsOf, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
+import { columnsOf, flagsOf, forWhom, frameOf, refuseOurs, type ValueScope, whereOf } from "./value-scope.ts";
 
 /** Configuration that is no secret: every service of the environment gets it, or pipeline steps. */
 export type Variable = { name: string; value: string; version: number; updatedAt: Date };
@@ -37,7 +37,7 @@ export async function setVariable(
       .executeTakeFirstOrThrow();
     await appendEvent(tx, eventFrame(scope, name, actor), {
       kind: "variable.set",
-      data: { name, version: row.version, ...(scope.pipelines && { pipelines: scope.pipelines }) },
+      data: { name, version: row.version, ...forWhom(scope) },
     });
     return toVariable(row);
   });
@@ -78,7 +78,7 @@ export async function removeVariable(db: Database, scope: ValueScope, name: stri
     const version = Math.max(...removed.map((row) => row.version));
     await appendEvent(tx, eventFrame(scope, name, actor), {
       kind: "variable.removed",
-      data: { name, version, ...(scope.pipelines && { pipelines: scope.pipelines }) },
+      data: { name, version, ...forWhom(scope) },
     });
   });
 }

@@ -73,13 +73,13 @@ export type PlatformEvent =
       };
     }
   | { kind: "environment.removed"; data: { dataKept: boolean; remarks?: string[] } }
-  | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number; pipelines?: true } }
+  | { kind: "variable.set" | "variable.removed"; data: { name: string; version: number; for?: "pipelines" } }
   | { kind: "backing.declared"; data: { name: string; engine: string; version?: string } }
   | { kind: "backing.removed"; data: { name: string } }
   | { kind: "backing.drifted"; data: { name: string; text: string } }
   | { kind: "environment.driftFound"; data: { drift: TaskDrift[] } }
   | { kind: "environment.driftGone"; data: Record<string, never> }
-  | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number; pipelines?: true } }
+  | { kind: "secret.set" | "secret.removed"; data: { name: string; version: number; for?: "pipelines" } }
   | { kind: "infra.queued"; data: { runId: string; waitsFor: string } }
   /** `takeover`: nothing real is changed, the state takes over what exists. */
   | {

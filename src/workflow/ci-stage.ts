@@ -5,7 +5,7 @@ import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, planPipeline } from "../ci/plan.ts";
 import { type RunPipelineDeps, runPipeline } from "../ci/run-pipeline.ts";
 import { withoutHidden } from "../ci/step-values.ts";
-import { openValues, type PipelineValues, type PipelineVersions } from "../environment/pipeline-values.ts";
+import { openValues, type PipelineValues } from "../environment/pipeline-values.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
@@ -32,7 +32,7 @@ import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Store } from "../store/open-store.ts";
 import { findCiSettings } from "./ci-settings.ts";
 import type { Logger } from "./durable.ts";
-import { notesOnValues, settleValues } from "./pipeline-values.ts";
+import { NO_VALUES, notesOnValues, settleValues } from "./pipeline-values.ts";
 
 export type CiDeps = {
   store: Store;
@@ -74,11 +74,8 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
     return { ok: true, value: planned };
   }
   const pipeline = (await findPipelineOf(store.db, change.id)) ?? (await begin(deps, change, spec, planned));
-  const values = await openValues(
-    { db: store.db, secrets: deps.secrets },
-    change.app,
-    pipeline.value_versions ?? NO_VALUES,
-  );
+  const versions = pipeline.value_versions ?? NO_VALUES;
+  const values = await openValues({ db: store.db, secrets: deps.secrets }, change.app, versions);
   const mask = newMask([...(await deps.secrets.allOfApp(change.app)), ...secretsOf(values)]);
   const context = {
     runId: pipeline.id,
@@ -91,7 +88,7 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
     ...withoutHidden(values.every),
     deployments: values.deployments,
   };
-  const notes = [...planned.plan.notes, ...notesOnValues(planned.asked, pipeline.value_versions)];
+  const notes = [...planned.plan.notes, ...notesOnValues(planned.asked, versions)];
   const plan = { ...planned.plan, notes };
   const outcome = await runPipeline(plan, context, await pipelineDeps(deps, change, pipeline, mask)).catch(
     async (error: unknown) => {
@@ -114,8 +111,6 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
 }
 
 type Mask = (text: string) => string;
-
-const NO_VALUES: PipelineVersions = { every: { variables: {}, secrets: {} }, deployments: {} };
 
 async function begin(
   deps: CiDeps,

@@ -875,6 +875,20 @@ describe("what the team set for pipelines", () => {
     expect(problem?.message).toMatch(/yml:5:42 .*for branch main only, as main has it, not for branch mine$/m);
   });
 
+  it("is for the branch that an environment takes which the API declares, and for no push of one without a rule", async () => {
+    await delivered();
+    const demo = { app, environment: "demo" };
+    await setVariable(store.db, { ...demo, ...steps }, "COLOR", "green", "ada");
+    const pipelines = deploying.replace("Production", "demo");
+    const push = async (branch: string | null) => {
+      await declareEnvironment(store.db, demo, { branch, tag: null }, "ada");
+      return (await delivered({ branch: "mine", pipelines })).problem?.message;
+    };
+    expect(await push(null)).toMatch(/of demo are for no push: demo is deployed by hand only, as main has it$/m);
+    expect(await push("mine")).toBeUndefined();
+    expect(await printed()).toEqual([["  "], ["green  "]]);
+  });
+
   it("is asked for before anything begins where a login needs it, under the line and with the command", async () => {
     const login = "image: { name: r.example/a, username: $REGISTRY_USER, password: $REGISTRY_PASSWORD }";
     await setVariable(store.db, { app, ...steps }, "REGISTRY_USER", "ada", "ada");

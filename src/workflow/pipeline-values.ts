@@ -14,7 +14,8 @@ import type { Store } from "../store/open-store.ts";
 type Deps = { store: Store; repositories: Repositories; secrets: Secrets };
 
 const SPEC_FILE = "shipway.yml";
-const NOTHING: PipelineVersions = { every: { variables: {}, secrets: {} }, deployments: {} };
+/** Of a pipeline from before there were any. */
+export const NO_VALUES: PipelineVersions = { every: { variables: {}, secrets: {} }, deployments: {} };
 
 /**
  * What the steps of a change get of the team's variables and secrets. Those of a deployment are for refs that its environment's rule takes, as the default
@@ -43,9 +44,9 @@ export async function settleValues(
 }
 
 /** What a service gets as it is written, for want of a value: most often a slip. */
-export function notesOnValues(asked: Asked | undefined, versions: PipelineVersions | null): string[] {
+export function notesOnValues(asked: Asked | undefined, versions: PipelineVersions): string[] {
   if (asked === undefined) return [];
-  const { notes } = findMissing(asked, knownNames(versions ?? NOTHING));
+  const { notes } = findMissing(asked, knownNames(versions));
   return [...new Set(notes.map(({ line, message }) => `line ${line}: ${message}`))];
 }
 

@@ -66,7 +66,7 @@ describe("a pipeline that goes wrong", () => {
 definitions: { services: { cache: { image: "redis:7", variables: { SEEN: "$NPM_TOKEN" } } } }
 pipelines:
   default:
-    - step: { name: Test, services: [cache], script: ['echo "it is $NPM_TOKEN, and \${DEPLOY_KEY:-nothing}"', sleep 5] }
+    - step: { name: Test, services: [cache], script: ['echo "it is $NPM_TOKEN, and \${DEPLOY_KEY:-nothing}"', sleep 3] }
     - step: { name: Publish, deployment: Production, script: ['echo "lines $(echo "$NPM_TOKEN" | wc -l)"', 'echo "$DEPLOY_KEY" | base64'] }
 `;
     await shipway.commit(checkout, { "bitbucket-pipelines.yml": file }, "Use what the team set");
