@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createToken } from "../access/tokens.ts";
 import { listEnvironments } from "../environment/environments.ts";
-import type { StartedRun } from "../infra/runs.ts";
+import { openRuns, type StartedRun } from "../infra/runs.ts";
 import { endDeployment, listDeployments, requestDeployment } from "../release/deployments.ts";
 import type { StartedTeardown } from "../release/teardowns.ts";
 import { newRelease } from "../rollout/testing.ts";
@@ -126,7 +126,12 @@ describe.skipIf(!hasTerraform)("the end of an environment (with the real Terrafo
     const { engine } = test.platform;
     // As the engine has them: started once by their name, and again after each kill until they have ended.
     const pending = new Map<string, StartedRun | StartedTeardown>();
-    const note = async (one: StartedRun | StartedTeardown) => void pending.set(`${one.workflow}:${one.id}`, one);
+    const known = new Set<string>();
+    const note = async (one: StartedRun | StartedTeardown) => {
+      const key = `${one.workflow}:${one.id}`;
+      if (!known.has(key)) pending.set(key, one);
+      known.add(key);
+    };
     Object.assign(test.deps, { startInfra: note, startTeardown: note });
     Object.assign(test.teardown, { startInfra: note });
     Object.assign(engine, { startInfra: note, startTeardown: note });
@@ -149,6 +154,7 @@ describe.skipIf(!hasTerraform)("the end of an environment (with the real Terrafo
       };
     for (let life = 0; (await look(id)).endedAt === null; life += 1) {
       expect(life).toBeLessThan(40);
+      for (const one of await openRuns(test.platform.store.db)) await note(one);
       for (const [key, one] of pending) {
         const hasEnded = await test.resume(one, stepIn(key)).then(
           () => true,
@@ -291,10 +297,16 @@ describe.skipIf(!hasTerraform)("the end of an environment (with the real Terrafo
       await halt(...of);
       meanwhile.push(await requested("c_2"));
     };
-    expect(await ended((await tearDown({ until: "stopped" })).id)).toMatchObject({ status: "succeeded" });
+    const stopping = await tearDown({ until: "stopped" });
+    expect(await ended(stopping.id)).toMatchObject({ status: "succeeded" });
     const [started] = await listDeployments(test.platform.store.db, "shop", { limit: 1 });
     expect(started).toMatchObject({ id: meanwhile.at(-1), status: "running" });
     expect(test.started).toContain(`deploy ${started?.id}`);
+    target.halt = halt;
+    await target.startService(PLACE, newRelease(1), newRelease(1).services[0] as never, { env: {}, secrets: {} });
+    // Killed before its step was kept, it begins again, and leaves alone what has begun since.
+    await test.resume({ id: stopping.id, workflow: "teardown" });
+    expect(await target.observe(PLACE)).not.toEqual([]);
     expect(await test.tryAsk("POST", `${ENVIRONMENT}/teardowns`, { until: "stopped" })).toMatchObject({
       code: "ENVIRONMENT_BUSY",
     });
@@ -302,7 +314,6 @@ describe.skipIf(!hasTerraform)("the end of an environment (with the real Terrafo
     await endDeployment(test.platform.store.db, started?.id ?? "", { status: "failed", ...failed });
     expect(await environment()).toMatchObject({ stopped: { release: 1, since: null } });
 
-    target.halt = halt;
     const destroy = target.destroy;
     target.destroy = async (...of) => {
       // Held by the removal: what is asked for now has to wait.

@@ -22,8 +22,8 @@ export async function viewTasks({ store, secrets, infra, target }: Platform, pla
     deployment: row.running_deployment,
     mended: mended.map(({ at, text }) => ({ at: at.toISOString(), text })),
   };
-  // While a deployment moves them, what runs is its business.
-  if (row.running_deployment !== null) return { ...view, drift: [], problem: null };
+  // While a deployment moves them, or they are being stopped, what runs is that one's business.
+  if (row.running_deployment !== null || row.teardown !== null) return { ...view, drift: [], problem: null };
   try {
     const desired = await readDesiredState({ store, secrets, sealer: infra.sealer, target }, row);
     return { ...view, drift: await target.findDrift(place, desired), problem: null };

@@ -77,6 +77,7 @@ export const DEFAULT_SELECTORS: readonly string[] = [
   "deployment.ended:failed",
   "deployment.ended:rollback",
   "environment.frozen",
+  "teardown.ended:failed",
   "backing.drifted",
 ];
 

@@ -184,7 +184,7 @@ export async function recordStopped(db: Database, teardown: Teardown): Promise<s
   });
 }
 
-/** Asks for the run that destroys, and waits for it from here on, in one transaction. Repeating it returns the run that is there. */
+/** Asks for the run that destroys, and waits for it from here on, in one transaction. */
 export async function waitForDestroy(
   db: Database,
   { id }: Teardown,
@@ -192,20 +192,11 @@ export async function waitForDestroy(
   allowed: (tx: Tx) => Promise<void>,
 ): Promise<StartedRun | undefined> {
   return db.transaction().execute(async (tx) => {
-    const { status, infra_run: known } = await getTeardown(tx, id);
-    if (known !== null) return startOf(tx, known);
-    if (status !== "running") return undefined;
     await allowed(tx);
     const { id: runId, start } = await requestRun(tx, { ...request, deliveryId: id });
     await tx.updateTable("teardowns").set({ status: "waiting", infra_run: runId }).where("id", "=", id).execute();
     return start;
   });
-}
-
-/** Of a run that was recorded before a crash, and may not have been started. */
-async function startOf(tx: Tx, runId: string): Promise<StartedRun | undefined> {
-  const { status, approved_by: by } = await getRun(tx, runId);
-  return status === "running" && by === null ? { id: runId, workflow: "infra" } : undefined;
 }
 
 /** Those whose infra run has ended go on. Repeated after a crash it returns them again, until they have ended. @returns what to hand to the engine */

@@ -1,4 +1,5 @@
 import { listDeclaredBacking } from "../environment/declared-backing.ts";
+import { getEnvironment } from "../environment/environments.ts";
 import { planDestroy, requireNothingRuns } from "../infra/ask-destroy.ts";
 import { type AskDeps, problemOf } from "../infra/ask-run.ts";
 import { maskErrors } from "../infra/mask-errors.ts";
@@ -52,6 +53,8 @@ async function end(deps: TeardownDeps, id: string, step: DurableStep, result: Te
 const failed = (problem: Problem): TeardownResult => ({ status: "failed", problem, remarks: [] });
 
 async function stop({ db, target }: TeardownDeps, teardown: Teardown): Promise<{ next: string | null }> {
+  // Repeated after a crash: it was stopped, and what has begun since is none of its business.
+  if ((await getEnvironment(db, teardown)).teardown !== teardown.id) return { next: null };
   // Declared through the API they are somebody's own, as a database of the cloud is: they go when they are removed.
   const spared = await listDeclaredBacking(db, teardown);
   await target.halt(
@@ -65,6 +68,8 @@ type Asked = { waits: boolean; start: StartedRun | null };
 
 async function askToDestroy(deps: TeardownDeps, teardown: Teardown): Promise<Asked> {
   if (teardown.infra === "keep") return { waits: false, start: null };
+  // Repeated after a crash: its run was recorded, and is started as all recorded runs are. It may have ended by now, and the other half be at work.
+  if (teardown.infra_run !== null) return { waits: true, start: null };
   const { app, environment, actor, overrule } = teardown;
   const place = { app, environment };
   const request = await planDestroy(deps, place, { actor, overrule: overrule ?? undefined });
@@ -77,7 +82,7 @@ async function finish(deps: TeardownDeps, teardown: Teardown): Promise<TeardownR
   const { app, environment, data, actor, infra_run: runId } = teardown;
   if (teardown.ended_at !== null) {
     // Repeated after a crash: it was ended together with the environment.
-    await removeInitialised(deps.infraDir, { app, environment });
+    if (teardown.until === "removed") await removeInitialised(deps.infraDir, { app, environment });
     return { status: "succeeded", remarks: teardown.remarks };
   }
   const run = runId === null ? undefined : await getRun(deps.db, runId);

@@ -16,7 +16,7 @@ type KnownLeft = Left & { kind: LeftKind };
 
 /**
  * Looks for what is left of a place that was removed, removes what is ours, and waits for what is ending. `families` are its task definitions' before; with
- * `only`, what is called otherwise is passed over.
+ * `only`, what is called otherwise is passed over, and what is still ending counts as what stays.
  * @returns what is still there and is not removed, in sentences
  * @throws AWS_LEFTOVERS when something of ours stays although it was asked to go
  */
@@ -37,7 +37,8 @@ export async function sweepPlace(
   const refused = new Map<string, unknown>();
   const endsAt = Date.now() + times.sweepMs;
   for (let open = left.filter(isKnown); open.length > 0; open = await stillThere(open)) {
-    if (Date.now() >= endsAt && open.some(({ state }) => state === "there")) throw leftovers(place, open, refused);
+    if (Date.now() >= endsAt && (only !== undefined || open.some(({ state }) => state === "there")))
+      throw leftovers(place, open, refused);
     if (Date.now() >= endsAt) {
       return [...remarks, ...open.map(({ arn, kind }) => `The ${kind.called} ${arn} is still ending.`)];
     }
@@ -138,7 +139,7 @@ function leftovers({ app, environment }: Place, open: KnownLeft[], refused: Map<
   });
   return fail("AWS_LEFTOVERS", {
     message: `Of ${environment} of ${app} something stays in AWS: ${named.join(", ")}.`,
-    hint: "See who uses it, then remove the environment again: what is gone already is no error.",
+    hint: "See who uses it, then try again: what is gone already is no error.",
     cause: [...refused.values()][0],
   });
 }

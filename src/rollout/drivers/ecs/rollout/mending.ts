@@ -26,9 +26,9 @@ export function newMending(
   return {
     async findDrift(place, desired, options) {
       const mayBeOldMs = Math.min(options?.mayBeOldMs ?? 0, times.steadyMs);
-      const views = await (mayBeOldMs > 0 ? reader.steadyViews(place) : reader.views(place));
+      const views = await orNone(desired, mayBeOldMs > 0 ? reader.steadyViews(place) : reader.views(place));
       // The walk that the views come from lists all names; one that is late keeps nobody waiting.
-      const strangers = await reader.strangers(place, Date.now() - 3 * mayBeOldMs);
+      const strangers = await orNone(desired, reader.strangers(place, Date.now() - 3 * mayBeOldMs));
       const { cluster, subnets, securityGroups, publicIp, exec } = settings;
       const revisions = await changedRevisions(ground, place, views, desired);
       const at = {
@@ -45,10 +45,7 @@ export function newMending(
     async reconcile(place, desired) {
       if (recall.changedAt(place) > Date.now() - times.quietMs) return [];
       const plan = (views: ServiceView[]) => planMending(views, asScaled(settings, desired, views));
-      // Of a place that is stopped, Terraform may have destroyed what it stood on.
-      const orNone = desired.live === undefined ? noneWithout("ClusterNotFound", "ListenerNotFound") : undefined;
-      const steady = reader.steadyViews(place);
-      if (plan((await (orNone ? steady.catch(orNone) : steady)) ?? []).length === 0) return [];
+      if (plan(await orNone(desired, reader.steadyViews(place))).length === 0) return [];
       // What differed a while ago is looked at again before anything is touched.
       const readAt = Date.now();
       const mendings = plan(await reader.views(place));
@@ -92,6 +89,12 @@ function changedServices(ground: Ground, place: Place, views: ServiceView[], { l
     if (slot !== undefined) changed.set(service.name, serviceDrift(ground, place, service, slot));
   }
   return changed;
+}
+
+/** Of a place in which nothing is to run, Terraform may have destroyed what it stood on. */
+async function orNone<T>({ live }: DesiredState, looking: Promise<T[]>): Promise<T[]> {
+  if (live !== undefined) return looking;
+  return (await looking.catch(noneWithout("ClusterNotFound", "ListenerNotFound"))) ?? [];
 }
 
 /** How the task definitions that the live release's services run with differ from what they would be started with now, by service. */
