@@ -132,6 +132,16 @@ describe.skipIf(!hasMoto)("what a removal looks for behind itself", { timeout: 9
     expect(await groupNames()).not.toContain(Name);
   });
 
+  it("has only what runs gone once a place is halted: secrets, logs and task definitions stay for its next start", async () => {
+    const place = newPlace();
+    await deploy(target, place);
+    await target.halt(place, []);
+    const kinds = (await findLeft(stage.aws, tagsFor("test", place))).map((arn) => arn.split(":")[2]);
+    expect([...new Set(kinds)].sort()).toEqual(["ecs", "logs", "secretsmanager"]);
+    await deploy(target, place);
+    expect(await target.destroy(place, "remove")).toEqual([]);
+  });
+
   it("is done without the tags where a policy denies them, and says so", async () => {
     const place = newPlace();
     await deploy(target, place);
@@ -161,6 +171,8 @@ describe.skipIf(!hasMoto)("what a removal looks for behind itself", { timeout: 9
     }
     await aws.elb.deleteListener({ ListenerArn: listener });
     await aws.ecs.deleteCluster({ cluster: "short-lived" });
+    await on.halt(place, []);
+    expect(await on.findDrift(place, { inProgress: [] })).toEqual([]);
     expect(await on.destroy(place, "remove")).toEqual([]);
     expect(await groupNames()).not.toContain(targetGroupName("test", place, "web", "a"));
   });
