@@ -2,9 +2,11 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inflateRawSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { declareEnvironment } from "../environment/environments.ts";
 import { hasMoto, type Moto, startMoto } from "../infra/moto-testing.ts";
 import { planRun } from "../infra/plan-run.ts";
 import { getRun } from "../infra/runs.ts";
+import { removeEnvironment } from "../release/remove-environment.ts";
 import { until } from "../shared/until.ts";
 import type { InfraRunView } from "./infra-schemas.ts";
 import { hasTerraform, IN_PRODUCTION, type InfraTest, newInfraTest, specWith } from "./infra-testing.ts";
@@ -93,6 +95,25 @@ describe.skipIf(!canRun)("state in S3 with its lock file (with the real Terrafor
       }),
     );
   const stateInS3 = async () => JSON.parse((await s3("GET", KEY)) ?? "null");
+
+  it("is emptied where it lies by a destroy; an environment that goes without one says where its state stays", async () => {
+    await apply(1);
+    await declareEnvironment(test.platform.store.db, IN_SHOP, { branch: null, tag: null }, "ada");
+    const { runId } = await test.ask<{ runId: string }>("POST", `${IN_PRODUCTION}/destroy`, {});
+    expect(await test.settled(runId)).toMatchObject({ status: "waiting" });
+    await test.ask("POST", `/api/infra/runs/${runId}/approve`);
+    expect(await test.settled(runId)).toMatchObject({ status: "succeeded" });
+    expect(await stateInS3()).toMatchObject({ resources: [] });
+    expect(await s3("GET", `${KEY}.tflock`)).toBeUndefined();
+    expect(await test.tryAsk("POST", `${IN_PRODUCTION}/destroy`, {})).toMatchObject({ code: "INFRA_NOT_DECLARED" });
+
+    await apply(1);
+    const { db } = test.platform.store;
+    expect(await removeEnvironment({ db, target: test.platform.target }, IN_SHOP, "keep", "ada")).toEqual([
+      expect.stringContaining(`s3 (bucket=${BUCKET}, key=${KEY})`),
+    ]);
+    expect(await stateInS3()).toMatchObject({ resources: [{ name: "disk" }] });
+  });
 
   it("is where the code says: an apply writes it there, gives the outputs, frees the lock, and Shipway keeps none", async () => {
     const run = await apply(1);
