@@ -99,7 +99,7 @@ describe.skipIf(!hasTerraform)("the end of an environment (with the real Terrafo
     expect(waiting).toMatchObject({ status: "waiting" });
     expect(await test.platform.target.observe(PLACE)).toEqual([]);
     expect(await environment()).toMatchObject({ liveRelease: null, stopped: { release: 1, by: "admin" } });
-    expect((await run(waiting.infraRun ?? "")).plan?.approval).toHaveLength(2);
+    expect((await run(waiting.infraRun ?? "")).plan?.approval).toEqual(["it destroys all that is there: 2 objects"]);
     expect(await resources()).toBe(2);
     // The same wish finds what goes on.
     expect((await tearDown(REMOVE)).id).toBe(id);

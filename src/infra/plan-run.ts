@@ -87,8 +87,15 @@ export async function planRun(deps: InfraDeps, run: InfraRun): Promise<PlanSumma
   return summary;
 }
 
-const read = ({ takeover, spec, imports }: InfraRun, plan: PlanJson): PlanSummary =>
-  takeover === null ? readPlan(plan, spec.approval, imports.length > 0) : readTakeover(plan, takeover);
+function read({ kind, takeover, spec, imports }: InfraRun, plan: PlanJson): PlanSummary {
+  if (takeover !== null) return readTakeover(plan, takeover);
+  const summary = readPlan(plan, spec.approval, imports.length > 0);
+  const { length } = summary.changes;
+  // Each by itself would only say the plan once more.
+  if (kind === "destroy" && length > 0)
+    summary.approval = [`it destroys all that is there: ${length === 1 ? "one object" : `${length} objects`}`];
+  return summary;
+}
 
 function refuse(run: InfraRun, reasons: readonly string[]) {
   const shown = reasons.slice(0, SHOWN_ERRORS);
