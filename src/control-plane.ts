@@ -33,6 +33,7 @@ import { startEmbeddedPostgres } from "./store/embedded-postgres.ts";
 import { holdLock } from "./store/hold-lock.ts";
 import { openStore, type Store } from "./store/open-store.ts";
 import { newBackings } from "./workflow/backings.ts";
+import { continuePipeline } from "./workflow/continue-pipeline.ts";
 import { newDeliveryStages } from "./workflow/delivery-stages.ts";
 import { newDeploymentStages } from "./workflow/deployment-stages.ts";
 import { startDriftLoop } from "./workflow/drift-loop.ts";
@@ -178,20 +179,15 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     random: Math.random,
   };
 
+  const ciDeps = { store, repositories, secrets, sealer, logs, executorOf, log };
   const stagesFor = (step: DurableStep): Stages => ({
     ...newDeliveryStages(
       {
-        store,
-        repositories,
-        secrets,
-        sealer,
-        logs,
-        executorOf,
+        ...ciDeps,
         builderOf,
         namespace,
         hasEngine: docker !== undefined,
         startDeployment,
-        log,
       },
       step,
     ),
@@ -225,11 +221,13 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
         "task-run": Workflow;
         teardown: Workflow;
         "teardown-rest": Workflow;
+        pipeline: Workflow;
       }>
     >();
   const startDelivery = async (id: string): Promise<void> => (await launched.promise).start("deliver", id);
   const startDeployment = async (id: string): Promise<void> => (await launched.promise).start("deploy", id);
   const startTaskRun = async (id: string): Promise<void> => (await launched.promise).start("task-run", id);
+  const startPipeline = async (key: string): Promise<void> => (await launched.promise).start("pipeline", key);
   const startInfra = async ({ workflow, id }: StartedRun): Promise<void> =>
     (await launched.promise).start(workflow, id);
 
@@ -267,7 +265,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     repositories,
     infra,
     notify,
-    engine: { startDelivery, startDeployment, startInfra, startTaskRun, startTeardown },
+    engine: { startDelivery, startDeployment, startInfra, startPipeline, startTaskRun, startTeardown },
     docker,
     apiUrl,
     publicUrl: options.publicUrl,
@@ -292,6 +290,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
       deploy: (id, step) => deploy(id, stagesFor(step)),
       infra: (id, step) => runInfra({ ...infra, startInfra, startTeardown, log }, id, step),
       "infra-apply": (id, step) => applyInfra({ ...infra, startInfra, startTeardown, log }, id, step),
+      pipeline: (key, step) => continuePipeline(ciDeps, key, step),
       "task-run": (id, step) => runTask({ store, secrets, sealer, logs, target, log }, id, step),
       teardown: (id, step) => runTeardown(teardown, id, step),
       "teardown-rest": (id, step) => finishTeardown(teardown, id, step),
@@ -326,6 +325,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     startDeployment: (id) => engine.startIfNew("deploy", id),
     startTaskRun: (id) => engine.startIfNew("task-run", id),
     startTeardown: ({ workflow, id }) => engine.startIfNew(workflow, id),
+    startPipeline: (key) => engine.startIfNew("pipeline", key),
     log,
   });
   closing.push(() => loop.stop());

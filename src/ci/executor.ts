@@ -47,6 +47,8 @@ export type StepPlan = {
   ignoreFailure: boolean;
   /** Why it is not run, one sentence; it ends as `skipped`. */
   skip?: string;
+  /** Why it waits, one sentence: a step that is started by hand, or what follows one. It has no outcome yet. */
+  held?: string;
   /** Where in the file the step starts (1-based), for messages. */
   line: number;
 };
@@ -57,7 +59,12 @@ export type PipelinePlan = {
   selector: string;
   stages: { steps: StepPlan[]; failFast: boolean }[];
   notes: string[];
+  /** What can be started by hand now; left out where nothing waits. */
+  gates?: Gate[];
 };
+
+/** A manual step, or a manual stage: a run pauses before it until somebody starts it. */
+export type Gate = { id: string; name: string; deployment?: string };
 
 export type StepOutcome = {
   id: string;

@@ -1,5 +1,5 @@
 import { didYouMean, type YamlProblem } from "../shared/yaml-problems.ts";
-import type { CachePlan, PipelinePlan, ServicePlan, StepPlan } from "./executor.ts";
+import type { CachePlan, Gate, PipelinePlan, ServicePlan, StepPlan } from "./executor.ts";
 import { matchesPathGlob, mostSpecific } from "./glob.ts";
 import { invalidPipelines } from "./parse-pipelines.ts";
 import type {
@@ -59,25 +59,30 @@ const PREDEFINED_CACHES: Record<string, string> = {
 
 /**
  * What a push of `ref` runs. Exactly one pipeline is chosen: a tag's own, or a branch's own, or `default` for a branch that no entry matches.
- * `on`: where its steps are to run.
+ * `on`: where its steps are to run. `started`: ids of the manual steps and stages that somebody has started; what waits for the others is `held`.
  * @throws PIPELINES_INVALID for what the chosen pipeline needs and does not have (an undefined service, too little memory) or Shipway cannot do yet.
  */
-export function planPipeline(file: PipelinesFile, ref: PlannedRef, on: "docker" | "ecs" = "docker"): Planned {
+export function planPipeline(
+  file: PipelinesFile,
+  ref: PlannedRef,
+  on: "docker" | "ecs" = "docker",
+  started: ReadonlySet<string> = new Set(),
+): Planned {
   if (ref.custom === undefined && /\[(skip ci|ci skip)\]/i.test(ref.message ?? "")) {
     return { status: "none", reason: "the commit message asks to skip CI" };
   }
   const pipeline = selectPipeline(file, ref);
   if (!pipeline) return { status: "none", reason: nothingFor(file, ref) };
-  const planner = newPlanner(file, ref, pipeline, on);
+  const planner = newPlanner(file, ref, pipeline, { on, started });
   const stages = planner.planStages();
   const problems = [...pipeline.problems, ...planner.problems];
   if (problems.length > 0) throw invalidPipelines(file.text, file.file, problems);
   const notes = [...file.notes, ...pipeline.notes, ...planner.notes].sort((a, b) => a.line - b.line);
   const texts = [...new Set(notes.map(({ line, message }) => `line ${line}: ${message}`))];
-  const { asked } = planner;
+  const { asked, gates } = planner;
   return {
     status: "plan",
-    plan: { selector: pipeline.selector, stages, notes: texts },
+    plan: { selector: pipeline.selector, stages, notes: texts, ...(gates.length > 0 && { gates }) },
     ...(asked.variables.length + asked.deployments.length > 0 && { asked }),
   };
 }
@@ -105,10 +110,16 @@ type Surroundings = {
   label?: string;
 };
 
-function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefinition, on: "docker" | "ecs") {
+function newPlanner(
+  file: PipelinesFile,
+  ref: PlannedRef,
+  pipeline: PipelineDefinition,
+  { on, started }: { on: "docker" | "ecs"; started: ReadonlySet<string> },
+) {
   const problems: YamlProblem[] = [];
   const notes: YamlProblem[] = [];
   const asked: Asked = { variables: [], deployments: [] };
+  const gates: Gate[] = [];
   const stages: PipelinePlan["stages"] = [];
   let heldBy: string | undefined;
 
@@ -143,7 +154,11 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
           ...(item.condition === undefined ? {} : { condition: item.condition }),
           ...(item.name === undefined ? {} : { label: item.name }),
         };
-        if (item.manual && stages.length > 0) hold(item.at.line, `stage "${item.name ?? id}" is manual`, item.at);
+        if (item.manual && stages.length > 0 && heldBy === undefined) {
+          const name = item.name ?? `Stage ${id}`;
+          const deployment = placeOf(item.environment);
+          hold({ id, name, ...(deployment !== undefined && { deployment }) }, `stage "${name}"`, item.at);
+        }
         item.items.forEach((found, index) => {
           planItem(found, `${id}.${index + 1}`, inner);
         });
@@ -167,10 +182,12 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
   }
 
   /** From a manual step on nothing is run by itself; in a parallel group only the manual one is held, and what comes after the group. */
-  function hold(line: number, what: string, at: YamlProblem | StepDefinition["at"]): void {
-    const message = `${what}: it and what follows it are not run, because steps cannot be started by hand yet`;
+  function hold(gate: Gate, what: string, at: StepDefinition["at"]): void {
+    if (started.has(gate.id)) return;
+    const message = `${what} is manual: it and what follows it wait for \`shipway pipelines continue\``;
     notes.push({ ...at, message: `${message}.` });
-    heldBy ??= `${what} (line ${line})`;
+    gates.push(gate);
+    heldBy ??= `${what} is manual (line ${at.line})`;
   }
 
   function planStep(
@@ -185,15 +202,19 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
     if (step.manual && isFirst) {
       notes.push({ ...step.at, message: "the first step cannot be manual: it is run." });
     }
-    if (step.manual && !isFirst && heldBefore === undefined) hold(step.at.line, `step "${name}" is manual`, step.at);
-    const held = heldBefore ?? (step.manual && !isFirst ? heldBy : undefined);
-    const skip = held === undefined ? unchanged(step.condition ?? around.condition, ref) : `not run: ${held}`;
     const deployment = step.deployment ?? around.deployment;
     const environment = step.environment ?? around.environment;
-    // Names of environments are in lower case; files for Bitbucket, which takes both, write `Production` as well.
-    const valuesOf = environment?.value.toLowerCase();
-    const resolved = skip === undefined ? resolve(step) : nothingResolved(step);
-    if (skip === undefined) noteAsked(step, environment, valuesOf, parallel);
+    const valuesOf = placeOf(environment);
+    const gate = { id, name, ...(valuesOf !== undefined && { deployment: valuesOf }) };
+    const skip = unchanged(step.condition ?? around.condition, ref);
+    // Nobody is asked to start what would not run.
+    if (step.manual && !isFirst && heldBefore === undefined && skip === undefined)
+      hold(gate, `step "${name}"`, step.at);
+    const held = heldBefore ?? (gates.includes(gate) ? heldBy : undefined);
+    if (held !== undefined && skip === undefined) noteLater(step);
+    const isRun = held === undefined && skip === undefined;
+    const resolved = isRun ? resolve(step) : nothingResolved(step);
+    if (isRun) noteAsked(step, environment, valuesOf, parallel);
     return {
       id,
       name,
@@ -210,6 +231,7 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
       clone: cloneOf({ ...file.clone, ...step.clone }),
       ignoreFailure: step.ignoreFailure || around.ignoreFailure,
       ...(skip === undefined ? {} : { skip }),
+      ...(held === undefined ? {} : { held }),
       line: step.at.line,
     };
   }
@@ -234,6 +256,15 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
       use(service?.image?.names, "login", `the image ${service?.image?.name} of service ${value}`);
       use(service?.names, "service", `service ${value}`);
     }
+  }
+
+  /** What keeps a step from being started later keeps nothing from running now, and is told now. */
+  function noteLater(step: StepDefinition): void {
+    const [problemsBefore, notesBefore] = [problems.length, notes.length];
+    resolve(step);
+    notes.length = notesBefore;
+    for (const { message, ...at } of problems.splice(problemsBefore))
+      notes.push({ ...at, message: `it cannot be started: ${message}` });
   }
 
   type Resolved = Pick<
@@ -354,12 +385,15 @@ function newPlanner(file: PipelinesFile, ref: PlannedRef, pipeline: PipelineDefi
     return { artifacts, downloadArtifacts: [...new Set(wanted.flatMap(({ paths }) => paths))] };
   }
 
-  return { planStages, problems, notes, asked };
+  return { planStages, problems, notes, asked, gates };
 }
 
 /** Set by the file, or by Shipway for every step. */
 const isGiven = (name: string, own: Record<string, string>): boolean =>
   Object.hasOwn(own, name) || /^(BITBUCKET_\w+|CI)$/.test(name);
+
+/** Names of environments are in lower case; files for Bitbucket, which takes both, write `Production` as well. */
+const placeOf = (environment: Written<string> | undefined) => environment?.value.toLowerCase();
 
 function undefinedName(kind: string, name: string, known: readonly string[], where: string): string {
   const meant = didYouMean(name, known);

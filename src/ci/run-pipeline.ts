@@ -30,7 +30,7 @@ export type RunPipelineDeps = {
 export type StepLog = { sink: LogSink; alreadyLogged: number; close?: () => Promise<void> };
 
 /**
- * Runs the stages one after the other and the steps of each side by side. Calling it again after a crash goes on: an ended step is taken from the
+ * Runs the stages one after the other and the steps of each side by side; those that are held get no outcome. Calling it again after a crash goes on: an ended step is taken from the
  * journal, a step that still runs is attached again. Nothing that it returns, stores or tells contains the value of a secret.
  * The caller removes what is left with `executor.cleanUp(runId)` once the outcome is stored.
  * @throws what the executor throws, after the other steps of the stage have ended.
@@ -44,11 +44,15 @@ export async function runPipeline(plan: PipelinePlan, context: RunContext, deps:
     notes: plan.notes,
   });
   const outcomes: StepOutcome[] = [];
-  for (const stage of plan.stages) {
+  for (const planned of plan.stages) {
+    const stage = { ...planned, steps: planned.steps.filter(({ held }) => held === undefined) };
     const ended = stops(outcomes, steps) || deps.signal?.aborted === true;
     outcomes.push(...(ended ? await skipStage(stage.steps, outcomes, deps) : await runStage(stage, context, deps)));
   }
-  return concludePipeline(steps, outcomes, deps.signal?.aborted === true);
+  const outcome = concludePipeline(steps, outcomes, deps.signal?.aborted === true);
+  if (outcome.status !== "passed" || plan.gates === undefined) return outcome;
+  const { durationMs } = outcome;
+  return { status: "paused", steps: outcomes, durationMs, gates: plan.gates };
 }
 
 /** What the outcomes of all steps amount to. */

@@ -7,6 +7,7 @@ import {
   type ApiLogLine,
   AppBody,
   BackingBody,
+  ContinuedBody,
   type Deployment,
   DeploymentBody,
   EnvironmentBody,
@@ -126,6 +127,8 @@ export function apiClient(server: Server) {
       get(z.array(ReleaseBody), `${appPath(app)}/releases`, query),
     listPipelines: (app: string, query: { limit?: number } = {}) =>
       get(z.array(PipelineBody), `${appPath(app)}/pipelines`, query),
+    continuePipeline: (id: string, request: { step?: string }) =>
+      change(ContinuedBody, "POST", `/api/pipelines/${encodeURIComponent(id)}/continue`, request),
     getPipeline: (id: string) => get(PipelineBody, `/api/pipelines/${encodeURIComponent(id)}`),
 
     startRun: (app: string, environment: string, request: TaskRunAsk) =>

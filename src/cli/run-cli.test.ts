@@ -382,6 +382,68 @@ describe("reading", () => {
     expect(err).toContain("✓ done in 9.0 s");
   });
 
+  it("starts a manual step of a paused run, and shows what comes of it and not what was before", async () => {
+    const told = (id: number, kind: string, data: object) =>
+      newEvent(id, `ci.${kind}`, { pipelineId: "p_9", number: 12, ...data }, { subject: "pipeline:p_9" });
+    const ended = (id: string, name: string) => {
+      const outcome = { id, name, status: "passed", startedAt: 0, endedAt: 900, commands: [], lastLines: [] };
+      return { stepId: id, outcome };
+    };
+    const steps = ["Test", "Ship"].map((name, index) => ({ id: String(index + 1), name, stage: index }));
+    const before = [
+      told(1, "pipelineStarted", { selector: "default", steps, notes: [] }),
+      told(2, "stepEnded", ended("1", "Test")),
+      told(3, "pipelinePaused", { gates: [{ id: "2", name: "Ship" }], durationMs: 900 }),
+    ];
+    const after = [
+      told(4, "pipelineContinued", { gate: { id: "2", name: "Ship" } }),
+      told(5, "stepEnded", ended("2", "Ship")),
+      told(6, "pipelineEnded", { status: "passed", durationMs: 1800 }),
+    ];
+    const paused = {
+      id: "p_9",
+      app: "launches",
+      number: 12,
+      commit: "3f2c1ab",
+      refName: "main",
+      status: "paused",
+      reason: null,
+      createdAt: "2026-11-23T11:00:00.000Z",
+      endedAt: null,
+      durationMs: null,
+      deliveryId: "c_1",
+      gates: [{ id: "2", name: "Ship" }],
+      steps: [],
+    };
+    await start((fastify) => {
+      fastify.get("/api/apps/launches/pipelines", async () => [paused]);
+      fastify.get("/api/pipelines/p_9", async () => paused);
+      fastify.post("/api/pipelines/p_9/continue", (_request, reply) =>
+        reply.status(202).send({ pipelineId: "p_9", deliveryId: "c_1" }),
+      );
+      fastify.get("/api/events", (request, reply) =>
+        request.headers.accept === "text/event-stream"
+          ? sendEvents(
+              reply,
+              [...before, ...after].map((event) => ({ id: event.id, event: "event", data: event })),
+            )
+          : reply.send(before),
+      );
+    });
+    const { code, err } = await cli.run(["pipelines", "continue", "12", "--app", "launches", "--step", "Ship"]);
+    expect([code, err.split("\n")]).toEqual([
+      0,
+      [
+        '→ maria started "Ship" of pipeline #12 default',
+        "  ✓ Ship 900 ms",
+        "✓ pipeline #12 default passed: 2/2 steps in 1.8 s",
+        "",
+      ],
+    ]);
+    expect(server.requests.find(({ method }) => method === "POST")?.body).toEqual({ step: "Ship" });
+    expect((await cli.run(["pipelines", "p_9"])).err).toContain("`shipway pipelines continue 12`");
+  });
+
   it("reads a pipeline by its number and shows the output of the step that failed, page after page", async () => {
     const step = (id: string, name: string, status: string) => ({ id, name, status, logId: `p_9.step-${id}` });
     await start((fastify) => {
@@ -397,6 +459,8 @@ describe("reading", () => {
           createdAt: "2026-11-23T11:00:00.000Z",
           endedAt: null,
           durationMs: 5,
+          deliveryId: "c_1",
+          gates: [],
           steps: [step("1", "lint", "passed"), step("2", "unit", "failed")],
         },
       ]);

@@ -62,7 +62,10 @@ function newProgram(context: CliContext, outcome: { code: ExitCode }, behind: re
     const [verb = "", ...nounWords] = command.name.split(" ").reverse();
     const parent = nounWords.length === 0 ? program : nounOf(nounWords.reverse().join(" "));
     const passed = command.behindDashes === undefined ? {} : { command: behind };
-    addCommand(parent, verb, command, { context, outcome, passed }, () => renderCommandHelp(command, helpColors));
+    const help = () => renderCommandHelp(command, helpColors);
+    const added = addCommand(parent, verb, command, { context, outcome, passed }, help);
+    // `pipelines continue` is a word of `pipelines`, which is a command of its own.
+    nouns.set(command.name, added);
   }
   return program;
 }
@@ -73,15 +76,23 @@ function addCommand(
   command: Command,
   { context, outcome, passed }: { context: CliContext; outcome: { code: ExitCode }; passed: object },
   help: () => string,
-): void {
+): Commander {
   const sub = configured(parent.command(name, { hidden: command.hidden === true }), context, help);
   for (const arg of command.args ?? []) sub.argument(argumentForm(arg), arg.summary);
   for (const { flags, summary } of command.options ?? []) sub.option(flags, summary);
   sub.action(async () => {
     const flags = sub.parent === null ? {} : rootOptions(sub);
-    const input = { ...sub.opts(), ...namedArguments(command, sub.args), ...passed };
+    const input = { ...takenByParent(sub), ...sub.opts(), ...namedArguments(command, sub.args), ...passed };
     outcome.code = await command.start(input, newCommandContext(context, flags));
   });
+  return sub;
+}
+
+/** Options of `pipelines continue` that `pipelines`, a command of its own with options of the same names, took for its own. */
+function takenByParent({ parent, options }: Commander): Record<string, unknown> {
+  if (!parent?.parent) return {};
+  const names = new Set(options.map((option) => option.attributeName()));
+  return Object.fromEntries(Object.entries(parent.opts()).filter(([name]) => names.has(name)));
 }
 
 /** What every level shares: nothing is written or exited behind our back. */

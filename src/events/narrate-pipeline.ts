@@ -38,6 +38,13 @@ const Outcome = z.object({
 type Outcome = z.output<typeof Outcome>;
 const StepEnded = z.object({ outcome: Outcome, number: z.number().optional() });
 const PipelineEnded = z.object({ status: z.string(), durationMs: z.number(), number: z.number().optional() });
+const GateData = z.object({ id: z.string(), name: z.string() });
+const Paused = z.object({
+  gates: z.array(GateData),
+  reason: z.string().optional(),
+  number: z.number().optional(),
+});
+const Continued = z.object({ gate: GateData, number: z.number().optional() });
 const ServiceReady = z.object({ stepId: z.string(), service: z.string(), durationMs: z.number() });
 
 export function narratePipeline(story: PipelineStory | undefined, event: StoredEvent): Tale {
@@ -66,6 +73,18 @@ export function narratePipeline(story: PipelineStory | undefined, event: StoredE
     case "ci.pipelineEnded": {
       const ended = PipelineEnded.safeParse(event.data);
       return { story, lines: ended.success ? conclude(story ?? newStory(ended.data.number, event), ended.data) : [] };
+    }
+    case "ci.pipelinePaused": {
+      const paused = Paused.safeParse(event.data);
+      return { story, lines: paused.success ? pause(story ?? newStory(paused.data.number, event), paused.data) : [] };
+    }
+    case "ci.pipelineContinued": {
+      const { data, success } = Continued.safeParse(event.data);
+      const name = story ?? newStory(data?.number, event);
+      const lines = success
+        ? wrap("→ ", `${plain(event.actor)} started "${plain(data.gate.name)}" of ${title(name)}`)
+        : [];
+      return { story, lines };
     }
     default:
       return { story, lines: [] };
@@ -123,6 +142,18 @@ function conclude(story: PipelineStory, { status, durationMs }: z.output<typeof 
   const total = Math.max(story.steps.length, Object.keys(story.ended).length);
   const sign = status === "passed" ? "✓" : status === "failed" ? "✗" : "!";
   return [`${sign} ${title(story)} ${status}: ${passed}/${total} steps in ${formatDurationMs(durationMs)}`];
+}
+
+/** What has passed so far was told step by step. */
+function pause(story: PipelineStory, { gates, reason }: z.output<typeof Paused>): string[] {
+  const names = gates.map(({ name }) => `"${plain(name)}"`).join(" or ");
+  const [gate] = gates;
+  const step = gates.length > 1 && gate ? ` --step ${argument(gate.name)}` : "";
+  return [
+    ...(reason === undefined ? [] : wrap("✗ ", `${title(story)} could not go on: ${plain(reason)}`)),
+    ...wrap("… ", `${title(story)} is paused until somebody starts ${names}`),
+    hint(`\`shipway pipelines continue ${story.name}${step}\``),
+  ];
 }
 
 const title = ({ name, selector }: PipelineStory) =>

@@ -348,6 +348,14 @@ const TABLE: Row[] = [
     path: () => `/api/runs/${taskRunId}/cancel`,
   },
   {
+    route: "POST /api/pipelines/:id/continue",
+    needs: "developer",
+    allowed: 409,
+    otherApp: 403,
+    path: (shop) => `/api/pipelines/${shop.pipelineId}/continue`,
+    body: {},
+  },
+  {
     route: "GET /api/pipelines/:id",
     needs: "viewer",
     allowed: 200,

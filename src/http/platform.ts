@@ -38,6 +38,7 @@ export type Platform = {
     startInfra(run: StartedRun): Promise<void>;
     startTaskRun(runId: string): Promise<void>;
     startTeardown(teardown: StartedTeardown): Promise<void>;
+    startPipeline(key: string): Promise<void>;
   };
   /** The container engine, whose version is undefined when it does not answer; undefined for a Shipway that runs without one. */
   docker: { version(): Promise<string | undefined>; latestUse(): ServiceUse[] } | undefined;

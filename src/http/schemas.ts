@@ -216,7 +216,7 @@ export const ReleaseBody = z
 const StepBody = z.object({
   id: z.string(),
   name: z.string(),
-  status: z.enum(["pending", "running", "passed", "failed", "canceled", "skipped"]),
+  status: z.enum(["pending", "paused", "running", "passed", "failed", "canceled", "skipped"]),
   exitCode: z.int().optional(),
   reason: z.string().optional(),
   durationMs: z.number().optional(),
@@ -230,11 +230,15 @@ export const PipelineBody = z
     number: z.int(),
     commit: z.string(),
     refName: z.string(),
-    status: z.enum(["running", "passed", "failed", "canceled", "none"]),
+    status: z.enum(["running", "paused", "passed", "failed", "canceled", "none"]),
     reason: z.string().nullable(),
     createdAt: Timestamp,
     endedAt: Timestamp.nullable(),
     durationMs: z.number().nullable(),
+    deliveryId: z.string().describe("The change that it runs for: `GET /api/events?deliveryId=`"),
+    gates: z
+      .array(z.object({ id: z.string(), name: z.string(), deployment: z.string().optional() }))
+      .describe("Manual steps and stages that can be started now"),
     steps: z.array(StepBody),
   })
   .meta({ title: "Pipeline" });
@@ -431,6 +435,10 @@ export const DeployRequest = z
     release: z.int().min(1).optional().describe("A release to promote as it is"),
   })
   .refine(({ ref, release }) => (ref === undefined) !== (release === undefined), "give either `ref` or `release`");
+export const ContinueRequest = z.strictObject({
+  step: z.string().min(1).optional().describe("Name or id of the manual step; needed where several can be started"),
+});
+export const ContinuedBody = z.object({ pipelineId: z.string(), deliveryId: z.string() }).meta({ title: "Continued" });
 const Said = z.string().trim().min(1).max(2_000);
 export const ApproveRequest = z.strictObject({ comment: Said.optional().describe("Kept with the approval") });
 export const RejectRequest = z.strictObject({ reason: Said.describe("Told to whoever asked for it") });

@@ -38,6 +38,7 @@ async function reconcile(): Promise<void> {
     executorOf: () => memoryExecutor(),
     startDelivery: none,
     startTeardown: none,
+    startPipeline: none,
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },
     startDeployment: none,

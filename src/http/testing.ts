@@ -105,6 +105,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
       startDeployment: async (id: string) => void started.push(`deploy ${id}`),
       startTaskRun: async (id: string) => void started.push(`task-run ${id}`),
       startTeardown: async ({ workflow, id }: StartedTeardown) => void started.push(`${workflow} ${id}`),
+      startPipeline: async (key: string) => void started.push(`pipeline ${key}`),
       startInfra: async ({ workflow, id }: StartedRun) => void started.push(`${workflow} ${id}`),
     },
     docker: { version: async () => "20.10.24", latestUse: () => [] },

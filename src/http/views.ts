@@ -156,12 +156,14 @@ export function viewPipeline(row: Selectable<PipelinesTable>, outcomes: StepOutc
     createdAt: row.created_at.toISOString(),
     endedAt: row.ended_at?.toISOString() ?? null,
     durationMs: row.ended_at === null ? null : row.ended_at.getTime() - row.created_at.getTime(),
+    deliveryId: row.change_id,
+    gates: row.status === "paused" ? (row.gates ?? []) : [],
     steps: row.steps.map(({ id, name }) => {
       const outcome = outcomes.find((candidate) => candidate.id === id);
       return {
         id,
         name,
-        status: outcome?.status ?? (row.status === "running" ? ("running" as const) : ("skipped" as const)),
+        status: outcome?.status ?? withoutOutcome(row, id),
         ...(outcome?.exitCode !== undefined && { exitCode: outcome.exitCode }),
         ...(outcome?.reason !== undefined && { reason: outcome.reason }),
         ...(outcome && { durationMs: outcome.endedAt - outcome.startedAt }),
@@ -169,6 +171,16 @@ export function viewPipeline(row: Selectable<PipelinesTable>, outcomes: StepOutc
       };
     }),
   };
+}
+
+/** A manual stage is a gate by its own id, its steps are `ID.1` and so on. */
+function withoutOutcome(
+  { status, gates }: Selectable<PipelinesTable>,
+  id: string,
+): "running" | "paused" | "pending" | "skipped" {
+  if (status === "running") return "running";
+  if (status !== "paused") return "skipped";
+  return gates?.some((gate) => id === gate.id || id.startsWith(`${gate.id}.`)) ? "paused" : "pending";
 }
 
 export function viewLogLine({ line, at, stream, text }: NumberedLine): ApiLogLine {

@@ -39,14 +39,15 @@ export function strictestRule(rules: readonly (ApprovalRule | undefined)[]): App
  * The rule for a release in an environment: its own, and those of what was deployed there last and of what is on its way there. A commit that drops the rule
  * waits for an approval all the same: else it would approve itself.
  */
-export async function findRule(db: Database | Tx, place: Place, release: number): Promise<ApprovalRule | undefined> {
+export async function findRule(db: Database | Tx, place: Place, release?: number): Promise<ApprovalRule | undefined> {
   const underWay = await forward(db, place).where("status", "in", ["queued", "running"]).execute();
   const before = await forward(db, place)
     .where("status", "=", "succeeded")
     .orderBy("ended_at", "desc")
     .limit(1)
     .execute();
-  const numbers = [...new Set([release, ...[...underWay, ...before].map((row) => row.release)])];
+  const own = release === undefined ? [] : [release];
+  const numbers = [...new Set([...own, ...[...underWay, ...before].map((row) => row.release)])];
   const records = await Promise.all(numbers.map((number) => findRelease(db, place.app, number)));
   return strictestRule(
     records.map((record) => record && resolveRelease(record, place.environment).environmentSpec.approval),
@@ -100,16 +101,22 @@ export async function judge(
   by: string,
 ): Promise<Judged> {
   const { app, actor } = deployment;
+  const record = await findRelease(db, app, deployment.release);
+  const pushed = record === undefined ? [] : await authorsOf(db, record);
+  return judgeApprover(db, { app, authors: new Set([actor, ...pushed]), approvers }, by);
+}
+
+/** Who pushed a commit, or had it deployed. */
+export async function authorsOf(
+  db: Database | Tx,
+  { app, commit }: { app: string; commit: string },
+): Promise<Set<string>> {
   const pushed = await db
     .selectFrom("changes")
-    .innerJoin("releases", (join) =>
-      join.onRef("releases.app", "=", "changes.app").onRef("releases.commit", "=", "changes.commit"),
-    )
-    .select("changes.actor")
+    .select("actor")
     .distinct()
-    .where("releases.app", "=", app)
-    .where("releases.number", "=", deployment.release)
+    .where("app", "=", app)
+    .where("commit", "=", commit)
     .execute();
-  const authors = new Set([actor, ...pushed.map((change) => change.actor)]);
-  return judgeApprover(db, { app, authors, approvers }, by);
+  return new Set(pushed.map(({ actor }) => actor));
 }

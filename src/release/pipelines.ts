@@ -1,5 +1,5 @@
 import type { Selectable } from "kysely";
-import type { StepOutcome } from "../ci/executor.ts";
+import type { Gate, StepOutcome } from "../ci/executor.ts";
 import type { PipelineVersions } from "../environment/pipeline-values.ts";
 import { fail } from "../shared/errors.ts";
 import { newId } from "../shared/new-id.ts";
@@ -74,7 +74,7 @@ export async function untidiedPipelines(db: Database): Promise<PipelineRow[]> {
     .selectAll()
     .where("runner", "is not", null)
     .where("tidied_at", "is", null)
-    .where("status", "<>", "running")
+    .where("status", "not in", ["running", "paused"])
     .execute();
 }
 
@@ -98,19 +98,19 @@ export async function closePipeline(
 ): Promise<void> {
   await db
     .updateTable("pipelines")
-    .set({ status, reason: reason ?? null, ended_at: new Date() })
+    .set({ status, reason: reason ?? null, ended_at: new Date(), gates: null, paused_at: null, continuation: null })
     .where("id", "=", id)
     .execute();
 }
 
-/** Of these runs those that have ended, or that nobody knows. */
+/** Of these runs those that have ended, or that nobody knows. What a paused one keeps is needed when it goes on. */
 export async function withoutRunning(db: Database, ids: string[]): Promise<string[]> {
   if (ids.length === 0) return [];
   const rows = await db
     .selectFrom("pipelines")
     .select("id")
     .where("id", "in", ids)
-    .where("status", "=", "running")
+    .where("status", "in", ["running", "paused"])
     .execute();
   const running = new Set(rows.map(({ id }) => id));
   return ids.filter((id) => !running.has(id));
@@ -152,4 +152,67 @@ export async function getPipeline(db: Database, id: string): Promise<PipelineRow
 
 export async function listPipelines(db: Database, app: string, limit: number): Promise<PipelineRow[]> {
   return db.selectFrom("pipelines").selectAll().where("app", "=", app).orderBy("number", "desc").limit(limit).execute();
+}
+
+/** All that starts by itself has passed. Nothing happens to a run that went on, or ended, since `pipeline` was read. */
+export async function pausePipeline(db: Database, pipeline: PipelineRow, gates: Gate[]): Promise<boolean> {
+  const paused = await db
+    .updateTable("pipelines")
+    .set({ status: "paused", gates: JSON.stringify(gates), paused_at: new Date(), continuation: null })
+    .where("id", "=", pipeline.id)
+    .where("status", "=", "running")
+    .where("continuation", "is not distinct from", pipeline.continuation)
+    .executeTakeFirst();
+  return paused.numUpdatedRows > 0n;
+}
+
+/** The run goes on, by the workflow `key`; false when it does not pause any more as `pipeline` did. */
+export async function recordContinued(
+  db: Database,
+  pipeline: PipelineRow,
+  gate: Gate,
+  { key, values }: { key: string; values: PipelineVersions },
+): Promise<boolean> {
+  const started = JSON.stringify([...pipeline.started_gates, gate.id]);
+  const updated = await db
+    .updateTable("pipelines")
+    .set({
+      status: "running",
+      started_gates: started,
+      value_versions: JSON.stringify(values),
+      paused_at: null,
+      continuation: key,
+    })
+    .where("id", "=", pipeline.id)
+    .where("status", "=", "paused")
+    .where("paused_at", "=", pipeline.paused_at)
+    .executeTakeFirst();
+  return updated.numUpdatedRows > 0n;
+}
+
+/** As before `recordContinued`: its step could not be run. */
+export async function takeBackContinued(db: Database, pipeline: PipelineRow): Promise<boolean> {
+  const started = JSON.stringify(pipeline.started_gates.slice(0, -1));
+  const updated = await db
+    .updateTable("pipelines")
+    .set({ status: "paused", started_gates: started, paused_at: new Date(), continuation: null })
+    .where("id", "=", pipeline.id)
+    .where("continuation", "=", pipeline.continuation)
+    .executeTakeFirst();
+  return updated.numUpdatedRows > 0n;
+}
+
+/** The run that a workflow goes on with; undefined once it has ended or pauses again. */
+export async function findContinued(db: Database, key: string): Promise<PipelineRow | undefined> {
+  return db.selectFrom("pipelines").selectAll().where("continuation", "=", key).executeTakeFirst();
+}
+
+/** Workflows of continued runs that the engine must know of. */
+export async function openContinuations(db: Database): Promise<string[]> {
+  const rows = await db.selectFrom("pipelines").select("continuation").where("continuation", "is not", null).execute();
+  return rows.flatMap(({ continuation }) => continuation ?? []);
+}
+
+export async function pausedBefore(db: Database, at: Date): Promise<PipelineRow[]> {
+  return db.selectFrom("pipelines").selectAll().where("paused_at", "<", at).execute();
 }

@@ -24,13 +24,8 @@ export async function recordRelease(
       .where("name", "=", change.app)
       .forUpdate()
       .executeTakeFirstOrThrow();
-    const found = await tx
-      .selectFrom("releases")
-      .select("number")
-      .where("app", "=", change.app)
-      .where("change_id", "=", change.id)
-      .executeTakeFirst();
-    if (found) return found.number;
+    const found = await findReleaseOf(tx, change.app, change.id);
+    if (found !== undefined) return found;
     const number = app.next_release;
     await tx
       .updateTable("apps")
@@ -78,6 +73,17 @@ export async function getRelease(db: Database, app: string, number: number): Pro
     message: `App ${app} has no release r${number}.`,
     hint: `List the releases you can return to with \`shipway releases --app ${app}\`.`,
   });
+}
+
+/** The release of a change, where it has one. */
+export async function findReleaseOf(db: Database, app: string, changeId: string): Promise<number | undefined> {
+  const row = await db
+    .selectFrom("releases")
+    .select("number")
+    .where("app", "=", app)
+    .where("change_id", "=", changeId)
+    .executeTakeFirst();
+  return row?.number;
 }
 
 export async function listReleases(db: Database, app: string, limit: number): Promise<ReleaseRecord[]> {

@@ -22,6 +22,7 @@ export const ERRORS = {
   RELEASE_NOT_RESTORABLE: { kind: "user", http: 409, exit: 2 },
   APPROVAL_REFUSED: { kind: "user", http: 409, exit: 2 },
   DEPLOYMENT_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
+  PIPELINE_NOT_PAUSED: { kind: "user", http: 409, exit: 2 },
   PIPELINE_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   COMMIT_NOT_FOUND: { kind: "user", http: 404, exit: 2 },
   SECRET_MISSING: { kind: "user", http: 400, exit: 2 },

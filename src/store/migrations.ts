@@ -99,6 +99,16 @@ export const MIGRATIONS: Record<string, Migration> = {
       for (const statement of TEARDOWNS) await sql.raw(statement).execute(db);
     },
   },
+  "020-paused-pipelines": {
+    async up(db: Kysely<unknown>) {
+      await sql
+        .raw(
+          `alter table pipelines add column gates jsonb, add column paused_at timestamptz,
+            add column started_gates jsonb not null default '[]', add column continuation text`,
+        )
+        .execute(db);
+    },
+  },
 };
 
 const FIRST = [

@@ -1,5 +1,5 @@
 import type { ColumnType, Generated } from "kysely";
-import type { StepOutcome } from "../ci/executor.ts";
+import type { Gate, StepOutcome } from "../ci/executor.ts";
 import type { PipelineVersions } from "../environment/pipeline-values.ts";
 import type { UsedSecret } from "../environment/secret-sources.ts";
 import type {
@@ -77,7 +77,7 @@ export type PipelinesTable = {
   change_id: string;
   commit: string;
   ref_name: string;
-  status: "running" | "passed" | "failed" | "canceled" | "none";
+  status: "running" | "paused" | "passed" | "failed" | "canceled" | "none";
   reason: string | null;
   steps: Json<{ id: string; name: string }[]>;
   /** Where its steps run; null for this server's Docker Engine. */
@@ -88,6 +88,13 @@ export type PipelinesTable = {
   ended_at: Date | null;
   /** When nothing of its steps was left anywhere. */
   tidied_at: Date | null;
+  /** What can be started by hand; null while it does not pause. */
+  gates: ColumnType<Gate[] | null, string | undefined, string | null>;
+  paused_at: ColumnType<Date | null, Date | undefined, Date | null>;
+  /** Ids of the manual steps that somebody started. */
+  started_gates: ColumnType<string[], string | undefined, string>;
+  /** The workflow that goes on with it after the first pause; null before, and while it pauses. */
+  continuation: ColumnType<string | null, string | undefined, string | null>;
 };
 
 export type StepsTable = { pipeline_id: string; step_id: string; outcome: Json<StepOutcome> };

@@ -1,11 +1,11 @@
 import { readChangedPaths } from "../ci/changed-paths.ts";
-import type { StepExecutor } from "../ci/executor.ts";
+import type { Gate, StepExecutor } from "../ci/executor.ts";
 import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, planPipeline } from "../ci/plan.ts";
 import { type RunPipelineDeps, runPipeline } from "../ci/run-pipeline.ts";
 import { withoutHidden } from "../ci/step-values.ts";
-import { openValues, type PipelineValues } from "../environment/pipeline-values.ts";
+import { openValues, type PipelineValues, type PipelineVersions } from "../environment/pipeline-values.ts";
 import type { Sealer } from "../environment/sealing.ts";
 import type { Secrets } from "../environment/secrets.ts";
 import { appendEvent, type StageEvent } from "../events/event-stream.ts";
@@ -20,6 +20,7 @@ import {
   findSteps,
   openPipeline,
   type PipelineRow,
+  pausePipeline,
   runnerOf,
   saveStep,
   setTidied,
@@ -27,9 +28,9 @@ import {
 import { errorCode, ShipwayError, toProblem } from "../shared/errors.ts";
 import type { Secret } from "../shared/secret.ts";
 import type { Repositories } from "../source/repositories.ts";
-import type { AppSpec } from "../spec/app-spec.ts";
+import type { AppSpec, CiSpec } from "../spec/app-spec.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
-import type { Store } from "../store/open-store.ts";
+import type { Store, Tx } from "../store/open-store.ts";
 import { findCiSettings } from "./ci-settings.ts";
 import type { Logger } from "./durable.ts";
 import { NO_VALUES, notesOnValues, settleValues } from "./pipeline-values.ts";
@@ -51,14 +52,15 @@ const PIPELINES_FILE = "bitbucket-pipelines.yml";
 export async function planCi(
   { repositories }: Pick<CiDeps, "repositories">,
   change: DeliveredChange,
-  spec: AppSpec,
+  spec: { ci?: Pick<CiSpec, "steps"> | undefined },
+  started?: ReadonlySet<string>,
 ): Promise<Planned> {
   if (change.skipCi) return { status: "none", reason: "CI was skipped on request" };
   const text = await repositories.readFile(change.app, change.commit, PIPELINES_FILE);
   if (text === undefined) return { status: "none", reason: `there is no ${PIPELINES_FILE}` };
   const changedPaths = await readChangedPaths(repositories.git, repositories.dirOf(change.app), change.commit);
   const ref = { refKind: change.refKind, refName: change.refName, ...(changedPaths && { changedPaths }) };
-  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref, spec.ci?.steps);
+  return planPipeline(parsePipelines(text, PIPELINES_FILE), ref, spec.ci?.steps, started);
 }
 
 /**
@@ -66,7 +68,7 @@ export async function planCi(
  * change meanwhile are for the next.
  */
 export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec): Promise<Staged<CiOutcome>> {
-  const { store, repositories } = deps;
+  const { store } = deps;
   const planned = await planCi(deps, change, spec);
   if (planned.status === "none") {
     const frame = frameOf(change, `change:${change.id}`);
@@ -74,6 +76,37 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
     return { ok: true, value: planned };
   }
   const pipeline = (await findPipelineOf(store.db, change.id)) ?? (await begin(deps, change, spec, planned));
+  // Repeated after a crash: somebody may have continued it since, and that is not this delivery's any more.
+  if (pipeline.status === "paused" || pipeline.started_gates.length > 0) return { ok: true, value: PAUSED };
+  const { mask, run } = await openRun(deps, change, pipeline);
+  const outcome = await run(planned).catch(async (error: unknown) => {
+    const reason = toProblem(error).message;
+    await end(deps, change, pipeline, mask, { status: "failed", durationMs: 0, reason }).catch(() => undefined);
+    throw masked(error, mask);
+  });
+  if (outcome.status !== "failed" && outcome.status !== "canceled") return { ok: true, value: outcome };
+  const why = outcome.status === "failed" ? outcome.reason : "it was canceled";
+  return {
+    ok: false,
+    problem: {
+      code: "PIPELINE_FAILED",
+      message: `Pipeline #${pipeline.number} did not pass: ${mask(why)}`,
+      hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
+    },
+  };
+}
+
+const PAUSED: CiOutcome = { status: "paused", steps: [], durationMs: 0, gates: [] };
+
+type PlannedRun = Extract<Planned, { status: "plan" }>;
+
+/** `run` goes on with a run from where it is to its end, or to a manual step, and puts on the record what it amounts to. */
+export async function openRun(
+  deps: CiDeps,
+  change: DeliveredChange,
+  pipeline: PipelineRow,
+): Promise<{ mask: Mask; run(planned: PlannedRun): Promise<CiOutcome> }> {
+  const { store, repositories } = deps;
   const versions = pipeline.value_versions ?? NO_VALUES;
   const values = await openValues({ db: store.db, secrets: deps.secrets }, change.app, versions);
   const mask = newMask([...(await deps.secrets.allOfApp(change.app)), ...secretsOf(values)]);
@@ -88,24 +121,14 @@ export async function runCi(deps: CiDeps, change: DeliveredChange, spec: AppSpec
     ...withoutHidden(values.every),
     deployments: values.deployments,
   };
-  const notes = [...planned.plan.notes, ...notesOnValues(planned.asked, versions)];
-  const plan = { ...planned.plan, notes };
-  const outcome = await runPipeline(plan, context, await pipelineDeps(deps, change, pipeline, mask)).catch(
-    async (error: unknown) => {
-      const reason = toProblem(error).message;
-      await end(deps, change, pipeline, mask, { status: "failed", durationMs: 0, reason }).catch(() => undefined);
-      throw masked(error, mask);
-    },
-  );
-  await end(deps, change, pipeline, mask, outcome);
-  if (outcome.status === "passed" || outcome.status === "none") return { ok: true, value: outcome };
-  const why = outcome.status === "failed" ? outcome.reason : "it was canceled";
   return {
-    ok: false,
-    problem: {
-      code: "PIPELINE_FAILED",
-      message: `Pipeline #${pipeline.number} did not pass: ${mask(why)}`,
-      hint: `Read the whole log with \`shipway logs --app ${change.app} --pipeline ${pipeline.number}\`.`,
+    mask,
+    async run({ plan, asked }) {
+      const notes = [...plan.notes, ...notesOnValues(asked, versions)];
+      const outcome = await runPipeline({ ...plan, notes }, context, await pipelineDeps(deps, change, pipeline, mask));
+      if (outcome.status === "paused") await pause(deps, change, pipeline, outcome);
+      else await end(deps, change, pipeline, mask, outcome);
+      return outcome;
     },
   };
 }
@@ -116,21 +139,30 @@ async function begin(
   deps: CiDeps,
   change: DeliveredChange,
   spec: AppSpec,
-  { plan, asked }: Extract<Planned, { status: "plan" }>,
+  { plan, asked }: PlannedRun,
 ): Promise<PipelineRow> {
-  const { store, sealer, repositories } = deps;
-  const readFile = () => repositories.readFile(change.app, change.commit, PIPELINES_FILE);
-  const values = await settleValues(deps, change, asked, { file: PIPELINES_FILE, readFile });
+  const { store, sealer } = deps;
+  const values = await settleFor(deps, change, asked);
   const runner = (await findCiSettings(store.db, sealer, spec)).steps;
   const steps = plan.stages.flatMap((stage) => stage.steps).map(({ id, name }) => ({ id, name }));
   return openPipeline(store.db, change, steps, { runner, values });
+}
+
+/** The values as they are now. @throws PIPELINE_VALUES_MISSING */
+export async function settleFor(
+  deps: Pick<CiDeps, "store" | "repositories" | "secrets">,
+  change: DeliveredChange,
+  asked: PlannedRun["asked"],
+): Promise<PipelineVersions> {
+  const readFile = () => deps.repositories.readFile(change.app, change.commit, PIPELINES_FILE);
+  return settleValues(deps, change, asked, { file: PIPELINES_FILE, readFile });
 }
 
 const secretsOf = ({ every, deployments }: PipelineValues): Secret[] =>
   [every, ...Object.values(deployments)].flatMap(({ secrets }) => Object.values(secrets));
 
 /** A registry may quote in its refusal who logged in. */
-function masked(error: unknown, mask: Mask): unknown {
+export function masked(error: unknown, mask: Mask): unknown {
   const code = errorCode(error);
   if (code === undefined) return error;
   const { message, hint } = toProblem(error);
@@ -141,7 +173,7 @@ function masked(error: unknown, mask: Mask): unknown {
   });
 }
 
-const frameOf = (change: DeliveredChange, subject: string) => ({
+export const frameOf = (change: DeliveredChange, subject: string) => ({
   app: change.app,
   subject,
   deliveryId: change.id,
@@ -193,4 +225,26 @@ async function end(
     .cleanUp(id)
     .then(() => setTidied(store.db, id))
     .catch((error: unknown) => log.warn({ err: error, pipeline: id }, "a pipeline could not clean up"));
+}
+
+/** Artifacts are kept until it goes on; its containers are gone. */
+async function pause(
+  { store }: CiDeps,
+  change: DeliveredChange,
+  pipeline: PipelineRow,
+  { gates, durationMs }: { gates: Gate[]; durationMs: number },
+): Promise<void> {
+  await store.db.transaction().execute(async (tx) => {
+    if (await pausePipeline(tx, pipeline, gates)) await tellPaused(tx, change, pipeline, { gates, durationMs });
+  });
+}
+
+export async function tellPaused(
+  tx: Tx,
+  change: DeliveredChange,
+  { id, number }: PipelineRow,
+  told: { gates: Gate[]; durationMs?: number; reason?: string },
+): Promise<void> {
+  const data = { pipelineId: id, number, ...told };
+  await appendEvent(tx, frameOf(change, `pipeline:${id}`), { kind: "ci.pipelinePaused", data });
 }

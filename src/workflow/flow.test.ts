@@ -2,6 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Identity } from "../access/roles.ts";
+import { createToken } from "../access/tokens.ts";
 import type { AccountSecrets, LookedUp } from "../aws/account-secrets.ts";
 import { memoryExecutor } from "../ci/drivers/memory.ts";
 import type { StepExecutor } from "../ci/executor.ts";
@@ -20,7 +22,7 @@ import { approveDeployment } from "../release/approval.ts";
 import { getChange, openDeliveries } from "../release/deliveries.ts";
 import { getDeployment, listDeployments, runningDeployments } from "../release/deployments.ts";
 import { stepLogId } from "../release/log-ids.ts";
-import { openPipeline, untidiedPipelines } from "../release/pipelines.ts";
+import { openContinuations, openPipeline, untidiedPipelines } from "../release/pipelines.ts";
 import { requestPromotion } from "../release/promotion.ts";
 import { getRelease } from "../release/releases.ts";
 import { resolveRelease } from "../release/resolve-release.ts";
@@ -43,6 +45,7 @@ import type { SecretReference } from "../spec/secret-reference.ts";
 import type { Store } from "../store/open-store.ts";
 import { newTestStore } from "../store/testing.ts";
 import { newBackings } from "./backings.ts";
+import { continuePipeline, endPaused, requestContinuation } from "./continue-pipeline.ts";
 import { newDeliveryStages } from "./delivery-stages.ts";
 import { newDeploymentStages } from "./deployment-stages.ts";
 import type { DurableStep, Logger } from "./durable.ts";
@@ -210,6 +213,8 @@ async function runAll(stepOf: (workflow: string) => DurableStep): Promise<void> 
     if ((await deploymentsOf(id)).length > 0) continue;
     await deliver(id, stagesOf(stepOf(`deliver:${id}`)));
   }
+  for (const key of await openContinuations(store.db))
+    await continuePipeline({ ...shared, ...infra, executorOf }, key, stepOf(`pipeline:${key}`));
   for (let ids = await runningDeployments(store.db); ids.length > 0; ids = await runningDeployments(store.db))
     for (const id of ids) await deploy(id, stagesOf(stepOf(`deploy:${id}`)));
 }
@@ -899,6 +904,141 @@ describe("what the team set for pipelines", () => {
     expect(problem?.hint).toContain(`shipway secret set REGISTRY_PASSWORD --app ${app} --pipelines\n`);
     expect(problem?.hint).not.toContain("REGISTRY_USER");
   });
+});
+
+describe("a manual step", () => {
+  const pipelines = [
+    "image: any",
+    "pipelines:",
+    "  default:",
+    "    - step: { name: Test, script: [echo tested] }",
+    "    - parallel:",
+    "        - step: { name: Check, script: [echo checked] }",
+    "        - step: { name: Ship, trigger: manual, deployment: production, script: [echo shipped] }",
+    "    - step: { name: After, script: [echo after] }",
+    "    - step: { name: Last, trigger: manual, script: [echo last] }",
+    "",
+  ].join("\n");
+  const ada: Identity = { tokenId: "t", name: "ada", role: "developer", app: null };
+  const row = () =>
+    store.db.selectFrom("pipelines").selectAll().where("app", "=", app).orderBy("number").executeTakeFirstOrThrow();
+  const start = async (step?: string, who = ada) =>
+    requestContinuation({ store, repositories, secrets }, (await row()).id, step, who);
+  const names = () => ranOn.map((text) => text.split(" on ")[0]);
+  beforeEach(() => {
+    [ranOn, tidied, isAway] = [[], [], false];
+  });
+
+  it("pauses the run, holds nothing else up, and goes on with what was kept once somebody starts it", async () => {
+    expect(await delivered({ pipelines })).toMatchObject({ status: "live" });
+    const paused = await row();
+    expect([paused.status, paused.gates]).toEqual(["paused", [{ id: "2.2", name: "Ship", deployment: "production" }]]);
+    await delivered({ pipelines, files: { more: "1" } });
+    expect(names()).toEqual(["Test", "Check", "Test", "Check"]);
+    await start("Ship");
+    await runAll(newJournal().life());
+    expect(names().slice(4)).toEqual(["Ship", "After"]);
+    expect([(await row()).status, (await row()).gates]).toEqual(["paused", [{ id: "4", name: "Last" }]]);
+    // Artifacts are there until nothing can need them any more.
+    expect(tidied).toEqual([]);
+    await start();
+    await runAll(newJournal().life());
+    expect([(await row()).status, names().at(-1)]).toEqual(["passed", "Last"]);
+    expect(tidied).toEqual([`${(await row()).id} on docker`]);
+    await expect(start()).rejects.toMatchObject({ code: "PIPELINE_NOT_PAUSED" });
+  });
+
+  it("is started once, by name, and by one of two", async () => {
+    await delivered({ pipelines });
+    await expect(start("Shpi")).rejects.toMatchObject({ code: "REQUEST_INVALID" });
+    const both = await Promise.allSettled([start(), start()]);
+    expect(both.map(({ status }) => status).sort()).toEqual(["fulfilled", "rejected"]);
+    await expect(start()).rejects.toThrow(/it is running/);
+  });
+
+  it("that deploys where releases need an approval is started by a tester who did not push", async () => {
+    await pushed({ spec: `${SPEC}environments:\n  production: { branch: main, approval: required }\n`, pipelines });
+    await runAll(newJournal().life());
+    await store.db.deleteFrom("tokens").execute();
+    await createToken(store.db, { name: "tess", role: "tester" }, "root");
+    await expect(start()).rejects.toMatchObject({ code: "FORBIDDEN" });
+    await expect(start("Ship", { ...ada, role: "tester" })).rejects.toMatchObject({ code: "APPROVAL_REFUSED" });
+    expect(await start("Ship", { ...ada, name: "tess", role: "tester" })).toBeDefined();
+  });
+
+  it("that Shipway cannot run is told at the push, runs nothing else, and is refused with its line when it is started", async () => {
+    await delivered({ pipelines: pipelines.replace("[echo shipped]", "[{ pipe: atlassian/ssh-run:0.4.0 }]") });
+    await expect(start()).rejects.toMatchObject({
+      code: "PIPELINES_INVALID",
+      message: expect.stringContaining("pipes are not supported yet"),
+    });
+    expect((await row()).status).toBe("paused");
+  });
+
+  it("gets what the team has set for its deployment by the time it is started", async () => {
+    await delivered({ pipelines: pipelines.replace("echo shipped", "echo $KEY") });
+    await setVariable(store.db, { ...place(), pipelines: true }, "KEY", "set since", "ada");
+    await start();
+    await runAll(newJournal().life());
+    const log = await fileLogStore(join(dir, "logs")).read(stepLogId((await row()).id, "2.2"), 0, 10);
+    expect(log.map(({ text }) => text)).toContain("set since");
+  });
+
+  it("waits again where something else than its script kept it from being run", async () => {
+    await delivered({
+      pipelines: pipelines.replace("production, script", "production, image: gone:unavailable, script"),
+    });
+    await start();
+    await runAll(newJournal().life());
+    expect(await row()).toMatchObject({ status: "paused", started_gates: [], gates: [{ id: "2.2" }] });
+    await start();
+  });
+
+  it("is given up after as many days as its artifacts are kept", async () => {
+    await delivered({ pipelines });
+    const inDays = (days: number) => new Date(Date.now() + days * 86_400_000);
+    await endPaused({ store, executorOf }, inDays(13));
+    expect((await row()).status).toBe("paused");
+    await endPaused({ store, executorOf }, inDays(15));
+    expect(await row()).toMatchObject({ status: "passed", reason: '"Ship" was not started within 14 days' });
+    expect(tidied).toContain(`${(await row()).id} on docker`);
+  });
+
+  it("survives a kill at the end of any step, before it was started and after", async () => {
+    const killedAt = async (dieAt: number): Promise<boolean> => {
+      app = `shop${++apps}`;
+      target = memoryTarget();
+      ranOn = [];
+      await createApp(store.db, repositories, app, "ada");
+      const deliveryId = await pushed({ pipelines });
+      const journal = newJournal();
+      const lives = async (left: number) => {
+        if (
+          await runAll(journal.life(left)).then(
+            () => true,
+            () => false,
+          )
+        )
+          return false;
+        await runAll(journal.life());
+        return true;
+      };
+      let died = await lives(dieAt);
+      const before = died ? Number.POSITIVE_INFINITY : journal.steps();
+      expect((await row()).status).toBe("paused");
+      await start();
+      died = (await lives(dieAt - before)) || died;
+      expect((await row()).status).toBe("paused");
+      expect(names().filter((name) => name === "Ship")).toHaveLength(1);
+      const kinds = (await readEvents(store.db, { deliveryId, limit: 1_000 })).map(({ kind }) => kind);
+      expect(kinds.filter((kind) => kind === "ci.pipelinePaused")).toHaveLength(2);
+      expect(kinds.filter((kind) => kind === "delivery.ended")).toHaveLength(1);
+      return died;
+    };
+    let steps = 0;
+    while (await killedAt(steps + 1)) steps += 1;
+    expect(steps).toBeGreaterThan(8);
+  }, 60_000);
 });
 
 describe("a kill at the end of any step", () => {

@@ -1,5 +1,5 @@
 import type { StepExecutor } from "../ci/executor.ts";
-import { runnerOf, runnersOf, untidiedPipelines } from "../release/pipelines.ts";
+import { pausedBefore, runnerOf, runnersOf, untidiedPipelines } from "../release/pipelines.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Database } from "../store/open-store.ts";
 
@@ -8,7 +8,7 @@ export async function forgetCi(
   { db, executorOf }: { db: Database; executorOf(steps: CiSettings["steps"]): StepExecutor },
   app: string,
 ): Promise<void> {
-  for (const pipeline of await untidiedPipelines(db))
-    if (pipeline.app === app) await executorOf(runnerOf(pipeline)).cleanUp(pipeline.id);
+  const left = [...(await untidiedPipelines(db)), ...(await pausedBefore(db, new Date()))];
+  for (const pipeline of left) if (pipeline.app === app) await executorOf(runnerOf(pipeline)).cleanUp(pipeline.id);
   for (const steps of [{ kind: "docker" } as const, ...(await runnersOf(db, app))]) await executorOf(steps).forget(app);
 }

@@ -85,6 +85,7 @@ function startLoop(onWarning: (details: object) => void, visitDeadlineMs?: numbe
     startTeardown: async () => undefined,
     startTaskRun: async () => undefined,
     execs: { endLeft: async () => undefined },
+    startPipeline: async () => undefined,
     startDeployment: async () => undefined,
     log: { info: () => undefined, warn: onWarning, error: onWarning },
     ...(visitDeadlineMs !== undefined && { visitDeadlineMs }),

@@ -10,7 +10,7 @@ import type { InfraCode } from "../infra/infra-code.ts";
 import { expireApprovals } from "../release/approval.ts";
 import { openDeliveries } from "../release/deliveries.ts";
 import { runningDeployments } from "../release/deployments.ts";
-import { runnerOf, setTidied, untidiedPipelines, withoutRunning } from "../release/pipelines.ts";
+import { openContinuations, runnerOf, setTidied, untidiedPipelines, withoutRunning } from "../release/pipelines.ts";
 import { currentRuntimes } from "../release/runtimes.ts";
 import { openTaskRuns } from "../release/task-runs.ts";
 import { openTeardowns, type StartedTeardown, wakeTeardowns } from "../release/teardowns.ts";
@@ -21,6 +21,7 @@ import { sleep } from "../shared/until.ts";
 import type { Repositories } from "../source/repositories.ts";
 import type { CiSettings } from "../spec/ci-settings.ts";
 import type { Store } from "../store/open-store.ts";
+import { endPaused } from "./continue-pipeline.ts";
 import { readDesiredState } from "./desired-state.ts";
 import type { Logger } from "./durable.ts";
 import type { Execs } from "./execs.ts";
@@ -60,6 +61,7 @@ export type ReconcileDeps = {
   startDeployment(deploymentId: string): Promise<void>;
   startTaskRun(runId: string): Promise<void>;
   startTeardown(teardown: StartedTeardown): Promise<void>;
+  startPipeline(key: string): Promise<void>;
   log: Logger;
   /** How long one visit may keep those after it waiting. */
   visitDeadlineMs?: number;
@@ -125,6 +127,7 @@ function errands(deps: ReconcileDeps): Visit[] {
   return [
     errand("recorded work", () => startRecorded(deps)),
     errand("approvals", () => expireApprovals(deps.store.db, new Date())),
+    errand("paused pipelines", () => endPaused(deps, new Date())),
     errand("execs", () => deps.execs.endLeft()),
     errand("ended runs", () => forgetEndedRuns(deps)),
     errand("cut-off runs", () => removeCutOffRuns(deps)),
@@ -142,6 +145,8 @@ async function startRecorded(deps: ReconcileDeps): Promise<void> {
     await deps.startDelivery(id).catch((error) => report(deps, error));
   for (const id of await runningDeployments(deps.store.db))
     await deps.startDeployment(id).catch((error) => report(deps, error));
+  for (const key of await openContinuations(deps.store.db))
+    await deps.startPipeline(key).catch((error) => report(deps, error));
   for (const id of await openTaskRuns(deps.store.db)) await deps.startTaskRun(id).catch((error) => report(deps, error));
   // An infra run that was turned down ends in no workflow.
   await wakeTeardowns(deps.store.db);

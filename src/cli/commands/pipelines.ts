@@ -4,6 +4,7 @@ import { formatDurationMs } from "../../shared/duration.ts";
 import { fail } from "../../shared/errors.ts";
 import type { ApiClient } from "../client.ts";
 import { type Command, type CommandContext, defineCommand } from "../command.ts";
+import { followPipeline } from "../follow-pipeline.ts";
 import { formatAgo, shortCommit } from "../format.ts";
 import { APP, AppFlag, appFor, JSON_OUT, JsonFlag, LIMIT, LimitFlag } from "../input.ts";
 
@@ -34,7 +35,44 @@ export const pipelineCommands: Command[] = [
       return 0;
     },
   }),
+  defineCommand({
+    name: "pipelines continue",
+    summary: "start a manual step of a paused run, and follow it",
+    details:
+      "The step runs with the artifacts of the steps before it, and so does what follows it, up to the next manual step. A paused run is kept for 14 days. A step with `deployment:` to an environment where releases need an approval needs the role tester, and somebody else than who pushed.",
+    args: [{ name: "id", summary: "the run: its number or id" }],
+    options: [
+      { flags: "--step <name>", summary: "which manual step, where several can be started" },
+      { flags: "--no-wait", summary: "return at once; the run goes on" },
+      APP,
+      JSON_OUT,
+    ],
+    examples: [
+      { run: "shipway pipelines continue 12", does: "its manual step, where it pauses" },
+      { run: 'shipway pipelines continue 12 --step "Deploy to EU"', does: "one of several" },
+    ],
+    input: z.strictObject({
+      id: z.string(),
+      step: z.string().optional(),
+      wait: z.boolean().default(true),
+      ...AppFlag,
+      ...JsonFlag,
+    }),
+    async run(input, context) {
+      const client = await context.client();
+      const { id, number } = await findPipeline(client, input.id, () => appFor(input, context));
+      const before = await lastEventOf(client, (await client.getPipeline(id)).deliveryId);
+      const { deliveryId } = await client.continuePipeline(id, input.step === undefined ? {} : { step: input.step });
+      if (!input.wait) context.say(`Started. Follow it: \`shipway pipelines ${number}\``);
+      const code = input.wait ? await followPipeline({ pipelineId: id, deliveryId, after: before }, context) : 0;
+      if (input.json && code !== 130) context.json(await client.getPipeline(id));
+      return code;
+    },
+  }),
 ];
+
+const lastEventOf = async (client: ApiClient, deliveryId: string) =>
+  (await client.listEvents({ deliveryId })).at(-1)?.id ?? 0;
 
 /** A run by its id, or by its number within an app. @throws PIPELINE_NOT_FOUND */
 export async function findPipeline(client: ApiClient, wanted: string, app: () => Promise<string>): Promise<Pipeline> {
@@ -82,6 +120,11 @@ function showPipeline(pipeline: Pipeline, context: CommandContext): void {
     { title: "TIME", value: durationOf, align: "right" },
     { title: "WHY", value: (step) => step.reason ?? "", flexible: true },
   ]);
+  if (status === "paused") {
+    const names = pipeline.gates.map(({ name }) => `"${name}"`).join(" or ");
+    const which = pipeline.gates.length > 1 ? " --step NAME" : "";
+    context.say(`  It waits until somebody starts ${names}: \`shipway pipelines continue ${number}${which}\``);
+  }
   const step = steps.find((one) => one.status === "failed") ?? steps[0];
   if (step) context.say(`  Its output: \`shipway logs --pipeline ${number} --step ${stepArgument(step.name)}\``);
 }

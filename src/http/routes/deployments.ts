@@ -8,9 +8,12 @@ import { listReleases } from "../../release/releases.ts";
 import { reviewOf } from "../../release/review.ts";
 import { getApp } from "../../source/apps.ts";
 import { recordManualChange } from "../../source/record-push.ts";
+import { requestContinuation } from "../../workflow/continue-pipeline.ts";
 import type { Platform } from "../platform.ts";
 import {
   ApproveRequest,
+  ContinuedBody,
+  ContinueRequest,
   DeploymentBody,
   DeploymentStatusBody,
   DeployRequest,
@@ -26,7 +29,7 @@ import { viewDeployment, viewPipeline, viewRelease } from "../views.ts";
 const limit = z.coerce.number().int().min(1).max(200).default(20);
 
 export function deploymentRoutes(server: TypedServer, platform: Platform): void {
-  const { store, engine, repositories } = platform;
+  const { store, engine, repositories, secrets } = platform;
   const appParams = z.object({ app: z.string() });
   const idParams = z.object({ id: z.string() });
 
@@ -221,6 +224,32 @@ export function deploymentRoutes(server: TypedServer, platform: Platform): void 
       const row = await getPipeline(store.db, request.params.id);
       requireApp(request, "viewer", row.app);
       return viewPipeline(row, await findSteps(store.db, row.id));
+    },
+  );
+
+  server.post(
+    "/api/pipelines/:id/continue",
+    {
+      config: { role: "developer" },
+      schema: {
+        summary:
+          "Start a manual step of a paused pipeline run; one that deploys where releases need an approval needs a tester",
+        params: idParams,
+        body: ContinueRequest,
+        response: { 202: ContinuedBody },
+      },
+    },
+    async (request, reply) => {
+      const { id, app, change_id: deliveryId } = await getPipeline(store.db, request.params.id);
+      requireApp(request, "developer", app);
+      const key = await requestContinuation(
+        { store, repositories, secrets },
+        id,
+        request.body.step,
+        identityOf(request),
+      );
+      await engine.startPipeline(key);
+      return reply.status(202).send({ pipelineId: id, deliveryId });
     },
   );
 }
