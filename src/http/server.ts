@@ -185,7 +185,7 @@ function requireForRuns({ name, run }: Identity, { method, routeOptions }: Fasti
 
 function forbidden(identity: Identity, role: Role, app: string | undefined) {
   return fail("FORBIDDEN", {
-    message: `The token "${identity.name}" is a ${identity.role}${identity.app ? ` of ${identity.app} only` : ""}; this needs ${role} of ${app ?? "every app"}.`,
+    message: `The token "${identity.name}" has the role ${identity.role}${identity.app ? ` of ${identity.app} only` : ""}; this needs ${role} of ${app ?? "every app"}.`,
     hint: "Ask an admin for a token with that role: `shipway token create NAME --role ROLE`.",
   });
 }

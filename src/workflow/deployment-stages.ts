@@ -388,8 +388,10 @@ async function outputValues(
   return Object.fromEntries(Object.entries(outputs).map(([name, { value }]) => [name, value]));
 }
 
+const RUNTIME_NAMES = { docker: "Docker", ecs: "ECS" };
+
 function movedText(release: number, { runtime, standbyMs }: EnvironmentSpec): string {
-  return `The environment moves to ${runtime}. r${release} serves on where it is for ${formatDurationMs(standbyMs)} after this: point the names to the new place until then.`;
+  return `The environment moves to ${RUNTIME_NAMES[runtime]}. r${release} serves on where it is for ${formatDurationMs(standbyMs)} after this: point the names to the new place until then.`;
 }
 
 /** The variables of a release that served before, for when its tasks have to be started again. */

@@ -26,13 +26,21 @@ export const backingCommands: Command[] = [
     input: z.strictObject({ ...Place, ...JsonFlag }),
     async run(input, context) {
       const { app, environment } = await placeFor(input, context);
-      const backing = await (await context.client()).listBacking(app, environment);
+      const client = await context.client();
+      const backing = await client.listBacking(app, environment);
       if (input.json) context.json(backing);
-      else if (backing.length === 0)
-        context.say(
-          `None is declared for ${app} ${environment} beside those of shipway.yml. \`shipway backing create NAME --engine redis\``,
+      else if (backing.length === 0) {
+        // Nothing need have been deployed there.
+        const isOnEcs = await client.getEnvironment(app, environment).then(
+          ({ runtime }) => runtime === "ecs",
+          () => false,
         );
-      else
+        context.say(
+          isOnEcs
+            ? `${app} ${environment} runs on ECS: databases and caches come from its Terraform (\`infra\` in shipway.yml).`
+            : `None is declared for ${app} ${environment} beside those of shipway.yml. \`shipway backing create NAME --engine redis\``,
+        );
+      } else
         context.table(backing, [
           { title: "BACKING", value: ({ name }) => name },
           { title: "ENGINE", value: ({ engine, version }) => `${engine} ${version}` },

@@ -28,6 +28,7 @@ export function ecrPublisher(options: PublisherOptions): ImagePublisher {
   const { docker, install } = options;
   const ecr = ecrRegistry(options);
   const loginFor = ecrLogins();
+  const platform = options.architecture === "arm64" ? "arm64" : "amd64";
 
   async function publish(image: { app: string; service: string; digest: string }, log: LogSink): Promise<string> {
     const name = repositoryName(install, image.app, image.service);
@@ -49,14 +50,15 @@ export function ecrPublisher(options: PublisherOptions): ImagePublisher {
     if (!image.digest.includes("@")) {
       const push = (registry: Registry, repository: string) => {
         if (docker === undefined) throw imageGone(image.service, image.digest);
-        return pushFromEngine(docker, registry, { service: image.service, image: image.digest, repository, tag }, log);
+        const { service, digest } = image;
+        const what = { service, image: digest, architecture: platform, repository, tag };
+        return pushFromEngine(docker, registry, what, log);
       };
       return { tag, push };
     }
     const source = parseImageReference(image.digest);
     const isOurs = uri.startsWith(`${source.host}/`) && source.repository.startsWith(`shipway/${install}/`);
     if (isOurs) return undefined;
-    const platform = options.architecture === "arm64" ? "arm64" : "amd64";
     const there = `${tag}-${platform}`;
     const push = async (registry: Registry, repository: string) => {
       const found = await readRemoteImage(image.digest, platform, await loginFor(source.host));

@@ -92,8 +92,6 @@ function isUnreachable(error: unknown): boolean {
   );
 }
 
-export const isNotFound = (error: unknown): boolean => statusOf(error) === 404;
-
 function statusOf(error: unknown): unknown {
   return typeof error === "object" && error !== null && "statusCode" in error ? error.statusCode : undefined;
 }

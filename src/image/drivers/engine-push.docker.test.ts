@@ -31,11 +31,13 @@ describe.skipIf(base === undefined)("an image of the Docker Engine, pushed", () 
     if (outcome.status !== "built") throw new Error("the build failed");
     return { name: plan.name, id: outcome.image.digest, repository: `shipway/test/${shop.app}/${service}` };
   };
+  /** As Docker calls it. */
+  const architecture = process.arch === "x64" ? "amd64" : process.arch;
   const namesOf = async (image: string) => (await docker.getImage(image).inspect()).RepoTags;
 
   it("is the same image at the other end, and does not keep the name it was pushed under", async () => {
     const { name, id, repository } = await built("web");
-    const push = { service: "web", image: id, repository, tag: "sha256-1" };
+    const push = { service: "web", image: id, architecture, repository, tag: "sha256-1" };
     const digest = await pushFromEngine(docker, { endpoint: registry.endpoint }, push, () => undefined);
     expect(await digestAt({ endpoint: registry.endpoint }, repository, "sha256-1")).toBe(digest);
     const headers = { accept: "application/vnd.docker.distribution.manifest.v2+json" };
@@ -55,16 +57,18 @@ describe.skipIf(base === undefined)("an image of the Docker Engine, pushed", () 
     await docker.getImage(other).remove();
   });
 
-  it("says what is not there, what the registry refused, and that it did not answer", async () => {
+  it("says what is not there, what is for other machines, and that the registry did not answer", async () => {
     const { id } = await built("refused");
-    const push = (endpoint: string, image: string, repository: string) =>
-      pushFromEngine(docker, { endpoint }, { service: "web", image, repository, tag: "t" }, () => undefined).catch(
-        (error: unknown) => error,
-      );
-    expect(await push(registry.endpoint, `sha256:${"0".repeat(64)}`, "a/b")).toMatchObject({
-      code: "IMAGE_UNAVAILABLE",
+    const push = (endpoint: string, image: string, wanted = architecture) => {
+      const what = { service: "web", image, architecture: wanted, repository: "a/b", tag: "t" };
+      return pushFromEngine(docker, { endpoint }, what, () => undefined).catch((error: unknown) => error);
+    };
+    expect(await push(registry.endpoint, `sha256:${"0".repeat(64)}`)).toMatchObject({ code: "IMAGE_UNAVAILABLE" });
+    expect(await push(registry.endpoint, id, "s390x")).toMatchObject({
+      code: "SPEC_INVALID",
+      message: expect.stringContaining("run on s390x"),
     });
-    expect(await push("http://127.0.0.1:1", id, "a/b")).toMatchObject({
+    expect(await push("http://127.0.0.1:1", id)).toMatchObject({
       code: "IMAGE_PUSH_FAILED",
       message: expect.stringContaining("127.0.0.1:1: "),
     });

@@ -6,10 +6,10 @@ import { errorCode, fail } from "../../shared/errors.ts";
 import type { LogSink } from "../../shared/log-line.ts";
 import { type Registry, RegistryError, reasonOf, withRepeats } from "../registry/ask-registry.ts";
 import { digestAt, pushFailed } from "../registry/push-image.ts";
-import { isNotFound, parseMessage, removeUnused, toDockerError } from "./engine-images.ts";
+import { findImage, parseMessage, removeUnused, toDockerError } from "./engine-images.ts";
 
-/** An image of an engine, and what it is to be called in a registry. */
-export type EnginePush = { service: string; image: string; repository: string; tag: string };
+/** An image of an engine, and what it is to be called in a registry; `architecture` is that of the machines it is for. */
+export type EnginePush = { service: string; image: string; architecture: string; repository: string; tag: string };
 
 /** How often a push that goes on says how far it is. */
 const PROGRESS_MS = 3_000;
@@ -20,18 +20,21 @@ const REFUSED = /denied|unauthorized|authentication required|no basic auth|not e
  * Lets the engine push an image of its own: it knows which layers a registry has, takes those of another repository over there, compresses and sends the others
  * side by side. To get an image out of the engine and push it from here takes all of its layers each time.
  * @returns the image's digest, as the registry has it
- * @throws IMAGE_UNAVAILABLE when the engine does not have it, IMAGE_PUSH_FAILED, DOCKER_UNREACHABLE
+ * @throws IMAGE_UNAVAILABLE when the engine does not have it, SPEC_INVALID when it is for other machines, IMAGE_PUSH_FAILED, DOCKER_UNREACHABLE
  */
 export async function pushFromEngine(docker: Docker, registry: Registry, push: EnginePush, log: LogSink) {
   const { service, image, repository, tag } = push;
   const repo = `${new URL(registry.endpoint).host}/${repository}`;
   const toFailure = (error: unknown) =>
     errorCode(error) === undefined ? pushFailed(registry, repository, reasonOf(error), error) : error;
+  const found = await findImage(docker, image);
+  if (found === undefined) throw imageGone(service, image);
+  if (found.Architecture !== push.architecture) throw otherMachines(service, found.Architecture, push.architecture);
   await docker
     .getImage(image)
     .tag({ repo, tag })
     .catch((error: unknown) => {
-      throw isNotFound(error) ? imageGone(service, image, error) : toDockerError(error);
+      throw toDockerError(error);
     });
   try {
     await withRepeats(() => pushOnce(docker, registry, `${repo}:${tag}`, log), toFailure);
@@ -54,12 +57,19 @@ export async function removeLeftNames(docker: Docker, prefix: string): Promise<v
   }
 }
 
+/** On Fargate it would end at once, with an "exec format error". */
+function otherMachines(service: string, is: string, wanted: string) {
+  return fail("SPEC_INVALID", {
+    message: `The image of ${service} was built for ${is} machines, as this server's engine has them, and the environment's tasks run on ${wanted}.`,
+    hint: "Build it where such machines are (`ci: { images: codebuild }`), name an image that is there for them, or change `aws: { architecture }` in shipway.yml.",
+  });
+}
+
 /** It was removed here, or built by an engine that this Shipway no longer has. */
-export function imageGone(service: string, image: string, cause?: unknown) {
+export function imageGone(service: string, image: string) {
   return fail("IMAGE_UNAVAILABLE", {
     message: `The image of ${service} (${image.slice(0, 19)}) is not on this server any more, and was never pushed.`,
     hint: "Build it again with a push, or with `shipway deploy --ref BRANCH`.",
-    cause,
   });
 }
 

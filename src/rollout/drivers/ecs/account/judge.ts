@@ -72,9 +72,10 @@ export function judgeNew(facts: ServiceFacts, now: number): Verdict {
   }
   const own = died.find(isOwnFault);
   if (own !== undefined) return { is: "failed", because: whyStopped(own) };
-  if (primary.state === "FAILED") return { is: "failed", because: primary.reason };
+  const last = died.at(-1);
+  if (primary.state === "FAILED")
+    return { is: "failed", because: last === undefined ? primary.reason : `${primary.reason} ${whyStopped(last)}` };
   if (died.length >= FAILURES_BY_CHANCE || primary.failedTasks >= FAILURES_BY_CHANCE) {
-    const last = died.at(-1);
     return { is: "failed", because: last === undefined ? `${primary.failedTasks} tasks failed.` : whyStopped(last) };
   }
   const healthy = healthyTasks(service, tasks, targets).length;

@@ -154,7 +154,8 @@ async function evidenceOf(
     service: service.name,
     summary: `${name}${id}: ${because}`,
     state: worst === undefined ? "missing" : died.length > 0 ? "exited" : "running",
-    ...(worst?.exitCode !== undefined && { exitCode: worst.exitCode }),
+    // That of a task which ECS ended says nothing of why.
+    ...(worst?.exitCode !== undefined && isOwnFault(worst) && { exitCode: worst.exitCode }),
     ...(worst !== undefined && isOutOfMemory(worst) && { outOfMemory: true }),
     probes: seen.length > 0 ? seen : answered,
     listening: [],
