@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import type { CliContext, UpOptions } from "./cli/context.ts";
 import { runCli } from "./cli/run-cli.ts";
-import { terminalContext } from "./cli/terminal.ts";
+import { endWithReader, terminalContext } from "./cli/terminal.ts";
 import { providerProgramBeside } from "./infra/provider-mirror.ts";
 
 /** The only place that reads the environment. */
@@ -72,6 +72,7 @@ function credentialsOf(environment: z.infer<typeof Environment>): Record<string,
 async function main(): Promise<number> {
   // It would tell every user's log, in eight lines, which Node.js a later SDK wants. Its setting is only read from here.
   process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+  endWithReader(process);
   const parsed = Environment.safeParse(process.env);
   if (!parsed.success) {
     process.stderr.write(`The environment is not valid:\n${z.prettifyError(parsed.error)}\n`);

@@ -47,6 +47,23 @@ export function terminalContext(of: NodeJS.Process): Terminal {
   };
 }
 
+/** As a shell shows a program that was ended by SIGPIPE. */
+const READER_GONE = 141;
+
+/**
+ * A reader that has seen enough (`shipway logs | head`) ends a command, as it ends any other program; Node.js would print where it was. What stays when
+ * nobody reads (a server, the demo, which cleans up behind itself) goes on.
+ */
+export function endWithReader(of: NodeJS.Process): void {
+  const stays = ["up", "demo"].includes(of.argv[2] ?? "");
+  for (const stream of [of.stdout, of.stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+      if (!stays) of.exit(READER_GONE);
+    });
+  }
+}
+
 /** Nothing of stdin is touched before it is asked for: reading it keeps the process alive. */
 function rawIo(of: NodeJS.Process): RawIo {
   return {
