@@ -85,8 +85,8 @@ async function decide<T>(
   // Looked at before its environment's turn is taken, too: that would bring back the row of an environment that was removed.
   await requireWaiting(db, id);
   return db.transaction().execute(async (tx) => {
-    const { running_deployment: runs } = await lockEnvironment(tx, await getDeployment(tx, id));
-    return work(tx, await requireWaiting(tx, id), runs);
+    const { running_deployment: deployment, teardown } = await lockEnvironment(tx, await getDeployment(tx, id));
+    return work(tx, await requireWaiting(tx, id), deployment ?? teardown);
   });
 }
 
