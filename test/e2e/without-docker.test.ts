@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { SSM } from "@aws-sdk/client-ssm";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { pushImage } from "../../src/image/registry/push-image.ts";
 import { hasRegistry, newTestImage, newTestRegistry } from "../../src/image/registry/testing.ts";
@@ -13,6 +14,10 @@ let stage: AwsStage;
 let platform: Installation;
 /** In the team's own registry, made by whoever builds it. */
 let image: string;
+
+/** A secret of the account that Shipway never reads, and its versions so far. */
+let password: string;
+let versions: string[] = [];
 
 const HOST = "hello.example.com";
 const HELLO = "team/hello";
@@ -29,6 +34,10 @@ beforeAll(async () => {
   image = `${new URL(registry.endpoint).host}/${HELLO}:1`;
   await pushHello("1");
   await platform.start();
+  const made = await stage.aws.secrets.createSecret({ Name: "hello/db", SecretString: '{"password":"first"}' });
+  [password, versions] = [made.ARN ?? "", [made.VersionId ?? ""]];
+  const ssm = new SSM({ region: stage.settings.region, endpoint: stage.endpoint });
+  await ssm.putParameter({ Name: "/hello/mail", Value: "token", Type: "SecureString" });
 });
 afterAll(async () => {
   await platform?.remove();
@@ -47,11 +56,31 @@ const spec = (environments: object, services: object) =>
 const onEcs = () => {
   const { region, cluster, listener, subnets, securityGroups, executionRole } = stage.settings;
   const aws = { region, cluster, listener, subnets, securityGroups, executionRole, scheme: "http" };
-  return { branch: "main", runtime: "ecs", aws };
+  const secrets = { DB_PASSWORD: `${password}:password`, MAIL_TOKEN: "ssm:/hello/mail" };
+  return { branch: "main", runtime: "ecs", aws, secrets };
 };
 const ready = (reference = image) => ({
-  web: { image: reference, port: 3000, domains: [HOST], health: { path: "/", grace: "20s" } },
+  web: {
+    image: reference,
+    port: 3000,
+    domains: [HOST],
+    health: { path: "/", grace: "20s" },
+    secrets: ["DB_PASSWORD", "MAIL_TOKEN"],
+  },
 });
+/** What ECS starts tasks of a release with. */
+async function secretsOf(release: number) {
+  const { ecs } = stage.aws;
+  const { taskDefinitionArns } = await ecs.listTaskDefinitions({});
+  const arn = taskDefinitionArns?.find((one) => one.includes(`_web_r${release}:`));
+  if (arn === undefined) return "no task definition";
+  const { taskDefinition } = await ecs.describeTaskDefinition({ taskDefinition: arn });
+  return taskDefinition?.containerDefinitions?.[0]?.secrets;
+}
+const expected = (version: string | undefined) => [
+  { name: "DB_PASSWORD", valueFrom: `${password}:password::${version}` },
+  { name: "MAIL_TOKEN", valueFrom: "/hello/mail" },
+];
 const unwrapped = (text: string) => text.replaceAll(/\s*\nremote:\s*/g, " ");
 
 describe.skipIf(!hasMoto || !hasRegistry)("a Shipway without a Docker Engine", () => {
@@ -74,19 +103,35 @@ describe.skipIf(!hasMoto || !hasRegistry)("a Shipway without a Docker Engine", (
     const catalog = (await (await fetch(`${registry.endpoint}/v2/_catalog`)).json()) as { repositories: string[] };
     expect(catalog.repositories).toContainEqual(expect.stringMatching(/^shipway\/[a-z0-9]+\/hello\/web$/));
     expect((await platform.deployments("hello"))[0]).toMatchObject({ status: "succeeded" });
-    const logs = await platform.shipway(["secret", "list", "--env", "production"], checkout);
-    expect(logs.code).toBe(0);
+    expect(await secretsOf(1)).toEqual(expected(versions[0]));
   });
 
   it("ships the image's next version, and goes back to the first", async () => {
     const next = image.replace(/1$/, "2");
     await pushHello("2");
+    const put = await stage.aws.secrets.putSecretValue({ SecretId: password, SecretString: '{"password":"second"}' });
     await platform.commit(checkout, { "shipway.yml": spec({ production: onEcs() }, ready(next)) }, "two");
     expect((await platform.push(checkout)).stderr).toContain(`http://${HOST}`);
     expect(await stage.answering(HOST)).toBe(2);
+    expect(await secretsOf(2)).toEqual(expected(put.VersionId));
     expect((await platform.shipway(["rollback"], checkout)).code).toBe(0);
     expect(await stage.answering(HOST)).toBe(1);
     await platform.shipway(["resume"], checkout);
+    const listed = await platform.shipway(["secret", "list", "--json"], checkout);
+    expect(JSON.parse(listed.stdout)).toEqual([
+      { name: "DB_PASSWORD", from: `${password}:password`, version: versions[0], isPinned: true },
+      { name: "MAIL_TOKEN", from: "ssm:/hello/mail", version: "1", isPinned: false },
+    ]);
+  });
+
+  it("starts nothing of a release whose secrets are not in the account, and shows their lines", async () => {
+    const environment = { ...onEcs(), secrets: { DB_PASSWORD: `${password}::NONE`, MAIL_TOKEN: "ssm:/hello/none" } };
+    await platform.commit(checkout, { "shipway.yml": spec({ production: environment }, ready()) }, "no secrets");
+    const shown = unwrapped((await platform.push(checkout)).stderr);
+    expect(shown).toContain(`DB_PASSWORD: it has no version NONE (${password}::NONE)`);
+    expect(shown).toMatch(/shipway.yml at [0-9a-f]{7}:1:\d+ {2}MAIL_TOKEN: there is no such parameter/);
+    expect(await secretsOf(3)).toBe("no task definition");
+    expect(await stage.answering(HOST)).toBe(1);
   });
 
   it("refuses what needs an engine with all reasons at once, when checked and when pushed", async () => {

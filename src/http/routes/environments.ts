@@ -189,7 +189,9 @@ export function environmentRoutes(server: TypedServer, platform: Platform): void
     async (request) => {
       await getApp(store.db, request.params.app);
       const used = await servedSecrets(store, request.params);
-      return Object.entries(used).map(([name, { from, version, isPinned }]) => ({ name, from, version, isPinned }));
+      return Object.entries(used)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, { from, version, isPinned }]) => ({ name, from, version, isPinned }));
     },
   );
 
