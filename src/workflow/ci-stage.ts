@@ -1,5 +1,5 @@
 import { readChangedPaths } from "../ci/changed-paths.ts";
-import type { Gate, StepExecutor } from "../ci/executor.ts";
+import type { Gate, PipelinePlan, StepExecutor } from "../ci/executor.ts";
 import type { CiOutcome } from "../ci/outcome.ts";
 import { parsePipelines } from "../ci/parse-pipelines.ts";
 import { type Planned, planPipeline } from "../ci/plan.ts";
@@ -124,8 +124,8 @@ export async function openRun(
   return {
     mask,
     async run({ plan, asked }) {
-      const notes = [...plan.notes, ...notesOnValues(asked, versions)];
-      const outcome = await runPipeline({ ...plan, notes }, context, await pipelineDeps(deps, change, pipeline, mask));
+      const shown = withNotes(plan, notesOnValues(asked, versions));
+      const outcome = await runPipeline(shown, context, await pipelineDeps(deps, change, pipeline, mask));
       if (outcome.status === "paused") await pause(deps, change, pipeline, outcome);
       else await end(deps, change, pipeline, mask, outcome);
       return outcome;
@@ -156,6 +156,12 @@ export async function settleFor(
 ): Promise<PipelineVersions> {
   const readFile = () => deps.repositories.readFile(change.app, change.commit, PIPELINES_FILE);
   return settleValues(deps, change, asked, { file: PIPELINES_FILE, readFile });
+}
+
+/** In the order of the file's lines, with which each note begins. */
+function withNotes(plan: PipelinePlan, more: string[]): PipelinePlan {
+  const lineOf = (note: string) => Number(/^line (\d+):/.exec(note)?.[1] ?? 0);
+  return { ...plan, notes: [...plan.notes, ...more].sort((a, b) => lineOf(a) - lineOf(b)) };
 }
 
 const secretsOf = ({ every, deployments }: PipelineValues): Secret[] =>
