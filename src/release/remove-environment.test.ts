@@ -65,11 +65,13 @@ describe("removing an environment", () => {
     await endDeployment(store.db, await deployed(), succeeded);
     await setVariable(store.db, demo, "COLOR", "red", "ada");
     await secrets.set(demo, "KEY", "value", "ada");
+    await secrets.set({ ...demo, pipelines: true }, "KEY", "of steps", "ada");
     await remove();
     expect(await target.observe(demo)).toEqual([]);
     expect(await listEnvironments(store.db, "shop")).toEqual([]);
     expect(await listVariables(store.db, demo)).toEqual([]);
     expect(await secrets.list(demo)).toEqual([]);
+    expect(await secrets.list({ ...demo, pipelines: true })).toEqual([]);
     expect(await listDeployments(store.db, "shop", { limit: 10 })).toHaveLength(1);
     expect((await readEvents(store.db, { app: "shop", limit: 1_000 })).at(-1)).toMatchObject({
       kind: "environment.removed",
