@@ -106,23 +106,23 @@ async function runReleaseCommand(
 ): Promise<StepResult> {
   const { input, deps } = rollout;
   const command = requireService(input.release, step.service).releaseCommand ?? [];
-  const failure = await runCommand(
-    {
-      target: deps.target,
-      place: input.place,
-      release: input.release,
-      log: deps.log(`release-command:${step.service}`),
-      ...(signal ? { signal } : {}),
-    },
-    {
-      key: `${input.deploymentId}:release-command:${step.service}`,
-      title: "release command",
-      service: step.service,
-      command,
-      variables: variablesOf(deps.variables, step.service),
-      deadlineMs: step.deadlineMs,
-    },
-  );
+  const on = {
+    target: deps.target,
+    place: input.place,
+    release: input.release,
+    log: deps.log(`release-command:${step.service}`),
+    ...(signal ? { signal } : {}),
+  };
+  const run = {
+    key: `${input.deploymentId}:release-command:${step.service}`,
+    title: "release command",
+    service: step.service,
+    command,
+    variables: variablesOf(deps.variables, step.service),
+    deadlineMs: step.deadlineMs,
+  };
+  const doing = `the release command of ${step.service} runs`;
+  const failure = await rollout.teller.whileDoing("release-commands", doing, () => runCommand(on, run));
   return failure === undefined ? { status: "ok" } : { status: "failed", ...failure };
 }
 

@@ -18,6 +18,22 @@ describe("newTeller", () => {
     expect(told).toEqual(["one", "two", "three"]);
   });
 
+  it("says now and then what takes long, and nothing once it has ended", async () => {
+    vi.useFakeTimers();
+    const events: RolloutEvent[] = [];
+    const work = newTeller((event) => void events.push(event)).whileDoing(
+      "release-commands",
+      "the release command of web runs",
+      () => new Promise<number>((resolve) => setTimeout(() => resolve(7), 25_000)),
+    );
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(await work).toBe(7);
+    expect(events.map((event) => event.kind === "waiting" && event.detail)).toEqual([
+      "the release command of web runs: 10.0 s so far",
+      "the release command of web runs: 20.0 s so far",
+    ]);
+  });
+
   it("tells each state of health once, and says so when nothing changes", async () => {
     vi.useFakeTimers();
     const events: RolloutEvent[] = [];

@@ -10,6 +10,8 @@ export type Teller = {
   flush(): Promise<void>;
   /** Turns health progress into events, each state once, and says so when nothing changes for a while. Call `end`. */
   progress(phase: PhaseName): { report: HealthProgress; end(): void };
+  /** Does what may take minutes without a word, and says now and then that it is still at it. */
+  whileDoing<T>(phase: PhaseName, doing: string, work: () => Promise<T>): Promise<T>;
 };
 
 /** Long enough that a normal start never triggers it, short enough that nobody wonders whether it hangs. */
@@ -24,6 +26,14 @@ export function newTeller(onEvent: (event: RolloutEvent) => Promise<void> | void
     tell,
     flush: () => last,
     progress: (phase) => newProgress(phase, tell),
+    async whileDoing(phase, doing, work) {
+      let forMs = 0;
+      const timer = setInterval(() => {
+        forMs += QUIET_MS;
+        tell({ kind: "waiting", phase, forMs, detail: `${doing}: ${formatDurationMs(forMs)} so far` });
+      }, QUIET_MS);
+      return await work().finally(() => clearInterval(timer));
+    },
   };
 }
 
