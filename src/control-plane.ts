@@ -262,6 +262,7 @@ async function start(options: ControlPlaneOptions, closing: Closer[]): Promise<C
     target,
     publisherAt,
     forgetCi: (app) => forgetCi({ db: store.db, executorOf }, app),
+    forgetImages: async (app) => void (await builderOf({ kind: "docker" }).prune(app, [])),
     repositories,
     infra,
     notify,

@@ -741,6 +741,7 @@ describe("removing an app", () => {
       const told = test.started.filter((one) => one.startsWith("remove images of pushed"));
       expect(told).toEqual(images === "keep" ? [] : [`remove images of pushed at ${registry}`]);
       expect(test.started).toContain("forget the pipelines of pushed");
+      expect(test.started).toContain("forget the images of pushed");
     }
   });
 });

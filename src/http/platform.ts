@@ -28,6 +28,8 @@ export type Platform = {
   publisherAt(registry: string): Pick<ImagePublisher, "removeApp">;
   /** Removes what pipelines of an app left and kept, wherever they ran. */
   forgetCi(app: string): Promise<void>;
+  /** Removes the app's images from this server's engine. */
+  forgetImages(app: string): Promise<void>;
   repositories: Repositories;
   infra: InfraDeps;
   notify: NotifyDeps;

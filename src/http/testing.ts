@@ -94,6 +94,7 @@ export async function newTestPlatform(): Promise<TestPlatform> {
     backings: newBackings({ db: store.db, secrets, target }),
     repositories,
     forgetCi: async (app: string) => void started.push(`forget the pipelines of ${app}`),
+    forgetImages: async (app: string) => void started.push(`forget the images of ${app}`),
     publisherAt: (registry: string) => ({
       removeApp: async (app: string) => {
         started.push(`remove images of ${app} at ${registry}`);

@@ -72,6 +72,7 @@ export const appCommands: Command[] = [
           hint: `If you mean it: \`shipway app remove ${name}${keepImages ? " --keep-images" : ""} --yes\``,
         });
       }
+      context.say(`→ removing ${name} and all that belongs to it`);
       const { remarks } = await client.removeApp(name, { images: keepImages ? "keep" : "remove" });
       context.say(`${context.colors.err.green("✓")} The app ${name} is removed.`);
       for (const remark of remarks) context.say(`${context.colors.err.yellow("!")} ${remark}`);

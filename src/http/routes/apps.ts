@@ -67,6 +67,8 @@ export function appRoutes(server: TypedServer, platform: Platform): void {
         for (const registry of await registriesOf(store.db, app.name))
           await platform.publisherAt(registry).removeApp(app.name);
       await platform.forgetCi(app.name);
+      // Nothing tidies up behind an app that is not there any more.
+      await platform.forgetImages(app.name);
       await removeApp(store.db, repositories, app.name, identityOf(request).name);
       await platform.infra.code.remove(app.name);
       for (const place of places) await removeInitialised(platform.infra.dir, place);
