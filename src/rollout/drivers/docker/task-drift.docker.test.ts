@@ -1,6 +1,7 @@
 import { request } from "node:http";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Secret } from "../../../shared/secret.ts";
+import { until } from "../../../shared/until.ts";
 import { type Release, taskName } from "../../release.ts";
 import type { DesiredState } from "../../target.ts";
 import { askSocket } from "./haproxy/router-socket.ts";
@@ -74,7 +75,11 @@ describe("drift of tasks on a real engine", () => {
 
   it("finds a container that was stopped, and one that was paused, until the loop has mended it", async () => {
     await container(WORKER).stop({ t: 1 });
-    await container(WEB).pause();
+    // On a busy machine runc now and then gives up freezing a container.
+    await until("the engine pausing it", async () => {
+      await container(WEB).pause();
+      return true;
+    });
     expect(await found()).toEqual([
       `${WEB} | stopped | mends | state: running → paused`,
       `${WORKER} | stopped | mends | state: running → exited`,
