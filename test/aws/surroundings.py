@@ -12,7 +12,9 @@ import threading
 import time
 import traceback
 
+from moto.core.responses import EmptyResult
 from moto.elasticache.models import CacheCluster, ElastiCacheBackend, elasticache_backends
+from moto.elasticache.responses import ElastiCacheResponse
 from moto.rds.models import rds_backends
 
 from account import lock
@@ -191,3 +193,28 @@ def create_replication_group(self, *args, **kwargs):
 
 
 ElastiCacheBackend.create_replication_group = create_replication_group
+
+
+_delete_group = ElastiCacheBackend.delete_replication_group
+
+
+def delete_replication_group(self, replication_group_id, *args, **kwargs):
+    """moto leaves a group `deleting` for ever; whoever waits for its end would, too. Its members go with it."""
+    members = list(getattr(self.replication_groups.get(replication_group_id), "member_clusters", []))
+    group = _delete_group(self, replication_group_id, *args, **kwargs)
+    del self.replication_groups[replication_group_id]
+    for name in members:
+        self.cache_clusters.pop(name, None)
+    return group
+
+
+ElastiCacheBackend.delete_replication_group = delete_replication_group
+
+
+def delete_cache_subnet_group(self):
+    """Moto makes and lists them, and answers 500 to whoever removes one."""
+    self.elasticache_backend.cache_subnet_groups.pop(self._get_param("CacheSubnetGroupName"), None)
+    return EmptyResult()
+
+
+ElastiCacheResponse.delete_cache_subnet_group = delete_cache_subnet_group
