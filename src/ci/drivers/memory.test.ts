@@ -1,8 +1,8 @@
 import { newId } from "../../shared/new-id.ts";
-import { describeStepExecutor } from "./contract.ts";
+import { type ContractSubject, describeStepExecutor } from "./contract.ts";
 import { memoryExecutor } from "./memory.ts";
 
-describeStepExecutor("memory", async () => {
+const openSubject = async (): Promise<ContractSubject> => {
   const executor = memoryExecutor();
   const runId = newId("run");
   return {
@@ -27,4 +27,6 @@ describeStepExecutor("memory", async () => {
     left: async () => executor.running(runId),
     close: () => executor.cleanUp(runId),
   };
-});
+};
+
+describeStepExecutor("memory", openSubject, { hasShell: false });
