@@ -82,8 +82,8 @@ run "pipeline_steps" {
   }
 
   assert {
-    condition     = length(aws_security_group.steps) == 1 && length(aws_security_group.steps[0].ingress) == 0 && length(output.driver_policy_arns) == 3
-    error_message = "Steps have a group that nobody reaches, and Shipway a policy for them."
+    condition     = length(aws_security_group.steps) == 1 && length(output.driver_policy_arns) == 3
+    error_message = "Steps have a group of their own, and Shipway a policy for them."
   }
   assert {
     condition     = length(aws_iam_role.step) == 0 && output.step_role == null
