@@ -37,6 +37,7 @@ async function start(add: (app: FastifyInstance) => void = () => {}): Promise<vo
     fastify.get("/api/apps/launches", async () => app);
     routes(fastify);
   });
+  await cli?.close();
   cli = await newTestCli(server.url);
 }
 
