@@ -5,6 +5,7 @@ import type { ApiClient } from "./client.ts";
 import { colorLine } from "./color-line.ts";
 import type { CommandContext } from "./command.ts";
 import type { ExitCode } from "./context.ts";
+import { sayWhenLost } from "./follow-work.ts";
 
 /** How long after the deployment's own end the delivery's end is waited for. */
 const LAST_WORDS_MS = 3_000;
@@ -19,10 +20,7 @@ export async function followDelivery(started: Started, context: CommandContext, 
   const client = await context.client();
   const stop = new AbortController();
   const signal = AbortSignal.any([context.interrupted, stop.signal]);
-  const onReconnect = (attempt: number) => {
-    if (attempt === 1)
-      context.say(context.colors.err.dim("… the connection was lost; the work goes on, connecting again"));
-  };
+  const onReconnect = sayWhenLost(context);
   const narrator = newNarrator();
   let lastWords: NodeJS.Timeout | undefined;
   const events: ApiEvent[] = [];

@@ -10,7 +10,7 @@ export const ENV: OptionSpec = {
   flags: "--env <name>",
   summary: "the environment (else the only one, or production)",
 };
-export const PIPELINES: OptionSpec = {
+const PIPELINES: OptionSpec = {
   flags: "--pipelines",
   summary: "for pipeline steps: every one, or with --env those with that `deployment:`",
 };
@@ -19,7 +19,11 @@ export const LIMIT: OptionSpec = { flags: "--limit <n>", summary: "at most so ma
 
 export const AppFlag = { app: z.string().optional() };
 export const EnvFlag = { env: z.string().optional() };
-export const PipelinesFlag = { pipelines: z.boolean().default(false) };
+const PipelinesFlag = { pipelines: z.boolean().default(false) };
+
+/** Of commands about variables and secrets: whose they are. */
+export const ScopeFlags = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
+export const SCOPE = [APP, ENV, PIPELINES];
 export const JsonFlag = { json: z.boolean().default(false) };
 export const LimitFlag = { limit: z.coerce.number().int().min(1).max(200).default(20) };
 

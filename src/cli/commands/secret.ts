@@ -3,25 +3,8 @@ import { flagsOf } from "../../environment/value-scope.ts";
 import type { SecretSummary } from "../../http/schemas.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
-import {
-  APP,
-  AppFlag,
-  ENV,
-  EnvFlag,
-  holderOf,
-  isOf,
-  JSON_OUT,
-  JsonFlag,
-  PIPELINES,
-  PipelinesFlag,
-  STEPS,
-  sayFromWhen,
-  scopeFor,
-} from "../input.ts";
+import { holderOf, isOf, JSON_OUT, JsonFlag, SCOPE, ScopeFlags, STEPS, sayFromWhen, scopeFor } from "../input.ts";
 import { askSecret } from "./login.ts";
-
-const Scope = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
-const SCOPE = [APP, ENV, PIPELINES];
 
 /** Stored here, or, with `from`, where it lies in the AWS account. */
 type Listed = Omit<SecretSummary, "version" | "updatedAt"> & {
@@ -46,7 +29,7 @@ export const secretCommands: Command[] = [
       { run: "shipway secret set NPM_TOKEN --pipelines", does: "for every step of the app's pipelines" },
       { run: "shipway secret set AWS_KEY --pipelines --env production", does: "for steps with deployment: production" },
     ],
-    input: z.strictObject({ name: z.string(), ...Scope }),
+    input: z.strictObject({ name: z.string(), ...ScopeFlags }),
     async run(input, context) {
       const { name } = input;
       const scope = await scopeFor(input, context);
@@ -70,7 +53,7 @@ export const secretCommands: Command[] = [
       { run: "shipway secret list --env production", does: "what is set there" },
       { run: "shipway secret list --pipelines", does: "what pipeline steps have" },
     ],
-    input: z.strictObject({ ...Scope, ...JsonFlag }),
+    input: z.strictObject({ ...ScopeFlags, ...JsonFlag }),
     async run(input, context) {
       const scope = await scopeFor(input, context);
       const client = await context.client();
@@ -106,7 +89,7 @@ export const secretCommands: Command[] = [
       { run: "shipway secret remove STRIPE_KEY --env staging", does: "the next deployment has it no more" },
       { run: "shipway secret remove NPM_TOKEN --pipelines", does: "the next pipeline has it no more" },
     ],
-    input: z.strictObject({ name: z.string(), ...Scope }),
+    input: z.strictObject({ name: z.string(), ...ScopeFlags }),
     async run(input, context) {
       const { name } = input;
       const scope = await scopeFor(input, context);

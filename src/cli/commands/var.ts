@@ -3,24 +3,7 @@ import { flagsOf } from "../../environment/value-scope.ts";
 import type { Variable } from "../../http/schemas.ts";
 import { type Command, defineCommand } from "../command.ts";
 import { formatAgo } from "../format.ts";
-import {
-  APP,
-  AppFlag,
-  ENV,
-  EnvFlag,
-  holderOf,
-  isOf,
-  JSON_OUT,
-  JsonFlag,
-  PIPELINES,
-  PipelinesFlag,
-  STEPS,
-  sayFromWhen,
-  scopeFor,
-} from "../input.ts";
-
-const Scope = { ...AppFlag, ...EnvFlag, ...PipelinesFlag };
-const SCOPE = [APP, ENV, PIPELINES];
+import { holderOf, isOf, JSON_OUT, JsonFlag, SCOPE, ScopeFlags, STEPS, sayFromWhen, scopeFor } from "../input.ts";
 
 const Pair = z
   .string()
@@ -42,7 +25,7 @@ export const variableCommands: Command[] = [
       { run: "shipway var set LOG_LEVEL=debug REGION=eu --env staging", does: "two at once" },
       { run: "shipway var set NODE_ENV=test --pipelines", does: "for every step of the app's pipelines" },
     ],
-    input: z.strictObject({ pairs: z.array(Pair).min(1), ...Scope }),
+    input: z.strictObject({ pairs: z.array(Pair).min(1), ...ScopeFlags }),
     async run({ pairs, ...input }, context) {
       const scope = await scopeFor(input, context);
       const client = await context.client();
@@ -64,7 +47,7 @@ export const variableCommands: Command[] = [
       { run: "shipway var list --env production", does: "what is set there" },
       { run: "shipway var list --pipelines", does: "what pipeline steps have" },
     ],
-    input: z.strictObject({ ...Scope, ...JsonFlag }),
+    input: z.strictObject({ ...ScopeFlags, ...JsonFlag }),
     async run(input, context) {
       const scope = await scopeFor(input, context);
       const client = await context.client();
@@ -94,7 +77,7 @@ export const variableCommands: Command[] = [
       { run: "shipway var remove LOG_LEVEL --env staging", does: "the next deployment has it no more" },
       { run: "shipway var remove NODE_ENV --pipelines", does: "the next pipeline has it no more" },
     ],
-    input: z.strictObject({ name: z.string(), ...Scope }),
+    input: z.strictObject({ name: z.string(), ...ScopeFlags }),
     async run({ name, ...input }, context) {
       const scope = await scopeFor(input, context);
       const client = await context.client();

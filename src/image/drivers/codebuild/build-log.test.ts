@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type BuildRecord, newEventReader, newRecordReader } from "./build-log.ts";
+import { type BuildRecord, newRecordReader } from "./build-log.ts";
 
 const said = (text: string, time = 5) => ({ say: text, time });
 /** As `build.py` prints them. */
@@ -89,55 +89,5 @@ describe("the log of a build", () => {
         },
       },
     ]);
-  });
-});
-
-describe("a stream of CloudWatch", () => {
-  /** Pages as GetLogEvents gives them: the token of the last one leads to itself. */
-  const streamOf = (pages: string[][]) => {
-    const asked: (string | undefined)[] = [];
-    const getLogEvents = async ({ nextToken }: { nextToken?: string }) => {
-      asked.push(nextToken);
-      const index = nextToken === undefined ? 0 : Number(nextToken);
-      const events = (pages[index] ?? []).map((message) => ({ message }));
-      return { events, nextForwardToken: String(Math.min(index + 1, pages.length)) };
-    };
-    return { asked, logs: { getLogEvents } as never };
-  };
-
-  it("gives what is new at each look", async () => {
-    const pages = [["a", "b"], ["c"]];
-    const { logs } = streamOf(pages);
-    const reader = newEventReader({ logs }, { group: "g", stream: "s" });
-    expect(await reader.next()).toEqual(["a", "b", "c"]);
-    expect(await reader.next()).toEqual([]);
-    pages.push(["d"]);
-    expect(await reader.next()).toEqual(["d"]);
-  });
-
-  it("goes on behind an empty page, which is not the end", async () => {
-    const { logs } = streamOf([["a"], [], ["b"]]);
-    const reader = newEventReader({ logs }, { group: "g", stream: "s" });
-    expect(await reader.next()).toEqual(["a"]);
-    expect(await reader.next()).toEqual(["b"]);
-  });
-
-  it("is read anew after it was rewound, for what came late", async () => {
-    const pages = [["a", "c"]];
-    const { logs } = streamOf(pages);
-    const reader = newEventReader({ logs }, { group: "g", stream: "s" });
-    expect(await reader.next()).toEqual(["a", "c"]);
-    pages[0] = ["a", "b", "c"];
-    expect(await reader.next()).toEqual([]);
-    reader.rewind();
-    expect(await reader.next()).toEqual(["a", "b", "c"]);
-  });
-
-  it("is empty while it does not exist", async () => {
-    const getLogEvents = async () => {
-      throw Object.assign(new Error("none"), { name: "ResourceNotFoundException" });
-    };
-    const reader = newEventReader({ logs: { getLogEvents } as never }, { group: "g", stream: "s" });
-    expect(await reader.next()).toEqual([]);
   });
 });

@@ -1,7 +1,5 @@
 import { z } from "zod";
-import { isAws } from "../../../aws/aws-errors.ts";
 import { type BuildTrace, decodeBuildTrace } from "../buildkit-trace.ts";
-import type { BuildClients } from "./aws-clients.ts";
 import { decodeRawJson } from "./raw-json.ts";
 
 /** How a build ended, as `build.py` says it; nothing where the image was made and pushed. */
@@ -84,41 +82,5 @@ export function newRecordReader() {
     },
     /** The last lines that were no records. */
     others: (): readonly string[] => others,
-  };
-}
-
-export type LogPlace = { group: string; stream: string };
-
-/** Reads a stream of CloudWatch from its beginning; a stream that does not exist yet is empty. */
-export function newEventReader({ logs }: Pick<BuildClients, "logs">, { group, stream }: LogPlace) {
-  let token: string | undefined;
-  return {
-    /** Events that were not given yet. */
-    async next(): Promise<string[]> {
-      const messages: string[] = [];
-      for (;;) {
-        const page = await logs
-          .getLogEvents({
-            logGroupName: group,
-            logStreamName: stream,
-            startFromHead: true,
-            ...(token !== undefined && { nextToken: token }),
-          })
-          .catch((error: unknown) => {
-            if (isAws(error, "ResourceNotFound")) return undefined;
-            throw error;
-          });
-        if (page === undefined) return messages;
-        messages.push(...(page.events ?? []).map(({ message }) => message ?? ""));
-        const isEnd = page.nextForwardToken === undefined || page.nextForwardToken === token;
-        token = page.nextForwardToken ?? token;
-        // An empty page may come before the end, too: what is missing then comes with the next look.
-        if (isEnd || (page.events ?? []).length === 0) return messages;
-      }
-    },
-    /** Begins anew: an event that came late stands before those that were read, and no token leads back to it. */
-    rewind(): void {
-      token = undefined;
-    },
   };
 }

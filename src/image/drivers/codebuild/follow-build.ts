@@ -1,10 +1,11 @@
 import type { Build } from "@aws-sdk/client-codebuild";
+import { type LogStream, newLogStreamReader } from "../../../aws/log-stream.ts";
 import { formatDurationMs } from "../../../shared/duration.ts";
 import type { LogLine, LogSink } from "../../../shared/log-line.ts";
 import { sleep } from "../../../shared/until.ts";
 import { newBuildProgress } from "../build-progress.ts";
 import type { BuildClients } from "./aws-clients.ts";
-import { type BuildEnding, type BuildRecord, type LogPlace, newEventReader, newRecordReader } from "./build-log.ts";
+import { type BuildEnding, type BuildRecord, newRecordReader } from "./build-log.ts";
 import type { BuildLeft, BuildState } from "./judge-build.ts";
 
 export type FollowTimes = {
@@ -29,7 +30,7 @@ export async function followBuild(
 ): Promise<Omit<BuildLeft, "plan" | "dockerfile">> {
   const shown = newShownLog(log);
   const records = newRecordReader();
-  let events: ReturnType<typeof newEventReader> | undefined;
+  let events: ReturnType<typeof newLogStreamReader> | undefined;
   let ending: BuildEnding | undefined;
   let state = stateOf(undefined, id);
   let overAt: number | undefined;
@@ -39,7 +40,7 @@ export async function followBuild(
     for (const record of some) ending = shown.show(record) ?? ending;
   };
   const look = async () => {
-    for (const message of (await events?.next()) ?? []) show(records.read(message));
+    for (const { message = "" } of (await events?.next()) ?? []) show(records.read(message));
     gapAt = records.hasGap() ? (gapAt ?? now()) : undefined;
     if (gapAt === undefined || now() - gapAt < times.gapMs) return;
     // An event that arrived late stands before what was read already.
@@ -54,7 +55,7 @@ export async function followBuild(
     state = stateOf(build, id);
     if (state.phase !== before) shown.remark(now(), phaseText(build, state));
     const place = logPlaceOf(build);
-    events ??= place && newEventReader(clients, place);
+    events ??= place && newLogStreamReader(clients, place);
     await look();
     if (ending !== undefined) break;
     if (state.isComplete || build === undefined) overAt ??= now();
@@ -102,7 +103,7 @@ async function findBuild({ codebuild }: BuildClients, id: string): Promise<Build
 }
 
 /** The log's stream is made when a machine is there (CodeBuild API, LogsLocation). */
-function logPlaceOf(build: Build | undefined): LogPlace | undefined {
+function logPlaceOf(build: Build | undefined): LogStream | undefined {
   const { groupName, streamName } = build?.logs ?? {};
   return groupName === undefined || streamName === undefined ? undefined : { group: groupName, stream: streamName };
 }

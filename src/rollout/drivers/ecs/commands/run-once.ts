@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isAws } from "../../../../aws/aws-errors.ts";
+import { newLogStreamReader } from "../../../../aws/log-stream.ts";
 import { fail } from "../../../../shared/errors.ts";
 import type { LogSink } from "../../../../shared/log-line.ts";
 import { sleep } from "../../../../shared/until.ts";
@@ -10,7 +11,7 @@ import type { Ground } from "../ground.ts";
 import { hexHash, logGroupName, logStreamName, runFamilyName } from "../names.ts";
 import { networkOf } from "../rollout/ensure.ts";
 import { lowerTags, RUN_TAG, tagsFor } from "../tags.ts";
-import { newLogReader } from "../watch/task-logs.ts";
+import { toLine } from "../watch/task-logs.ts";
 
 const Result = z.object({ exitCode: z.number(), outOfMemory: z.boolean(), timedOut: z.boolean() });
 type Result = z.infer<typeof Result>;
@@ -149,12 +150,12 @@ async function attend(
 ): Promise<Result> {
   const { aws, reader, install, settings, times } = ground;
   const stream = { group: logGroupName(install, run.place), stream: logStreamName("run", run.service, task.arn) };
-  const lines = newLogReader(aws, stream, 0);
+  const output = newLogStreamReader(aws, stream);
   const endsAt = Date.now() + run.deadlineMs;
   const seenBy = Date.now() + times.unseenMs;
   const stopTask = (reason: string) => aws.ecs.stopTask({ cluster: settings.cluster, task: task.arn, reason });
   const pass = async () => {
-    const some = await lines.next();
+    const some = (await output.next()).map(toLine);
     if (some.length > 0) log(some);
   };
   let timedOut = false;

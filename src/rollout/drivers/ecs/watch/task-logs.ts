@@ -1,15 +1,14 @@
 import { isAws } from "../../../../aws/aws-errors.ts";
+import type { LogStream } from "../../../../aws/log-stream.ts";
 import type { LogLine } from "../../../../shared/log-line.ts";
 import type { AwsClients } from "../aws-clients.ts";
-
-export type LogStream = { group: string; stream: string };
 
 /** One GetLogEvents answer has at most this many (Amazon CloudWatch Logs API, GetLogEvents). */
 const PAGE = 10_000;
 
 type LogEvent = { timestamp?: number | undefined; message?: string | undefined };
 
-const toLine = ({ timestamp, message }: LogEvent): LogLine => ({
+export const toLine = ({ timestamp, message }: LogEvent): LogLine => ({
   at: timestamp ?? 0,
   stream: "out",
   text: (message ?? "").replace(/\r?\n$/, ""),
@@ -20,7 +19,6 @@ export async function lastLines(
   { logs }: AwsClients,
   { group, stream }: LogStream,
   atMost: number,
-  sinceMs = 0,
 ): Promise<LogLine[]> {
   const lines: LogLine[] = [];
   let nextToken: string | undefined;
@@ -31,7 +29,6 @@ export async function lastLines(
         logStreamName: stream,
         startFromHead: false,
         limit: Math.min(PAGE, atMost - lines.length),
-        ...(sinceMs > 0 && { startTime: sinceMs }),
         ...(nextToken && { nextToken }),
       });
       lines.unshift(...(page.events ?? []).map(toLine));
@@ -42,34 +39,5 @@ export async function lastLines(
   } catch (error) {
     if (!isAws(error, "ResourceNotFound")) throw error;
   }
-  return lines.filter((line) => line.at >= sinceMs);
-}
-
-/** Reads a stream from `sinceMs` on, a page at a time; `next` gives what came since. A stream that does not exist yet is empty. */
-export function newLogReader({ logs }: AwsClients, { group, stream }: LogStream, sinceMs: number) {
-  let token: string | undefined;
-  return {
-    async next(): Promise<LogLine[]> {
-      const lines: LogLine[] = [];
-      for (;;) {
-        const page = await logs
-          .getLogEvents({
-            logGroupName: group,
-            logStreamName: stream,
-            startFromHead: true,
-            ...(sinceMs > 0 && { startTime: sinceMs }),
-            ...(token && { nextToken: token }),
-          })
-          .catch((error: unknown) => {
-            if (isAws(error, "ResourceNotFound")) return undefined;
-            throw error;
-          });
-        if (page === undefined) return lines;
-        lines.push(...(page.events ?? []).map(toLine).filter((line) => line.at >= sinceMs));
-        const isEnd = page.nextForwardToken === undefined || page.nextForwardToken === token;
-        token = page.nextForwardToken ?? token;
-        if (isEnd || (page.events ?? []).length === 0) return lines;
-      }
-    },
-  };
+  return lines;
 }
